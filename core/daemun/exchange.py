@@ -1,0 +1,126 @@
+"""What belongs to one exchange, whatever becomes of its request: peer, deadline, tasks, lease, stash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from daemun.message import Headers
+from daemun.stash import Stash
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from daemun.errors import Reason
+
+__all__ = ["Exchange", "Peer"]
+
+
+class Peer:
+    """The downstream connection that an exchange came by: facts that do not change while it lasts."""
+
+    __slots__ = ("address", "client_name", "listener", "local", "port", "scheme", "server_name")
+
+    def __init__(
+        self,
+        *,
+        listener: str = "",
+        address: str = "",
+        port: int = 0,
+        local: str = "",
+        scheme: str = "http",
+        server_name: str = "",
+        client_name: str = "",
+    ) -> None:
+        self.listener = listener
+        """Name of the listener."""
+        self.address = address
+        """The peer's IP address without port; "" on a Unix socket. The last hop, trusted or not."""
+        self.port = port
+        self.local = local
+        """Where the listener is bound: `127.0.0.1:8080`, `unix:/run/daemun.sock`."""
+        self.scheme = scheme
+        """`http` or `https`, of this connection."""
+        self.server_name = server_name
+        """SNI of the TLS handshake, or ""."""
+        self.client_name = client_name
+        """Subject of a verified client certificate, or ""."""
+
+    def __repr__(self) -> str:
+        return f"Peer({self.scheme} {self.address}:{self.port} on {self.listener})"
+
+
+class Exchange:
+    """One request and its response, seen by every hook that works for it.
+
+    The wire protocol makes it and owns it; handlers read it and may shorten its deadline.
+    """
+
+    __slots__ = (
+        "_stash",
+        "cold_start_seconds",
+        "deadline",
+        "endpoint",
+        "interim",
+        "on_deadline",
+        "on_half_close",
+        "peer",
+        "reason",
+        "route",
+        "started",
+        "status",
+        "tasks",
+        "timeout_reason",
+    )
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.started = monotonic()
+        """`time.monotonic()` when the request's head was complete."""
+        self.deadline = math.inf
+        """`time.monotonic()` at which the exchange is cancelled; inf: never. Change it by `expire_in`."""
+        self.timeout_reason: Reason | None = None
+        """What is reported when the deadline passes."""
+        self.tasks: TaskGroup | None = None
+        """Tasks that live as long as the exchange; there only if the request's body streams."""
+        self.on_deadline: Callable[[float], None] | None = None
+        """Set by the wire protocol: arms its timer."""
+        self.on_half_close: Callable[[], None] | None = None
+        """Set by whoever waits without using the connection: called once if the client stops sending."""
+        self.interim: Callable[[int, Headers], None] | None = None
+        """Sends a 1xx response to the client, if its protocol has them."""
+        self.route = ""
+        """Name of the route that won."""
+        self.endpoint = ""
+        """Where the request was sent last, `host:port`."""
+        self.status = 0
+        """Status sent to the client; 0 until then."""
+        self.reason: Reason | None = None
+        """Why it failed, if it did."""
+        self.cold_start_seconds = -1.0
+        """How long the request waited for an endpoint to be started; negative: it did not wait."""
+        self._stash: Stash | None = None
+
+    @property
+    def stash(self) -> Stash:
+        """Private data of plugins, kept until the exchange ends."""
+        if self._stash is None:
+            self._stash = Stash()
+        return self._stash
+
+    def expire_in(self, seconds: float, reason: Reason) -> None:
+        """Cancels the exchange in `seconds`, unless it already ends sooner. Costs no task and no scope."""
+        deadline = monotonic() + seconds
+        if deadline < self.deadline:
+            self.deadline = deadline
+            self.timeout_reason = reason
+            if self.on_deadline is not None:
+                self.on_deadline(deadline)
+
+    def remaining_seconds(self) -> float:
+        """Time left before the deadline; inf if there is none, never negative."""
+        if self.deadline == math.inf:
+            return math.inf
+        return max(0.0, self.deadline - monotonic())

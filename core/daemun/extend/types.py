@@ -1,0 +1,281 @@
+"""What each kind of plugin registers: a name, a settings struct, and a `build` that provisions and cleans up.
+
+`build(settings, context)` returns an async context manager: what it yields is used until it exits. A settings
+struct is decoded strictly: an unknown or ill-typed key is refused with its path, and nothing else is lost.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+
+from daemun.errors import ExchangeError
+from daemun.handler import Handler, Layer
+from daemun.message import Request, Response
+from daemun.routing.spec import ObjectStatus, Snapshot
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream
+
+    from daemun.exchange import Exchange, Peer
+    from daemun.upstream.endpoints import Endpoint, Endpoints
+
+__all__ = [
+    "Activator",
+    "ActivatorContext",
+    "ActivatorType",
+    "Applied",
+    "BackendContext",
+    "BackendType",
+    "Balancer",
+    "BalancerType",
+    "Dialect",
+    "Downstream",
+    "FailurePolicy",
+    "FilterContext",
+    "FilterType",
+    "NoSettings",
+    "Observer",
+    "ObserverType",
+    "Phase",
+    "Publish",
+    "Sniff",
+    "Source",
+    "SourceContext",
+    "SourceType",
+    "UpstreamConnection",
+    "WireProtocol",
+]
+
+
+class NoSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings of what needs none."""
+
+
+class Applied(Struct, frozen=True):
+    """What a publish led to: every object with what became of it."""
+
+    generation: int
+    objects: tuple[ObjectStatus, ...]
+
+    @property
+    def refused(self) -> tuple[ObjectStatus, ...]:
+        """The objects that are not in use, each with its error."""
+        return tuple(status for status in self.objects if status.error)
+
+
+Publish = Callable[[Snapshot], Awaitable[Applied]]
+"""Replaces the source's last snapshot; returns once traffic runs on it. One bad object never hurts the rest."""
+
+
+class SourceContext(Struct, frozen=True):
+    """What a source may use."""
+
+    name: str
+    base_dir: Path
+    """Folder that relative paths start from: where the settings file is."""
+
+
+class Source(Protocol):
+    """Something that knows routes."""
+
+    async def run(self, publish: Publish) -> None:
+        """Publishes now and whenever something changes, until cancelled. Returning means: nothing will change.
+
+        An exception is logged with the source's name; what it published last stays in use.
+        """
+        ...
+
+    def reload(self) -> None:
+        """Reads everything again soon (SIGHUP). Never raises."""
+        ...
+
+
+class SourceType(Struct, frozen=True):
+    """A kind of source: `sources: [{type: NAME, …settings}]`."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, SourceContext], AbstractAsyncContextManager[Source]]
+
+
+class Phase(enum.IntEnum):
+    """Where a filter stands in a route's chain; requests pass in this order, responses the other way."""
+
+    EARLY = 0
+    CORS = 1
+    AUTHN = 2
+    AUTHZ = 3
+    RATELIMIT = 4
+    TRANSFORM = 5
+    UPSTREAM = 6
+
+
+class FailurePolicy(enum.Enum):
+    """What an exception out of a filter means."""
+
+    CLOSED = "closed"
+    """The client gets a 500."""
+    OPEN = "open"
+    """The exchange goes on as if the filter were not there."""
+
+
+class FilterContext(Struct, frozen=True):
+    """What a filter may use while it is built. Equal settings share one instance, over routes and reloads."""
+
+    name: str
+    base_dir: Path
+
+
+class FilterType(Struct, frozen=True):
+    """A kind of filter: `filters: [{type: NAME, settings: …}]` on a route. It builds a `Layer`."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, FilterContext], AbstractAsyncContextManager[Layer]]
+    phase: Phase = Phase.TRANSFORM
+    before: tuple[str, ...] = ()
+    """Names of filters of the same phase that come later."""
+    after: tuple[str, ...] = ()
+    buffer_bytes: int = 0
+    """Reads request bodies into memory up to this size before the filter sees them (413 above); 0: never."""
+    failure: FailurePolicy = FailurePolicy.CLOSED
+
+
+class BackendContext(Struct, frozen=True):
+    """What a back end may use while it is built."""
+
+    name: str
+    base_dir: Path
+
+
+class BackendType(Struct, frozen=True):
+    """A kind of back end that answers by itself: `backends: {x: {type: NAME, settings: …}}`. It builds a `Handler`."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, BackendContext], AbstractAsyncContextManager[Handler]]
+
+
+class Balancer(Protocol):
+    """Picks one of several endpoints. Synchronous, called for each try: it may not block."""
+
+    def pick(self, endpoints: tuple[Endpoint, ...], request: Request) -> Endpoint | None:
+        """One of `endpoints` with `Endpoint.available`, or None if all are full."""
+        ...
+
+
+class BalancerType(Struct, frozen=True):
+    """A kind of balancer: `balancer: {type: NAME, …settings}` of a back end."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any], Balancer]
+
+
+class ActivatorContext(Struct, frozen=True):
+    """What an activator may use while it is built."""
+
+    backend: str
+    endpoints: Endpoints
+    """The live view to publish into, with the counts that scaling needs."""
+    base_dir: Path
+
+
+class Activator(Protocol):
+    """Makes endpoints exist when there are none."""
+
+    async def activate(self) -> None:
+        """Returns once `context.endpoints` holds one that answers.
+
+        Called once for all who wait, in a task of the back end: a client that leaves does not cancel it. Raises
+        `ActivationError` with words for the client when it gives up.
+        """
+        ...
+
+
+class ActivatorType(Struct, frozen=True):
+    """A kind of activator: `activator: NAME` of a back end."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, ActivatorContext], AbstractAsyncContextManager[Activator]]
+
+
+class Observer(Protocol):
+    """Sees every exchange once, when it is over. Synchronous, on the request path: microseconds count."""
+
+    def finished(self, request: Request, response: Response | None, exchange: Exchange) -> None:
+        """`response` is None if none was begun. Exceptions are logged with the plugin's name."""
+        ...
+
+
+class ObserverType(Struct, frozen=True):
+    """A kind of observer: `observers: [{type: NAME, …settings}]`."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, Path], AbstractAsyncContextManager[Observer]]
+
+
+class Sniff(enum.Enum):
+    """What a wire protocol says of a connection's first bytes."""
+
+    YES = "yes"
+    NO = "no"
+    MORE = "more"
+
+
+class Downstream(Protocol):
+    """What the core lends to the protocol that serves a connection."""
+
+    peer: Peer
+    """Facts of the connection."""
+
+
+class UpstreamConnection(Protocol):
+    """One open connection to an endpoint."""
+
+    capacity: int
+    """Exchanges it would take now; 0 once it is of no more use."""
+
+    async def send(self, request: Request) -> Response:
+        """Sends one exchange. Raises `ExchangeError` with `retry` set by what was sent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Ends it at once. Idempotent."""
+        ...
+
+
+class WireProtocol(Struct, frozen=True):
+    """Something that owns bytes: `http1`, `http2`."""
+
+    name: str
+    settings: type[Struct]
+    """Section of the settings file with the same name."""
+    alpn: tuple[str, ...]
+    sniff: Callable[[bytes], Sniff]
+    """Says by the first bytes of a plaintext connection whether it is this protocol; asked in the order of
+    `Listener.protocols`; MORE with enough bytes to tell is a fault."""
+    serve: Callable[[ByteStream, Any, Any], Awaitable[None]]
+    """`serve(stream, downstream, settings)`: the downstream half. Owns the connection until it returns."""
+    connect: Callable[[ByteStream, Endpoint, Any], Awaitable[UpstreamConnection]]
+    """`connect(stream, endpoint, settings)`: the upstream half."""
+
+
+class Dialect(Struct, frozen=True):
+    """A meaning of an HTTP exchange that has its own form of errors: gRPC, SOAP."""
+
+    name: str
+    claims: Callable[[Request], bool]
+    """Whether the request speaks it. Asked only when an error must be rendered."""
+    render: Callable[[Request, ExchangeError], Response]
+
+
+SettingsOf = Mapping[str, Any]

@@ -1,0 +1,108 @@
+"""Every hook of daemun. A plugin is a module (or object) whose functions carry `@hookimpl` and these names.
+
+Registration hooks are called once, at start, and return typed values; a plugin names only the arguments that it
+uses. Nothing here is called for a request: what plugins register is compiled into closures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from daemun.extend.types import (
+        ActivatorType,
+        Applied,
+        BackendType,
+        BalancerType,
+        Dialect,
+        FilterType,
+        ObserverType,
+        SourceType,
+        WireProtocol,
+    )
+    from daemun.process.info import GatewayInfo
+    from daemun.routing.spec import FilterSpec, RouteSpec
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("daemun")
+hookimpl = pluggy.HookimplMarker("daemun")
+"""Marks an implementation: `@hookimpl def daemun_filters(): return [FilterType(…)]`."""
+
+
+@hookspec
+def daemun_protocols() -> Iterable[WireProtocol]:
+    """The wire protocols that the plugin brings, such as HTTP/1."""
+
+
+@hookspec
+def daemun_dialects() -> Iterable[Dialect]:
+    """The dialects that the plugin brings: who claims an exchange, and how an error is rendered in it."""
+
+
+@hookspec
+def daemun_sources() -> Iterable[SourceType]:
+    """The kinds of source that the plugin brings."""
+
+
+@hookspec
+def daemun_filters() -> Iterable[FilterType]:
+    """The kinds of filter that the plugin brings."""
+
+
+@hookspec
+def daemun_backends() -> Iterable[BackendType]:
+    """The kinds of back end that answer by themselves."""
+
+
+@hookspec
+def daemun_balancers() -> Iterable[BalancerType]:
+    """The kinds of balancer that the plugin brings."""
+
+
+@hookspec
+def daemun_activators() -> Iterable[ActivatorType]:
+    """The kinds of activator that the plugin brings."""
+
+
+@hookspec
+def daemun_observers() -> Iterable[ObserverType]:
+    """The kinds of observer that the plugin brings."""
+
+
+@hookspec
+def daemun_commands() -> Iterable[click.Command]:
+    """Commands and command groups for `daemun`; a name that is taken is a clash that names both plugins."""
+
+
+@hookspec
+def daemun_route_filters(route: RouteSpec) -> Iterable[FilterSpec]:
+    """Filters that the plugin adds to `route`. Called each time a route is compiled, never for a request.
+
+    An exception refuses this route and no other.
+    """
+
+
+@hookspec
+def daemun_started(info: GatewayInfo) -> None:
+    """The gateway listens: what where, with which plugins. Exceptions are logged."""
+
+
+@hookspec
+def daemun_applied(applied: Applied) -> None:
+    """Traffic runs on a new generation. Exceptions are logged."""
+
+
+@hookspec
+def daemun_draining(reason: str) -> None:
+    """The gateway has stopped to accept and waits for what runs. Exceptions are logged."""
+
+
+@hookspec
+def daemun_stopped() -> None:
+    """Everything is closed. Exceptions are logged."""

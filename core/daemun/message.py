@@ -1,0 +1,197 @@
+"""Requests, responses and their bodies: what flows through every handler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+if TYPE_CHECKING:
+    from daemun.exchange import Exchange
+
+__all__ = [
+    "EMPTY",
+    "Body",
+    "Buffered",
+    "Headers",
+    "NoContent",
+    "Request",
+    "Response",
+    "header",
+    "header_values",
+]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Fields in the order of the wire. Names are lower-case. Framing and hop-by-hop fields are not among them:
+`content-length` and `transfer-encoding` follow from the body (RFC 9110 §7.6.1)."""
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of the field `name` (lower-case), or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+def header_values(headers: Headers, name: bytes) -> list[bytes]:
+    """Every value of the field `name` (lower-case), in order."""
+    return [value for key, value in headers if key == name]
+
+
+@runtime_checkable
+class Body(Protocol):
+    """A body that is pulled by whoever forwards it: back-pressure without queues."""
+
+    length: int | None
+    """Bytes, or None where it is not known beforehand."""
+    trailers: Headers
+    """Fields after the content (RFC 9110 §6.5). Valid once `read()` returned b""."""
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" is the end, and stays the end.
+
+        Raises `ExchangeError` when the sender broke off or broke the protocol. Cancellation loses no byte that
+        was not returned. The first read of a request body sends `100 Continue` if the client waits for it.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back what the body holds, read to its end or not. Idempotent."""
+        ...
+
+
+class Buffered:
+    """A body that is in memory as a whole. It may be read again by a retry: `data` stays."""
+
+    __slots__ = ("_read", "data", "length", "trailers")
+
+    def __init__(self, data: bytes, trailers: Headers = ()) -> None:
+        self.data = data
+        self.length: int | None = len(data)
+        self.trailers = trailers
+        self._read = False
+
+    async def read(self) -> bytes:
+        if self._read:
+            return b""
+        self._read = True
+        return self.data
+
+    async def aclose(self) -> None:
+        self._read = True
+
+    def __repr__(self) -> str:
+        return f"Buffered({len(self.data)} bytes)"
+
+
+class NoContent:
+    """No bytes, with the length that the sender announced for another method (HEAD, 304; RFC 9110 §8.6)."""
+
+    __slots__ = ("data", "length", "trailers")
+
+    def __init__(self, length: int | None = 0) -> None:
+        self.length = length
+        self.trailers: Headers = ()
+        self.data = b""
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def aclose(self) -> None:
+        return None
+
+    def __repr__(self) -> str:
+        return f"NoContent(length={self.length})"
+
+
+EMPTY = NoContent(0)
+"""The body of a message without content."""
+
+
+class Request(Struct, frozen=True, eq=False):
+    """One request, immutable; a filter that changes it hands a derived one to the next handler."""
+
+    method: bytes
+    target: bytes
+    """Path and query as sent (`/a?b=c`), `*` for OPTIONS, b"" for CONNECT. Never an absolute form."""
+    authority: bytes
+    """Host with optional port, lower-case; b"" only for HTTP/1.0 without Host (RFC 9110 §7.2)."""
+    headers: Headers
+    body: Body
+    exchange: Exchange
+    """What belongs to the exchange and not to this version of the request: peer, deadline, tasks, stash."""
+    protocol: bytes = b""
+    """What the client wants to switch to: `Upgrade` of HTTP/1.1 or `:protocol` of RFC 8441; b"": nothing."""
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """What follows the first `?` of the target, without it."""
+        return self.target.partition(b"?")[2]
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of the field `name` (lower-case), or None."""
+        return header(self.headers, name)
+
+    def with_header(self, name: bytes, value: bytes) -> Request:
+        """The same request with exactly one field `name`."""
+        return replace(self, headers=_set(self.headers, name, value))
+
+    def with_headers(self, headers: Headers) -> Request:
+        """The same request with other fields."""
+        return replace(self, headers=headers)
+
+    def without_header(self, name: bytes) -> Request:
+        """The same request without any field `name`."""
+        return replace(self, headers=tuple(pair for pair in self.headers if pair[0] != name))
+
+    def with_target(self, target: bytes) -> Request:
+        """The same request for another path and query."""
+        return replace(self, target=target)
+
+    def with_authority(self, authority: bytes) -> Request:
+        """The same request for another host."""
+        return replace(self, authority=authority)
+
+    def with_body(self, body: Body) -> Request:
+        """The same request with another body; whoever wraps a body closes the wrapped one."""
+        return replace(self, body=body)
+
+
+class Response(Struct, frozen=True, eq=False):
+    """One response, immutable. Whoever drops a response closes its body."""
+
+    status: int
+    """100..999; 101 and a 2xx to CONNECT switch protocols: both bodies are raw bytes then."""
+    headers: Headers = ()
+    body: Body = EMPTY
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of the field `name` (lower-case), or None."""
+        return header(self.headers, name)
+
+    def with_header(self, name: bytes, value: bytes) -> Response:
+        """The same response with exactly one field `name`."""
+        return replace(self, headers=_set(self.headers, name, value))
+
+    def with_headers(self, headers: Headers) -> Response:
+        """The same response with other fields."""
+        return replace(self, headers=headers)
+
+    def with_status(self, status: int) -> Response:
+        """The same response with another status."""
+        return replace(self, status=status)
+
+    def with_body(self, body: Body) -> Response:
+        """The same response with another body; whoever wraps a body closes the wrapped one."""
+        return replace(self, body=body)
+
+
+def _set(headers: Headers, name: bytes, value: bytes) -> Headers:
+    return (*(pair for pair in headers if pair[0] != name), (name, value))

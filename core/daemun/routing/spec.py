@@ -1,0 +1,231 @@
+"""What a source publishes: routes, back ends and the snapshot that holds them.
+
+Sources decide precedence: `priority` first, then the order in which they list their routes. The core adds no
+rule of its own, because the dialects disagree (Ingress, Gateway API, KIngress, Envoy).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+__all__ = [
+    "BackendSpec",
+    "EndpointSpec",
+    "FilterSpec",
+    "Forward",
+    "HeaderEdit",
+    "HostKind",
+    "HostMatch",
+    "ObjectStatus",
+    "PathKind",
+    "PathMatch",
+    "Redirect",
+    "Respond",
+    "Retries",
+    "RouteSpec",
+    "Snapshot",
+    "Split",
+    "ValueKind",
+    "ValueMatch",
+]
+
+
+class HostKind(enum.Enum):
+    """How a host is compared. Ports are not compared."""
+
+    EXACT = "exact"
+    ONE_LABEL = "one_label"
+    """`*.example.com` takes `a.example.com`, not `a.b.example.com` (Ingress)."""
+    ANY_DEPTH = "any_depth"
+    """`*.example.com` takes both (Gateway API, KIngress)."""
+    ANY = "any"
+
+
+class HostMatch(Struct, frozen=True):
+    """A host to match; `value` is lower-case and without `*.` for wildcards, "" for ANY."""
+
+    kind: HostKind
+    value: str = ""
+
+
+class PathKind(enum.Enum):
+    """How a path is compared; the query never takes part."""
+
+    EXACT = "exact"
+    RAW_PREFIX = "raw_prefix"
+    """`/ab` takes `/abc` (KIngress)."""
+    SEGMENT_PREFIX = "segment_prefix"
+    """`/ab` takes `/ab` and `/ab/c`, not `/abc` (Ingress `Prefix`)."""
+    REGEX = "regex"
+    """Must match the whole path; Python's `re` syntax."""
+
+
+class PathMatch(Struct, frozen=True):
+    """A path to match."""
+
+    kind: PathKind = PathKind.SEGMENT_PREFIX
+    value: str = "/"
+
+
+class ValueKind(enum.Enum):
+    """How a field's or a parameter's value is compared."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    REGEX = "regex"
+    """Must match the whole value."""
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+class ValueMatch(Struct, frozen=True):
+    """A header field (its name in any case) or a query parameter to match."""
+
+    name: str
+    kind: ValueKind = ValueKind.PRESENT
+    value: str = ""
+
+
+class HeaderEdit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Changes to fields: first `remove`, then `set` (exactly one), then `add`. Names in any case."""
+
+    set: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class FilterSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """A filter of a route: the name of a `FilterType` and its settings, still undecoded."""
+
+    type: str
+    settings: dict[str, Any] = {}
+
+
+class Split(Struct, frozen=True):
+    """A share of a route's traffic. Shares are relative to the sum of all weights."""
+
+    backend: str
+    weight: int = 1
+    request_headers: HeaderEdit = HeaderEdit()
+
+
+class Retries(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a request is sent again. Never after the first byte of a response was seen, never for a method that
+    is not idempotent once a byte was sent, never with a body that was streamed."""
+
+    attempts: Annotated[int, Meta(ge=0, le=10, description="Further tries after the first.")] = 0
+    on_status: tuple[int, ...] = ()
+    """Statuses that count as failures, such as 502 and 503."""
+    per_try_timeout_seconds: Annotated[float, Meta(ge=0, description="Limit of one try; 0: none.")] = 0.0
+    backoff_seconds: Annotated[float, Meta(ge=0, description="Base of the jittered pause between tries.")] = 0.025
+
+
+class Forward(Struct, frozen=True, tag="forward"):
+    """Sends the request to one of the splits, picked by weight for each request."""
+
+    splits: tuple[Split, ...]
+    retries: Retries = Retries()
+
+
+class Redirect(Struct, frozen=True, tag="redirect"):
+    """Answers with a `Location`; "" keeps what the request had."""
+
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    prefix: str = ""
+    """Replaces the matched prefix of the path, if the route matches by prefix."""
+    status: int = 302
+    strip_query: bool = False
+
+
+class Respond(Struct, frozen=True, tag="respond"):
+    """A fixed response."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class RouteSpec(Struct, frozen=True):
+    """One route: what it matches, and what is done with it."""
+
+    name: str
+    """Unique within its source; shown by `daemun routes`, logs and metrics."""
+    action: Forward | Redirect | Respond
+    hosts: tuple[HostMatch, ...] = (HostMatch(HostKind.ANY),)
+    path: PathMatch = PathMatch()
+    methods: tuple[str, ...] = ()
+    headers: tuple[ValueMatch, ...] = ()
+    query: tuple[ValueMatch, ...] = ()
+    listeners: tuple[str, ...] = ()
+    """Names of the listeners that serve it; empty: all."""
+    priority: int = 0
+    """Higher wins; equal ones in the order of the source."""
+    rewrite_host: str = ""
+    rewrite_path: str = ""
+    """Replaces the path, query kept."""
+    rewrite_prefix: str | None = None
+    """Replaces the matched prefix."""
+    request_headers: HeaderEdit = HeaderEdit()
+    response_headers: HeaderEdit = HeaderEdit()
+    timeout_seconds: float = 0.0
+    """From the request's head to the end of the response; 0: none, which is the default on purpose."""
+    filters: tuple[FilterSpec, ...] = ()
+    origin: str = ""
+    """Where it was defined, for people: `routes.yaml#hello`."""
+
+
+class EndpointSpec(Struct, frozen=True):
+    """An address that can answer."""
+
+    address: str
+    """`host:port`, `[v6]:port` or `unix:/path`."""
+    protocol: str = "http1"
+    """Name of the wire protocol spoken there; chosen by the source, never guessed."""
+    tls: bool = False
+    server_name: str = ""
+    """Name for SNI and certificate; "": the host of the address."""
+    weight: int = 1
+    capacity: int = 0
+    """Exchanges it takes at once (container concurrency); 0: no limit."""
+
+
+class BackendSpec(Struct, frozen=True):
+    """Something that answers, by name: a set of endpoints, or a back end of another type."""
+
+    name: str
+    type: str = "endpoints"
+    """`endpoints`, or the name of a `BackendType`."""
+    settings: dict[str, Any] = {}
+    """Settings of that type, still undecoded; for `endpoints` see `EndpointsSettings`."""
+    endpoints: tuple[EndpointSpec, ...] = ()
+    activator: str = ""
+    """Name of the `ActivatorType` that makes endpoints when there are none; "": none."""
+    activation: dict[str, Any] = {}
+    """Settings of the activator, still undecoded."""
+    origin: str = ""
+
+
+class ObjectStatus(Struct, frozen=True):
+    """What became of one object of a snapshot."""
+
+    kind: str
+    """`route`, `backend`, or the source's own word."""
+    name: str
+    origin: str = ""
+    error: str = ""
+    """Why it was refused; "": it is in use."""
+
+
+class Snapshot(Struct, frozen=True):
+    """Everything a source has to say at one moment. Publishing it replaces the source's last one."""
+
+    routes: tuple[RouteSpec, ...] = ()
+    backends: tuple[BackendSpec, ...] = ()
+    refused: tuple[ObjectStatus, ...] = ()
+    """Objects that the source itself could not read."""

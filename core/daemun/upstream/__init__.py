@@ -1,0 +1,8 @@
+"""The upstream side: where a request goes once its route is known.
+
+endpoints.py   the live view of a back end's endpoints, changed without a recompile
+balance.py     picking one of several
+pool.py        open connections to one endpoint
+activation.py  the waiting room: "none ready" and "all full" are one case
+forward.py     pick, pool, send; again if nothing was sent
+"""
