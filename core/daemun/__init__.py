@@ -4,8 +4,12 @@ message, handler, exchange   what flows: Request, Response, Body; Handler, Layer
 errors                       what goes wrong, and who failed
 hookspecs, extend            how a plugin registers what it brings
 routing.spec                 what a source publishes
+transport, downstream        what a wire protocol works with: Stream, Connection
 """
 
+from daemun.downstream.exchange import Connection
+from daemun.downstream.forwarded import IDENTITY_FIELDS
+from daemun.downstream.render import render
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, Retry, SettingsError, Side
 from daemun.exchange import Exchange, Peer
 from daemun.extend.types import (
@@ -18,7 +22,6 @@ from daemun.extend.types import (
     Balancer,
     BalancerType,
     Dialect,
-    Downstream,
     FailurePolicy,
     FilterContext,
     FilterType,
@@ -68,10 +71,12 @@ from daemun.routing.spec import (
     ValueMatch,
 )
 from daemun.stash import Stash, StashKey
+from daemun.transport.stream import Stream
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = [
     "EMPTY",
+    "IDENTITY_FIELDS",
     "Activator",
     "ActivatorContext",
     "ActivatorType",
@@ -83,9 +88,9 @@ __all__ = [
     "BalancerType",
     "Body",
     "Buffered",
+    "Connection",
     "DaemunError",
     "Dialect",
-    "Downstream",
     "Endpoint",
     "EndpointSpec",
     "Endpoints",
@@ -131,6 +136,7 @@ __all__ = [
     "Split",
     "Stash",
     "StashKey",
+    "Stream",
     "UpstreamConnection",
     "ValueKind",
     "ValueMatch",
@@ -139,4 +145,5 @@ __all__ = [
     "header",
     "header_values",
     "hookimpl",
+    "render",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ class Exchange:
         """Set by the wire protocol: arms its timer."""
         self.on_half_close: Callable[[], None] | None = None
         """Set by whoever waits without using the connection: called once if the client stops sending."""
-        self.interim: Callable[[int, Headers], None] | None = None
+        self.interim: Callable[[int, Headers], Awaitable[None]] | None = None
         """Sends a 1xx response to the client, if its protocol has them."""
         self.route = ""
         """Name of the route that won."""

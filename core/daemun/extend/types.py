@@ -7,7 +7,7 @@ struct is decoded strictly: an unknown or ill-typed key is refused with its path
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,9 +20,9 @@ from daemun.message import Request, Response
 from daemun.routing.spec import ObjectStatus, Snapshot
 
 if TYPE_CHECKING:
-    from anyio.abc import ByteStream
-
-    from daemun.exchange import Exchange, Peer
+    from daemun.downstream.exchange import Connection
+    from daemun.exchange import Exchange
+    from daemun.transport.stream import Stream
     from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "Balancer",
     "BalancerType",
     "Dialect",
-    "Downstream",
     "FailurePolicy",
     "FilterContext",
     "FilterType",
@@ -231,25 +230,21 @@ class Sniff(enum.Enum):
     MORE = "more"
 
 
-class Downstream(Protocol):
-    """What the core lends to the protocol that serves a connection."""
-
-    peer: Peer
-    """Facts of the connection."""
-
-
 class UpstreamConnection(Protocol):
     """One open connection to an endpoint."""
 
     capacity: int
     """Exchanges it would take now; 0 once it is of no more use."""
 
+    released: Callable[[UpstreamConnection], None]
+    """Set by the pool; to be called once for each `send`, when its exchange is over, however it ended."""
+
     async def send(self, request: Request) -> Response:
         """Sends one exchange. Raises `ExchangeError` with `retry` set by what was sent."""
         ...
 
-    async def aclose(self) -> None:
-        """Ends it at once. Idempotent."""
+    def close(self) -> None:
+        """Ends it at once. Idempotent, never raises."""
         ...
 
 
@@ -263,9 +258,9 @@ class WireProtocol(Struct, frozen=True):
     sniff: Callable[[bytes], Sniff]
     """Says by the first bytes of a plaintext connection whether it is this protocol; asked in the order of
     `Listener.protocols`; MORE with enough bytes to tell is a fault."""
-    serve: Callable[[ByteStream, Any, Any], Awaitable[None]]
-    """`serve(stream, downstream, settings)`: the downstream half. Owns the connection until it returns."""
-    connect: Callable[[ByteStream, Endpoint, Any], Awaitable[UpstreamConnection]]
+    serve: Callable[[Stream, Connection, Any], Awaitable[None]]
+    """`serve(stream, connection, settings)`: the downstream half. Owns the connection until it returns."""
+    connect: Callable[[Stream, Endpoint, Any], Awaitable[UpstreamConnection]]
     """`connect(stream, endpoint, settings)`: the upstream half."""
 
 
@@ -277,5 +272,3 @@ class Dialect(Struct, frozen=True):
     """Whether the request speaks it. Asked only when an error must be rendered."""
     render: Callable[[Request, ExchangeError], Response]
 
-
-SettingsOf = Mapping[str, Any]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from daemun.routing.spec import EndpointSpec
 
 if TYPE_CHECKING:
+    from daemun.transport.timers import Timers
     from daemun.upstream.pool import Pool
 
 __all__ = ["Endpoint", "Endpoints"]
@@ -17,7 +18,7 @@ __all__ = ["Endpoint", "Endpoints"]
 class Endpoint:
     """One address, with what runs on it now."""
 
-    __slots__ = ("active", "address", "capacity", "host", "path", "pool", "port", "retired", "spec", "weight")
+    __slots__ = ("active", "address", "capacity", "host", "path", "pool", "port", "response_timeout_seconds", "retired", "spec", "timers", "weight")
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
@@ -31,6 +32,9 @@ class Endpoint:
         """It was taken out of the view; what runs on it ends in peace."""
         self.pool: Pool
         """Open connections to it; lent by the back end that owns the view."""
+        self.timers: Timers
+        self.response_timeout_seconds = 0.0
+        """How long it may be silent before the head of a response; 0: for ever."""
 
     @property
     def available(self) -> bool:

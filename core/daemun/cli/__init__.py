@@ -1,0 +1,8 @@
+"""The command line.
+
+main.py      the group `daemun`, with the commands of plugins
+serving.py   run, reverse-proxy, file-server
+looking.py   check, routes, explain
+knowing.py   plugins, hooks, schema
+output.py    text for people, JSON for programs, exit codes
+"""

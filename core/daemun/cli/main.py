@@ -1,0 +1,69 @@
+"""The group `daemun`: our commands, and those that plugins bring."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from daemun.cli import knowing, looking, serving
+from daemun.errors import PluginError
+from daemun.extend.loading import load_plugins
+from daemun.extend.registry import Registry
+from daemun.process.run import set_up_log
+
+__all__ = ["main"]
+
+_OWN = (
+    serving.run,
+    serving.reverse_proxy,
+    serving.file_server,
+    looking.check,
+    looking.routes,
+    looking.explain,
+    knowing.plugins,
+    knowing.hooks,
+    knowing.schema,
+)
+
+
+class _Commands(click.Group):
+    """Asks plugins for commands only when a name is none of ours, so that a broken plugin breaks no other command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._brought()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or self._brought().get(cmd_name)
+
+    def _brought(self) -> dict[str, click.Command]:
+        try:
+            registry = Registry(load_plugins())
+        except PluginError as error:
+            click.secho(f"daemun: {error}", fg="red", err=True)
+            return {}
+        commands = {command.name: command for command in registry.commands if command.name}
+        for name in commands.keys() & self.commands.keys():
+            raise PluginError(f"command {name!r} is daemun's own", plugin=registry.commands.items()[name])
+        return commands
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("daemun"), message="daemun %(version)s")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="How much is logged to standard error.",
+)
+def main(log_level: str) -> None:
+    """daemun: a gateway made of plugins.
+
+    Exit codes: 0 it worked, 1 a fault in settings, plugins or objects, 2 wrong usage.
+    """
+    set_up_log(log_level)
+
+
+for command in _OWN:
+    main.add_command(command)

@@ -1,0 +1,105 @@
+"""Commands that serve: `run` with a settings file, and one-liners that only write the equivalent settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from daemun.cli.output import as_json, faults_exit, json_option
+from daemun.errors import SettingsError
+from daemun.process.info import GatewayInfo
+from daemun.process.run import run_gateway
+from daemun.settings import Settings, convert, load_settings
+
+__all__ = ["file_server", "print_started", "reverse_proxy", "run"]
+
+
+def print_started(info: GatewayInfo, seconds: float) -> None:
+    """Start-up output for people: what listens where, with which plugins, how many routes."""
+    click.echo(click.style(f"daemun {info.version}", bold=True) + f" on {info.event_loop}, ready in {seconds * 1000:.0f} ms")
+    for listener in info.listeners:
+        click.echo(f"  {listener.name:<10} {click.style(listener.url, fg='green')}  {', '.join(listener.protocols)}")
+    click.echo(f"  {'plugins':<10} {', '.join(info.plugins)}")
+    refused = click.style(f", {info.refused} objects refused (see `daemun check`)", fg="yellow") if info.refused else ""
+    click.echo(f"  {'routes':<10} {info.routes}{refused}")
+
+
+def _serve(settings: Settings, base_dir: Path, json_: bool = False) -> None:
+    if not settings.listeners:
+        raise SettingsError("no listener: nothing would be served", path="$.listeners")
+    run_gateway(settings, base_dir, (lambda info, _: as_json(info)) if json_ else print_started)
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False), default="daemun.yaml", envvar="DAEMUN_SETTINGS")
+@json_option
+@faults_exit
+def run(file: str, json_: bool) -> None:
+    """Serve with the settings in FILE (default: daemun.yaml).
+
+    SIGTERM and SIGINT drain, a second one cuts off, SIGHUP reloads the sources.
+    """
+    path = Path(file)
+    _serve(load_settings(path), path.resolve().parent, json_)
+
+
+def _listener(listen: str, certificate: str | None, key: str | None) -> dict[str, Any]:
+    if (certificate is None) != (key is None):
+        raise SettingsError("--tls-cert and --tls-key go together")
+    listener: dict[str, Any] = {"name": "http", "bind": listen}
+    if certificate is not None:
+        listener["tls"] = {"certificate": str(Path(certificate).resolve()), "key": str(Path(key or "").resolve())}
+    return listener
+
+
+def _one_liner(raw: dict[str, Any], print_settings: bool) -> None:
+    if print_settings:
+        click.echo(yaml.safe_dump(raw, sort_keys=False), nl=False)
+        return
+    _serve(convert(raw, Settings), Path.cwd())
+
+
+_listen_option = click.option("--listen", default="127.0.0.1:8080", show_default=True, help="host:port or unix:/path.")
+_certificate_option = click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="PEM chain.")
+_key_option = click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="PEM key.")
+_print_option = click.option("--print-settings", is_flag=True, help="Print the equivalent settings and stop.")
+
+
+@click.command("reverse-proxy")
+@_listen_option
+@click.option("--to", "to", multiple=True, required=True, help="http://…, https://…, h2c://… or unix:/path; repeatable.")
+@_certificate_option
+@_key_option
+@click.option("--workers", type=click.IntRange(1, 1), default=1, show_default=True, help="Worker processes.")
+@_print_option
+@faults_exit
+def reverse_proxy(
+    listen: str, to: tuple[str, ...], tls_cert: str | None, tls_key: str | None, workers: int, print_settings: bool
+) -> None:
+    """Send every request to the given upstreams, in turn."""
+    source = {
+        "type": "inline",
+        "backends": {"upstream": {"endpoints": list(to)}},
+        "routes": [{"name": "all", "to": "upstream"}],
+    }
+    _one_liner({"listeners": [_listener(listen, tls_cert, tls_key)], "sources": [source]}, print_settings)
+
+
+@click.command("file-server")
+@_listen_option
+@click.option("--root", type=click.Path(exists=True, file_okay=False), default=".", show_default=True, help="The directory.")
+@_certificate_option
+@_key_option
+@_print_option
+@faults_exit
+def file_server(listen: str, root: str, tls_cert: str | None, tls_key: str | None, print_settings: bool) -> None:
+    """Serve the files of a directory."""
+    source = {
+        "type": "inline",
+        "backends": {"files": {"type": "static", "settings": {"root": str(Path(root).resolve())}}},
+        "routes": [{"name": "all", "to": "files"}],
+    }
+    _one_liner({"listeners": [_listener(listen, tls_cert, tls_key)], "sources": [source]}, print_settings)

@@ -1,0 +1,134 @@
+"""One connection as a wire protocol sees it, and how each of its exchanges runs (DESIGN §4: `run_exchange`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+
+from daemun.downstream.forwarded import Forwarding
+from daemun.downstream.render import render
+from daemun.errors import ExchangeError, Reason
+from daemun.exchange import Peer
+from daemun.extend.types import Dialect, Observer
+from daemun.message import Buffered, NoContent, Request, Response
+from daemun.routing.table import Table
+from daemun.transport.timers import Timers
+
+__all__ = ["Connection", "Services"]
+
+log = logging.getLogger("daemun.exchange")
+
+
+class Services:
+    """What all connections of a worker share."""
+
+    __slots__ = ("dialects", "draining", "observers", "table", "timers")
+
+    def __init__(
+        self, table: Table, timers: Timers, dialects: Sequence[Dialect] = (), observers: Sequence[Observer] = ()
+    ) -> None:
+        self.table = table
+        self.timers = timers
+        self.dialects = tuple(dialects)
+        self.observers = tuple(observers)
+        self.draining = False
+
+
+class Connection:
+    """A downstream connection: what the core lends to the protocol that serves it."""
+
+    __slots__ = ("_services", "forwarding", "on_drain", "peer", "timers")
+
+    def __init__(self, services: Services, peer: Peer, forwarding: Forwarding) -> None:
+        self.peer = peer
+        self.forwarding = forwarding
+        self.timers = services.timers
+        self.on_drain: Callable[[], None] | None = None
+        """Set by the protocol: called when the gateway begins to drain, to end what is idle."""
+        self._services = services
+
+    @property
+    def draining(self) -> bool:
+        """No further exchange should begin on this connection."""
+        return self._services.draining
+
+    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None]]) -> None:
+        """Runs the handler for `request` and passes its response, or one that renders its error, to `respond`.
+
+        Closes the response's body whatever happens. Raises `ExchangeError` only if `respond` did: the response was
+        broken off, and the client must be able to tell.
+        """
+        services = self._services
+        generation = services.table.current
+        generation.leases += 1
+        exchange = request.exchange
+        response: Response | None = None
+        try:
+            try:
+                response = await generation.handle(request)
+            except ExchangeError as error:
+                exchange.reason = error.reason
+                response = self.render(request, error)
+            except Exception as error:
+                exchange.reason = Reason.PLUGIN_FAULT
+                response = self.render(request, self._fault(request, error))
+            exchange.status = response.status
+            try:
+                await respond(response)
+            except ExchangeError as error:
+                exchange.reason = error.reason
+                raise
+            except Exception as error:
+                exchange.reason = Reason.PLUGIN_FAULT
+                raise self._fault(request, error) from error
+            body = response.body
+            if type(body) is not Buffered and type(body) is not NoContent:
+                await body.aclose()
+        except BaseException:
+            if response is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._close(request, response)
+            raise
+        finally:
+            generation.leave()
+            if services.observers:
+                self._observe(request, response)
+
+    def render(self, request: Request, error: ExchangeError) -> Response:
+        """`error` as a response in the dialect of `request`."""
+        for dialect in self._services.dialects:
+            try:
+                if dialect.claims(request):
+                    return dialect.render(request, error)
+            except Exception:
+                log.exception("dialect %s failed", dialect.name)
+        return render(error, request)
+
+    def _fault(self, request: Request, error: Exception) -> ExchangeError:
+        culprit = _module_of(error)
+        log.error("route %s: %s raised %r", request.exchange.route or "-", culprit, error, exc_info=error)
+        return ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+
+    async def _close(self, request: Request, response: Response) -> None:
+        try:
+            await response.body.aclose()
+        except Exception as error:
+            self._fault(request, error)
+
+    def _observe(self, request: Request, response: Response | None) -> None:
+        for observer in self._services.observers:
+            try:
+                observer.finished(request, response, request.exchange)
+            except Exception as error:
+                self._fault(request, error)
+
+
+def _module_of(error: Exception) -> str:
+    """The package that raised: where the innermost frame of its traceback is."""
+    trace, name = error.__traceback__, "?"
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", name))
+        trace = trace.tb_next
+    return name

@@ -1,0 +1,220 @@
+"""Sockets that accept: TCP, Unix, inherited. Never more connections than descriptors are left for."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from daemun.downstream.drain import Connections
+from daemun.downstream.exchange import Connection, Services
+from daemun.downstream.forwarded import Forwarding
+from daemun.downstream.negotiate import negotiate
+from daemun.errors import SettingsError
+from daemun.exchange import Peer
+from daemun.extend.types import WireProtocol
+from daemun.settings import ListenerSettings
+from daemun.transport.open import wrap_accepted
+from daemun.transport.tls import server_context
+from daemun.upstream.endpoints import parse_address
+
+__all__ = ["Listener", "bind", "connection_limit", "raise_descriptor_limit"]
+
+log = logging.getLogger("daemun.listener")
+
+_ACCEPTS_IN_A_ROW = 64
+_RESERVED_DESCRIPTORS = 64
+_SNIFF_TIMEOUT_SECONDS = 10.0
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+def raise_descriptor_limit() -> None:
+    """Asks for as many descriptors as the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            log.debug("the limit of %d descriptors cannot be raised", soft)
+
+
+def connection_limit() -> int:
+    """Downstream connections that leave as many descriptors for upstream ones, and some for files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 100_000
+    return max(1, (soft - _RESERVED_DESCRIPTORS) // 2)
+
+
+def bind(settings: ListenerSettings) -> socket.socket:
+    """The listening socket of `settings`, non-blocking. Raises `SettingsError` in words."""
+    where = settings.bind
+    try:
+        if where.startswith("fd:"):
+            sock = socket.socket(fileno=os.dup(int(where[3:])))
+        elif where.startswith("unix:"):
+            sock = _bind_unix(Path(where[5:]))
+        else:
+            host, port, _ = parse_address(where if not where.endswith(":0") else where[:-1] + "1")
+            port = 0 if where.endswith(":0") else port
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            info = socket.getaddrinfo(host, port, family if host[:1].isdigit() or ":" in host else 0, socket.SOCK_STREAM)
+            sock = socket.socket(info[0][0], socket.SOCK_STREAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(info[0][4])
+        sock.listen(settings.backlog)
+    except (OSError, ValueError) as error:
+        words = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+        raise SettingsError(
+            f"listener {settings.name} cannot bind {where}: {words} (accepted: host:port, [v6]:port, unix:/path, fd:N)"
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if stat.S_ISSOCK(path.lstat().st_mode) and not _answers(path):
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    sock.bind(str(path))
+    return sock
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+class Listener:
+    """One listening socket and the connections that it accepts."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        sock: socket.socket,
+        protocols: Sequence[WireProtocol],
+        protocol_settings: Mapping[str, Any],
+        services: Services,
+        connections: Connections,
+        base_dir: Path,
+    ) -> None:
+        self.settings = settings
+        self.sock = sock
+        self._protocols = tuple(protocols)
+        self._protocol_settings = protocol_settings
+        self._services = services
+        self._connections = connections
+        self._limit = settings.max_connections or connection_limit()
+        self._tcp = sock.family != socket.AF_UNIX
+        self._complained = False
+        self._context = None
+        if settings.tls is not None:
+            tls = settings.tls
+            alpn = [name for protocol in protocols for name in protocol.alpn]
+            ca = Path(base_dir, tls.client_ca) if tls.client_ca else None
+            self._context = server_context(Path(base_dir, tls.certificate), Path(base_dir, tls.key), alpn, ca)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the real port."""
+        name = self.sock.getsockname()
+        if not self._tcp:
+            return f"unix:{name if isinstance(name, str) else name.decode()}"
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for people."""
+        scheme = "https" if self._context is not None else "http"
+        return f"{scheme}://{self.address}" if self._tcp else self.address
+
+    async def accept(self, tasks: TaskGroup) -> None:
+        """Accepts until cancelled; each connection is served in a task of `tasks`."""
+        while True:
+            await self._connections.below(self._limit)
+            await anyio.wait_readable(self.sock)
+            for _ in range(_ACCEPTS_IN_A_ROW):
+                if len(self._connections) >= self._limit:
+                    break
+                try:
+                    sock, address = self.sock.accept()
+                except (BlockingIOError, InterruptedError):
+                    break
+                except OSError as error:
+                    if error.errno in _EXHAUSTED:
+                        await self._wait_out(error)
+                        break
+                    if error.errno in (errno.EBADF, errno.EINVAL):
+                        raise
+                    continue
+                sock.setblocking(False)
+                peer = self._peer(address)
+                forwarding = Forwarding(peer, self.settings.forwarded)
+                connection = Connection(self._services, peer, forwarding)
+                self._connections.add(connection)
+                tasks.start_soon(self._serve, sock, connection, tasks)
+
+    async def _wait_out(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning("listener %s: %s; accepting again when connections close", self.settings.name, error.strerror)
+        await anyio.sleep(0.1)
+
+    def _peer(self, address: Any) -> Peer:
+        scheme = "https" if self._context is not None else "http"
+        if not self._tcp:
+            return Peer(listener=self.settings.name, local=self.address, scheme=scheme)
+        host = address[0]
+        if host.startswith("::ffff:") and "." in host:
+            host = host[7:]
+        return Peer(listener=self.settings.name, address=host, port=address[1], local=self.address, scheme=scheme)
+
+    async def _serve(self, sock: socket.socket, connection: Connection, tasks: TaskGroup) -> None:
+        try:
+            if self._tcp:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = self.settings.tls
+            try:
+                stream = await wrap_accepted(
+                    sock, tasks, self._context, tls.handshake_timeout_seconds if tls is not None else 0.0
+                )
+            except (OSError, TimeoutError, anyio.BrokenResourceError) as error:
+                log.debug("listener %s: no handshake: %s", self.settings.name, error)
+                sock.close()
+                return
+            try:
+                protocol = await negotiate(stream, self._protocols, _SNIFF_TIMEOUT_SECONDS)
+                if protocol is not None:
+                    await protocol.serve(stream, connection, self._protocol_settings[protocol.name])
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+            finally:
+                await stream.aclose()
+        except Exception:
+            log.exception("listener %s: a connection failed", self.settings.name)
+        finally:
+            self._connections.remove(connection)
+
+    def close(self) -> None:
+        """Accepts no more. A Unix socket's file is removed."""
+        if not self._tcp and not self.settings.bind.startswith("fd:"):
+            path = Path(self.settings.bind[5:])
+            path.unlink(missing_ok=True)
+        self.sock.close()

@@ -1,0 +1,39 @@
+"""Which wire protocol a connection speaks: ALPN says it on TLS, the first bytes on plaintext."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+from anyio.streams.tls import TLSAttribute
+
+from daemun.extend.types import Sniff, WireProtocol
+from daemun.transport.stream import Stream
+
+__all__ = ["negotiate"]
+
+_ENOUGH_BYTES = 24
+"""The longest preface that tells a protocol (HTTP/2: RFC 9113 §3.4)."""
+
+
+async def negotiate(stream: Stream, protocols: Sequence[WireProtocol], timeout_seconds: float) -> WireProtocol | None:
+    """The protocol of the connection, or None if nobody claims it. Costs nothing where a listener has only one."""
+    if len(protocols) == 1:
+        return protocols[0]
+    chosen = stream.extra(TLSAttribute.alpn_protocol, None)
+    if chosen is not None:
+        return next((protocol for protocol in protocols if chosen in protocol.alpn), None)
+    seen = b""
+    with anyio.move_on_after(timeout_seconds):
+        while True:
+            seen += await stream.receive(_ENOUGH_BYTES)
+            undecided = False
+            for protocol in protocols:
+                answer = protocol.sniff(seen)
+                if answer is Sniff.YES:
+                    stream.unread(seen)
+                    return protocol
+                undecided = undecided or answer is Sniff.MORE
+            if not undecided or len(seen) >= _ENOUGH_BYTES:
+                return None
+    return None

@@ -1,0 +1,122 @@
+"""Everything that plugins registered, by kind and by name. Filled once, at start."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pluggy
+
+from daemun.errors import PluginError, SettingsError
+from daemun.extend.types import (
+    ActivatorType,
+    BackendType,
+    BalancerType,
+    Dialect,
+    FilterType,
+    ObserverType,
+    SourceType,
+    WireProtocol,
+)
+from daemun.upstream.balance import BALANCERS
+
+if TYPE_CHECKING:
+    import click
+
+__all__ = ["Kind", "Registry"]
+
+T = TypeVar("T")
+
+
+class Kind(Generic[T]):
+    """The things of one kind, by name, each with the plugin that brought it."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self._things: dict[str, tuple[T, str]] = {}
+
+    def add(self, name: str, thing: T, plugin: str) -> None:
+        """Raises `PluginError` naming both plugins when the name is taken."""
+        if name in self._things:
+            other = self._things[name][1]
+            raise PluginError(f"{self._word} {name!r} is registered by plugin {other} too", plugin=plugin)
+        self._things[name] = (thing, plugin)
+
+    def get(self, name: str) -> T:
+        """Raises `SettingsError` that lists what there is."""
+        try:
+            return self._things[name][0]
+        except KeyError:
+            near = difflib.get_close_matches(name, self._things, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(sorted(self._things)) or "none"
+            raise SettingsError(f"unknown {self._word} {name!r}{hint} (accepted: {known})") from None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter([thing for thing, _ in self._things.values()])
+
+    def items(self) -> Mapping[str, str]:
+        """Name to plugin."""
+        return {name: plugin for name, (_, plugin) in self._things.items()}
+
+
+class Registry:
+    """What the loaded plugins brought. Raises `PluginError` while it is filled, naming who is at fault."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self.manager = manager
+        self.protocols: Kind[WireProtocol] = Kind("wire protocol")
+        self.dialects: Kind[Dialect] = Kind("dialect")
+        self.sources: Kind[SourceType] = Kind("source")
+        self.filters: Kind[FilterType] = Kind("filter")
+        self.backends: Kind[BackendType] = Kind("back end type")
+        self.balancers: Kind[BalancerType] = Kind("balancer")
+        self.activators: Kind[ActivatorType] = Kind("activator")
+        self.observers: Kind[ObserverType] = Kind("observer")
+        self.commands: Kind[click.Command] = Kind("command")
+        for balancer in BALANCERS:
+            self.balancers.add(balancer.name, balancer, "daemun")
+        hook = manager.hook
+        self._collect(hook.daemun_protocols, self.protocols, WireProtocol)
+        self._collect(hook.daemun_dialects, self.dialects, Dialect)
+        self._collect(hook.daemun_sources, self.sources, SourceType)
+        self._collect(hook.daemun_filters, self.filters, FilterType)
+        self._collect(hook.daemun_backends, self.backends, BackendType)
+        self._collect(hook.daemun_balancers, self.balancers, BalancerType)
+        self._collect(hook.daemun_activators, self.activators, ActivatorType)
+        self._collect(hook.daemun_observers, self.observers, ObserverType)
+
+        import click
+
+        self._collect(hook.daemun_commands, self.commands, click.Command)
+
+    def _collect(self, hook: pluggy.HookCaller, kind: Kind[Any], wanted: type[Any]) -> None:
+        for implementation in hook.get_hookimpls():
+            plugin = implementation.plugin_name
+            things = _call(implementation.function, hook.name, plugin)
+            for thing in things:
+                if not isinstance(thing, wanted) or not getattr(thing, "name", None):
+                    raise PluginError(
+                        f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name", plugin=plugin
+                    )
+                kind.add(thing.name, thing, plugin)
+
+    def protocol(self, name: str) -> WireProtocol:
+        """The wire protocol `name`; raises `SettingsError` that lists what there is."""
+        return self.protocols.get(name)
+
+    def balancer(self, name: str) -> BalancerType:
+        """The balancer `name`; raises `SettingsError` that lists what there is."""
+        return self.balancers.get(name)
+
+    def activator(self, name: str) -> ActivatorType:
+        """The activator `name`; raises `SettingsError` that lists what there is."""
+        return self.activators.get(name)
+
+
+def _call(function: Any, hook: str, plugin: str) -> list[Any]:
+    try:
+        return list(function())
+    except Exception as error:
+        raise PluginError(f"{hook} failed: {type(error).__name__}: {error}", plugin=plugin) from error

@@ -1,0 +1,6 @@
+"""The process around the gateway.
+
+info.py      what runs: listeners, plugins, routes, as data
+gateway.py   everything put together: start, serve, reload, drain, stop
+loop.py      which event loop runs it
+"""

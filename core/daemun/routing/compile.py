@@ -1,0 +1,269 @@
+"""A route becomes one handler: every choice that settings allow is made here, none on the request path."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from daemun.errors import ExchangeError, PluginError, Reason, SettingsError
+from daemun.extend.ordering import in_order
+from daemun.extend.registry import Registry
+from daemun.extend.types import BackendContext, FailurePolicy, FilterContext, FilterType
+from daemun.handler import Handler, Layer, compose
+from daemun.message import EMPTY, Buffered, NoContent, Request, Response
+from daemun.routing.actions import redirect, respond, split
+from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
+from daemun.routing.shared import Resource, Shared
+from daemun.routing.spec import BackendSpec, FilterSpec, Forward, PathKind, Redirect, Respond, RouteSpec, Split
+from daemun.settings import convert
+from daemun.transport.timers import Timers
+from daemun.upstream.backend import Backend, open_backend
+from daemun.upstream.forward import retrying
+
+__all__ = ["CompiledRoute", "Compiler"]
+
+log = logging.getLogger("daemun.routing")
+
+
+class CompiledRoute:
+    """A route that can run: its handler, what it holds open, and its chain in words."""
+
+    __slots__ = ("backends", "chain", "handler", "resources", "spec")
+
+    def __init__(self, spec: RouteSpec, backends: tuple[BackendSpec, ...]) -> None:
+        self.spec = spec
+        self.backends = backends
+        self.handler: Handler
+        self.resources: list[Resource] = []
+        self.chain: list[str] = []
+        """What a request passes, outermost first; printed by `daemun routes` and `explain`."""
+
+
+class Compiler:
+    """Compiles routes of one worker. Equal settings share one filter or back end, over routes and reloads."""
+
+    def __init__(
+        self, registry: Registry, shared: Shared, protocols: Mapping[str, Any], base_dir: Path, timers: Timers
+    ) -> None:
+        self._registry = registry
+        self._shared = shared
+        self._protocols = protocols
+        self._timers = timers
+        self._base_dir = base_dir
+
+    async def compile(self, spec: RouteSpec, source: str, backends: Mapping[str, BackendSpec]) -> CompiledRoute:
+        """The route, ready to run. Raises `SettingsError` or `PluginError`; nothing stays open then."""
+        used = used_backends(spec, backends)
+        route = CompiledRoute(spec, used)
+        try:
+            await self._compile(route, source, {backend.name: backend for backend in used})
+        except BaseException as error:
+            self.release(route)
+            if isinstance(error, (ValueError, re.error)):
+                raise SettingsError(str(error)) from error
+            raise
+        return route
+
+    def release(self, route: CompiledRoute) -> None:
+        """Gives back what the route holds open."""
+        for resource in route.resources:
+            self._shared.release(resource)
+        route.resources = []
+
+    async def _compile(self, route: CompiledRoute, source: str, backends: Mapping[str, BackendSpec]) -> None:
+        spec = route.spec
+        _check(spec)
+        named: list[tuple[str, Layer | None]] = []
+        if spec.timeout_seconds:
+            named.append((f"timeout {spec.timeout_seconds:g} s", _timeout(spec.timeout_seconds)))
+        named += await self._filters(route)
+        named.append(("rewrite", rewriter(spec)))
+        named.append(("headers", edit_headers(spec)))
+        words, action = await self._action(route, source, backends)
+        layers = [(name, layer) for name, layer in named if layer is not None]
+        route.chain = [name for name, _ in layers] + [words]
+        route.handler = compose((layer for _, layer in layers), action)
+
+    async def _filters(self, route: CompiledRoute) -> list[tuple[str, Layer | None]]:
+        specs = list(route.spec.filters)
+        for implementation in self._registry.manager.hook.daemun_route_filters.get_hookimpls():
+            wanted = {"route": route.spec}
+            try:
+                added: Any = implementation.function(*(wanted[name] for name in implementation.argnames))
+                specs += added
+            except Exception as error:
+                raise PluginError(
+                    f"daemun_route_filters failed: {type(error).__name__}: {error}", plugin=implementation.plugin_name
+                ) from error
+        kinds = [self._registry.filters.get(spec.type) for spec in specs]
+        layers: list[tuple[str, Layer | None]] = []
+        for position in in_order(kinds):
+            kind, filter_spec = kinds[position], specs[position]
+            layers.append((f"filter {kind.name}", await self._filter(route, kind, filter_spec)))
+        return layers
+
+    async def _filter(self, route: CompiledRoute, kind: FilterType, spec: FilterSpec) -> Layer:
+        settings = convert(spec.settings, kind.settings, path=f"$.filters[{kind.name}].settings")
+        context = FilterContext(name=kind.name, base_dir=self._base_dir)
+        key = ("filter", kind.name, _digest(spec.settings))
+        layer: Layer = await self._lease(route, key, lambda: kind.build(settings, context))
+        if kind.failure is FailurePolicy.OPEN:
+            layer = _open_on_failure(kind.name, layer)
+        if kind.buffer_bytes:
+            layer = _buffered(kind.buffer_bytes, layer)
+        return layer
+
+    async def _action(
+        self, route: CompiledRoute, source: str, backends: Mapping[str, BackendSpec]
+    ) -> tuple[str, Handler]:
+        match route.spec.action:
+            case Redirect() as action:
+                return f"redirect {action.status}", redirect(route.spec, action)
+            case Respond() as action:
+                return f"respond {action.status}", respond(action)
+            case Forward() as action:
+                shares = []
+                for share in action.splits:
+                    handler = await self._backend(route, source, backends[share.backend])
+                    shares.append((share.weight, _with_request_headers(share, handler)))
+                words = " | ".join(_share_words(share, len(action.splits)) for share in action.splits)
+                handler = split(shares)
+                retries = action.retries
+                if retries.attempts or retries.per_try_timeout_seconds:
+                    words = f"retry {retries.attempts} × ({words})"
+                    handler = retrying(handler, retries)
+                return f"forward {words}", handler
+
+    async def _backend(self, route: CompiledRoute, source: str, spec: BackendSpec) -> Handler:
+        if spec.type != "endpoints":
+            kind = self._registry.backends.get(spec.type)
+            settings = convert(spec.settings, kind.settings, path=f"$.backends.{spec.name}.settings")
+            context = BackendContext(name=spec.name, base_dir=self._base_dir)
+            key = ("back end", spec.type, _digest(spec.settings))
+            handler: Handler = await self._lease(route, key, lambda: kind.build(settings, context))
+            return handler
+        key = ("back end", f"{source}/{spec.name}", _digest([spec.settings, spec.activator, spec.activation]))
+        backend: Backend = await self._lease(
+            route, key, lambda: open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers)
+        )
+        if backend.endpoints is not None and not spec.activator:
+            backend.endpoints.update(spec.endpoints)
+        return backend.handler
+
+    async def _lease(self, route: CompiledRoute, key: tuple[str, ...], make: Any) -> Any:
+        def guarded() -> AbstractAsyncContextManager[Any]:
+            manager: AbstractAsyncContextManager[Any] = make()
+            return manager
+
+        try:
+            resource = await self._shared.lease(key, guarded)
+        except (SettingsError, ValueError, OSError):
+            raise
+        except Exception as error:
+            raise PluginError(f"its build failed: {type(error).__name__}: {error}", plugin=key[1]) from error
+        route.resources.append(resource)
+        return resource.value
+
+
+def used_backends(spec: RouteSpec, backends: Mapping[str, BackendSpec]) -> tuple[BackendSpec, ...]:
+    """The back ends that a route names. Raises `SettingsError` for one that does not exist."""
+    if not isinstance(spec.action, Forward):
+        return ()
+    missing = [share.backend for share in spec.action.splits if share.backend not in backends]
+    if missing:
+        known = ", ".join(sorted(backends)) or "none"
+        raise SettingsError(f"unknown back end {missing[0]!r} (accepted: {known})")
+    return tuple(backends[share.backend] for share in spec.action.splits)
+
+
+def _check(spec: RouteSpec) -> None:
+    if spec.path.kind is PathKind.REGEX:
+        re.compile(spec.path.value)
+    elif not spec.path.value.startswith("/"):
+        raise SettingsError(f"path {spec.path.value!r} does not start with /")
+    if isinstance(spec.action, Forward) and not spec.action.splits:
+        raise SettingsError("a route that forwards needs a back end")
+
+
+def _share_words(share: Split, count: int) -> str:
+    return share.backend if count == 1 else f"{share.backend} × {share.weight}"
+
+
+def _with_request_headers(share: Split, handler: Handler) -> Handler:
+    editor = header_editor(share.request_headers)
+    return handler if editor is None else edit_requests(editor)(handler)
+
+
+def _timeout(seconds: float) -> Layer:
+    def layer(handler: Handler) -> Handler:
+        def handle(request: Request) -> Any:
+            request.exchange.expire_in(seconds, Reason.ROUTE_TIMEOUT)
+            return handler(request)
+
+        return handle
+
+    return layer
+
+
+def _open_on_failure(name: str, layer: Layer) -> Layer:
+    """`layer`, whose own exceptions are logged and passed by; those of what it wraps are not its own."""
+
+    def wrapped(handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            answer: Response | None = None
+            failure: BaseException | None = None
+
+            async def observed(inner: Request) -> Response:
+                nonlocal answer, failure
+                try:
+                    answer = await handler(inner)
+                except BaseException as error:
+                    failure = error
+                    raise
+                return answer
+
+            try:
+                return await layer(observed)(request)
+            except Exception as error:
+                if error is failure or isinstance(error, ExchangeError):
+                    raise
+                log.exception("filter %s failed and is passed by", name)
+                return answer if answer is not None else await handler(request)
+
+        return handle
+
+    return wrapped
+
+
+def _buffered(limit: int, layer: Layer) -> Layer:
+    def wrapped(handler: Handler) -> Handler:
+        filtered = layer(handler)
+
+        async def handle(request: Request) -> Response:
+            body = request.body
+            if isinstance(body, (NoContent, Buffered)):
+                if isinstance(body, Buffered) and len(body.data) > limit:
+                    raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"the content is larger than {limit} bytes")
+                return await filtered(request)
+            chunks, size = [], 0
+            while chunk := await body.read():
+                size += len(chunk)
+                if size > limit:
+                    raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"the content is larger than {limit} bytes")
+                chunks.append(chunk)
+            data = b"".join(chunks)
+            return await filtered(request.with_body(Buffered(data, body.trailers) if data or body.trailers else EMPTY))
+
+        return handle
+
+    return wrapped
+
+
+def _digest(value: Any) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()

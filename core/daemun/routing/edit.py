@@ -1,0 +1,116 @@
+"""Layers that change heads: host and path rewrites, fields set, added and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from daemun.handler import Handler, Layer
+from daemun.message import Headers, Request, Response
+from daemun.routing.match import path_prefix
+from daemun.routing.spec import HeaderEdit, RouteSpec
+
+__all__ = ["edit_headers", "edit_requests", "header_editor", "rewrite_target", "rewriter"]
+
+Editor = Callable[[Headers], Headers]
+
+
+def header_editor(edit: HeaderEdit) -> Editor | None:
+    """A function that applies `edit`, or None if it changes nothing. Raises `ValueError` for a name or value that
+    cannot stand in a head."""
+    drop = frozenset(_name(name) for name in (*edit.remove, *edit.set))
+    put = tuple((_name(name), _value(name, value)) for name, value in (*edit.set.items(), *edit.add.items()))
+    if not drop and not put:
+        return None
+    if not drop:
+        return lambda headers: headers + put
+    return lambda headers: (*(pair for pair in headers if pair[0] not in drop), *put)
+
+
+def edit_headers(spec: RouteSpec) -> Layer | None:
+    """The layer for a route's `request_headers` and `response_headers`, or None."""
+    requests, responses = header_editor(spec.request_headers), header_editor(spec.response_headers)
+    if responses is None:
+        return None if requests is None else edit_requests(requests)
+
+    def layer(handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            response = await handler(request)
+            return response.with_headers(responses(response.headers))
+
+        return handle if requests is None else edit_requests(requests)(handle)
+
+    return layer
+
+
+def edit_requests(editor: Editor) -> Layer:
+    """A layer that passes every request's fields through `editor`."""
+
+    def layer(handler: Handler) -> Handler:
+        return lambda request: handler(request.with_headers(editor(request.headers)))
+
+    return layer
+
+
+def rewriter(spec: RouteSpec) -> Layer | None:
+    """The layer for a route's `rewrite_…`, or None. Raises `ValueError` for a rewrite that cannot be."""
+    host = spec.rewrite_host.lower().encode()
+    target = rewrite_target(spec)
+    if not host and target is None:
+        return None
+
+    def layer(handler: Handler) -> Handler:
+        def handle(request: Request) -> object:
+            if target is not None:
+                request = request.with_target(target(request.target))
+            return handler(request.with_authority(host) if host else request)
+
+        return handle  # type: ignore[return-value]
+
+    return layer
+
+
+def rewrite_target(spec: RouteSpec) -> Callable[[bytes], bytes] | None:
+    """What becomes of a target on this route; None: nothing."""
+    if spec.rewrite_path:
+        path = spec.rewrite_path.encode()
+        return lambda target: path + target[len(target.partition(b"?")[0]) :]
+    if spec.rewrite_prefix is None:
+        return None
+    return replace_prefix(spec, spec.rewrite_prefix)
+
+
+def replace_prefix(spec: RouteSpec, replacement: str) -> Callable[[bytes], bytes]:
+    """A function that puts `replacement` in the place of the prefix that the route matched."""
+    prefix = path_prefix(spec.path)
+    if prefix is None:
+        raise ValueError("a prefix can be replaced where the path is matched by prefix, not by regex")
+    size, new = len(prefix), replacement.encode().rstrip(b"/")
+
+    def replaced(target: bytes) -> bytes:
+        rest = target[size:]
+        if rest[:1] not in (b"/", b"?", b""):
+            rest = b"/" + rest
+        path = new + rest
+        return path if path[:1] == b"/" else b"/" + path
+
+    return replaced
+
+
+_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"trailer"))
+
+
+def _name(name: str) -> bytes:
+    raw = name.lower().encode()
+    if not raw or not _TOKEN.issuperset(raw):
+        raise ValueError(f"{name!r} is no field name")
+    if raw in _FRAMING:
+        raise ValueError(f"field {name!r} belongs to the connection and cannot be edited; use rewrite for the host")
+    return raw
+
+
+def _value(name: str, value: str) -> bytes:
+    raw = value.encode()
+    if any(octet < 0x20 and octet != 9 or octet == 0x7F for octet in raw):
+        raise ValueError(f"the value of field {name!r} holds a control character")
+    return raw

@@ -1,0 +1,95 @@
+"""What is opened once for equal settings: filters, back ends with their pools. It outlives a reload that does not
+concern it, and is closed when the last generation that leased it has drained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+__all__ = ["Resource", "Shared"]
+
+log = logging.getLogger("daemun.routing")
+
+
+class Resource:
+    """One thing that is open, and how many hold it."""
+
+    __slots__ = ("broken", "error", "key", "leases", "opened", "over", "value")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.leases = 0
+        self.opened = anyio.Event()
+        self.over = anyio.Event()
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.broken = False
+
+
+class Shared:
+    """Context managers by key, each entered and exited in a task of its own."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._resources: dict[Hashable, Resource] = {}
+        self._open = 0
+        self._change = anyio.Event()
+
+    async def lease(self, key: Hashable, make: Callable[[], AbstractAsyncContextManager[Any]]) -> Resource:
+        """The resource whose `value` the context manager yields; entered only if no one holds `key` yet.
+
+        Raises what its entry raised. Each lease ends with one `release`.
+        """
+        resource = self._resources.get(key)
+        if resource is None or resource.broken:
+            resource = self._resources[key] = Resource(key)
+            self._tasks.start_soon(self._own, resource, make)
+        resource.leases += 1
+        try:
+            await resource.opened.wait()
+            if resource.error is not None:
+                raise resource.error
+        except BaseException:
+            self.release(resource)
+            raise
+        return resource
+
+    def release(self, resource: Resource) -> None:
+        """Ends one lease; the last one closes the resource."""
+        resource.leases -= 1
+        if resource.leases == 0:
+            if self._resources.get(resource.key) is resource:
+                del self._resources[resource.key]
+            resource.over.set()
+
+    async def closed(self) -> None:
+        """Waits until nothing is open any more."""
+        while self._open:
+            self._change = anyio.Event()
+            await self._change.wait()
+
+    async def _own(self, resource: Resource, make: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
+        self._open += 1
+        try:
+            async with make() as resource.value:
+                resource.opened.set()
+                await resource.over.wait()
+        except Exception as error:
+            resource.broken = True
+            if resource.opened.is_set():
+                log.exception("%s broke; it is opened anew by the next reload", _words(resource.key))
+            else:
+                resource.error = error
+                resource.opened.set()
+        finally:
+            self._open -= 1
+            self._change.set()
+
+
+def _words(key: Hashable) -> str:
+    return " ".join(str(part) for part in key[:2]) if isinstance(key, tuple) else str(key)

@@ -1,0 +1,190 @@
+"""Start-time settings: a YAML or TOML file, decoded strictly, with errors that say what would be accepted."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct, field
+
+from daemun.errors import SettingsError
+
+__all__ = [
+    "DrainSettings",
+    "ForwardedSettings",
+    "ListenerSettings",
+    "PluginSettings",
+    "Settings",
+    "TlsSettings",
+    "convert",
+    "load_settings",
+    "read_document",
+]
+
+T = TypeVar("T")
+
+
+class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The certificate of a listener."""
+
+    certificate: str
+    """PEM file with the chain."""
+    key: str
+    """PEM file with the key, unencrypted."""
+    client_ca: str = ""
+    """PEM file of the authorities of client certificates; "": none is asked for."""
+    handshake_timeout_seconds: Annotated[float, Meta(gt=0)] = 10.0
+
+
+class ForwardedSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a listener tells the upstream about the client, and whom it believes."""
+
+    trusted_hops: Annotated[int, Meta(ge=0, le=32)] = 0
+    """Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are kept; 0: a client's are dropped."""
+    x_forwarded: bool = True
+    """Whether `X-Forwarded-For`, `-Proto` and `-Host` are sent upstream."""
+    forwarded: bool = False
+    """Whether `Forwarded` (RFC 7239) is sent upstream."""
+    via: str = "daemun"
+    """Pseudonym in `Via` (RFC 9110 §7.6.3); "": none."""
+
+
+class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """A socket that accepts connections."""
+
+    name: str
+    bind: str
+    """`host:port`, `[v6]:port`, `unix:/path` or `fd:N` (inherited)."""
+    protocols: tuple[str, ...] = ("http1",)
+    """Wire protocols by name, in the order in which the first bytes are shown to them."""
+    tls: TlsSettings | None = None
+    forwarded: ForwardedSettings = ForwardedSettings()
+    backlog: Annotated[int, Meta(ge=1)] = 4096
+    max_connections: Annotated[int, Meta(ge=0)] = 0
+    """Connections held at once; more wait in the kernel. 0: what the descriptor limit leaves."""
+
+
+class DrainSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the gateway stops."""
+
+    grace_seconds: Annotated[float, Meta(ge=0, description="Running exchanges get it to finish.")] = 30.0
+    delay_seconds: Annotated[float, Meta(ge=0, description="Accepts on for it, so that balancers notice.")] = 0.0
+
+
+class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which installed plugins are used."""
+
+    block: tuple[str, ...] = ()
+    """Never imported."""
+    only: tuple[str, ...] | None = None
+    """All others are blocked."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings file."""
+
+    listeners: tuple[ListenerSettings, ...] = ()
+    sources: tuple[dict[str, Any], ...] = ()
+    """`{type: NAME, …settings}` each."""
+    observers: tuple[dict[str, Any], ...] = ()
+    """`{type: NAME, …settings}` each."""
+    protocols: dict[str, dict[str, Any]] = {}
+    """Settings of wire protocols by name."""
+    plugins: PluginSettings = PluginSettings()
+    drain: DrainSettings = field(default_factory=DrainSettings)
+    event_loop: str = "auto"
+    """`auto` (uvloop if installed), `asyncio`, `uvloop` or `trio`."""
+
+
+def load_settings(file: Path) -> Settings:
+    """The settings in `file`. Raises `SettingsError` with file, path and what would be accepted."""
+    return convert(read_document(file), Settings, file=str(file))
+
+
+def read_document(file: Path) -> Any:
+    """The document in a YAML, TOML or JSON file. Raises `SettingsError` with line and column."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {(error.strerror or str(error)).lower()}", file=str(file)) from error
+    try:
+        if file.suffix == ".toml":
+            return tomllib.loads(text.decode())
+        return yaml.load(text, _StrictLoader) or {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise SettingsError(f"{where}{error.problem or error.context}", file=str(file)) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError(" ".join(str(error).split()), file=str(file)) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, without its silence about a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?: - at `(?P<path>[^`]*)`)?")
+_OTHER = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+
+
+def convert(raw: Any, kind: type[T], *, file: str = "", path: str = "$") -> T:
+    """`raw` as a `kind`, strictly. Raises `SettingsError` with the path of the first fault; the path starts at `path`."""
+    try:
+        return msgspec.convert(raw, kind, strict=True)
+    except msgspec.ValidationError as error:
+        unknown = _UNKNOWN.match(str(error))
+        if unknown:
+            inner = unknown["path"] or "$"
+            accepted = _accepted(kind, inner)
+            near = difflib.get_close_matches(unknown["name"], accepted, 1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            words = f"unknown key `{unknown['name']}`{hint} (accepted: {', '.join(accepted)})"
+        else:
+            other = _OTHER.match(str(error))
+            assert other is not None
+            inner = other["path"] or "$"
+            words = other["what"][:1].lower() + other["what"][1:]
+        raise SettingsError(words, file=file, path=path + inner[1:]) from error
+
+
+def _accepted(kind: Any, path: str) -> list[str]:
+    """Names of the keys that the struct at `path` inside `kind` takes."""
+    info = msgspec.inspect.type_info(kind)
+    for step in re.findall(r"\.([^.\[]+)|(\[[^\]]*\])", path):
+        info = _step(info, step[0])
+        if info is None:
+            return []
+    found = _struct(info)
+    return [item.encode_name for item in found.fields] if found is not None else []
+
+
+def _struct(info: Any) -> msgspec.inspect.StructType | None:
+    if isinstance(info, msgspec.inspect.StructType):
+        return info
+    for option in getattr(info, "types", ()):
+        if isinstance(option, msgspec.inspect.StructType):
+            return option
+    return None
+
+
+def _step(info: Any, name: str) -> Any:
+    if name:
+        found = _struct(info)
+        if found is not None:
+            return next((item.type for item in found.fields if item.encode_name == name), None)
+        return getattr(info, "value_type", None)
+    return getattr(info, "item_type", None) or getattr(info, "value_type", None)

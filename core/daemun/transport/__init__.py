@@ -1,0 +1,8 @@
+"""Bytes: streams whose receive and send cost no checkpoint, listeners' and dialled sockets, TLS.
+
+stream.py   Stream, and its form on asyncio and uvloop
+watched.py  Stream over any other byte stream: trio, memory
+open.py     accepted and dialled sockets as streams, whatever the event loop
+tls.py      contexts for both sides
+timers.py   many deadlines, one task
+"""

@@ -1,0 +1,75 @@
+"""Accepted and dialled sockets as `Stream`s, whatever the event loop."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import anyio
+import sniffio
+from anyio.abc import ByteStream, SocketStream, TaskGroup
+from anyio.streams.tls import TLSStream
+
+from daemun.transport.stream import Stream
+from daemun.transport.stream import SocketStream as LoopStream
+from daemun.transport.watched import WatchedStream
+
+__all__ = ["dial", "wrap_accepted"]
+
+
+async def wrap_accepted(
+    sock: socket.socket, tasks: TaskGroup, context: ssl.SSLContext | None, handshake_seconds: float
+) -> Stream:
+    """The stream of an accepted socket, after its TLS handshake if `context` is given. Takes over the socket.
+
+    Raises `OSError` (`ssl.SSLError` included) or `TimeoutError` when the handshake fails.
+    """
+    if sniffio.current_async_library() == "asyncio":
+        from asyncio import get_running_loop
+
+        _, stream = await get_running_loop().connect_accepted_socket(
+            LoopStream, sock, ssl=context, ssl_handshake_timeout=handshake_seconds if context else None
+        )
+        return stream
+    plain: ByteStream = await SocketStream.from_socket(sock)
+    if context is not None:
+        with anyio.fail_after(handshake_seconds):
+            plain = await _handshake(plain, context, server_side=True)
+    return WatchedStream(plain, tasks)
+
+
+async def dial(
+    tasks: TaskGroup, *, host: str = "", port: int = 0, path: str = "", context: ssl.SSLContext | None = None, server_name: str = ""
+) -> Stream:
+    """A stream to `host:port`, or to the Unix socket `path`; TLS if `context` is given.
+
+    Raises `OSError`. A deadline is the caller's.
+    """
+    name = server_name or host
+    if sniffio.current_async_library() == "asyncio":
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        name_or_none = name if context is not None else None
+        if path:
+            _, stream = await loop.create_unix_connection(LoopStream, path, ssl=context, server_hostname=name_or_none)
+        else:
+            _, stream = await loop.create_connection(LoopStream, host, port, ssl=context, server_hostname=name_or_none)
+        return stream
+    plain: ByteStream = await (anyio.connect_unix(path) if path else anyio.connect_tcp(host, port))
+    if context is not None:
+        plain = await _handshake(plain, context, server_side=False, name=name)
+    return WatchedStream(plain, tasks)
+
+
+async def _handshake(plain: ByteStream, context: ssl.SSLContext, *, server_side: bool, name: str = "") -> ByteStream:
+    try:
+        return await TLSStream.wrap(
+            plain,
+            server_side=server_side,
+            hostname=name or None,
+            ssl_context=context,
+            standard_compatible=False,
+        )
+    except anyio.BrokenResourceError as error:
+        raise ConnectionResetError("the peer ended the TLS handshake") from error

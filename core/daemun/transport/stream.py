@@ -1,0 +1,220 @@
+"""A byte stream that is fast when there is nothing to wait for, and tells when the peer leaves.
+
+anyio's socket stream pays a checkpoint and two epoll_ctl calls for each receive. Ours returns at once when bytes
+are there and writes at once when the transport takes them (DESIGN §3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+__all__ = ["READ_AHEAD_BYTES", "RECEIVE_BYTES", "SocketStream", "Stream"]
+
+READ_AHEAD_BYTES = 128 * 1024
+"""Above this much unread data the transport stops reading."""
+RECEIVE_BYTES = 256 * 1024
+"""What one `receive` returns at most, unless told otherwise."""
+_WRITE_HIGH_BYTES = 128 * 1024
+_WRITE_LOW_BYTES = 32 * 1024
+
+
+class Stream(ByteStream):
+    """A byte stream with the two call-backs that a gateway needs. Owned by one task, as any anyio stream."""
+
+    on_eof: Callable[[], None] | None = None
+    """Called once when the peer has finished sending; it may still read."""
+    on_lost: Callable[[], None] | None = None
+    """Called once when nothing can be sent or received any more."""
+    at_eof = False
+    """The peer has finished sending. There may be bytes left to receive."""
+    lost = False
+    """The connection is gone."""
+
+    @property
+    @abstractmethod
+    def unread_bytes(self) -> int:
+        """Bytes that `receive` would return without waiting."""
+
+    @property
+    @abstractmethod
+    def unsent_bytes(self) -> int:
+        """Bytes that the peer's slowness holds in memory."""
+
+    @abstractmethod
+    def unread(self, data: bytes) -> None:
+        """Puts `data` back, in front of what there is to receive."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Waits until everything was handed to the kernel. Raises `BrokenResourceError` if it cannot be."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Ends the connection now; unsent bytes are lost. Idempotent, from any call-back."""
+
+
+class SocketStream(asyncio.Protocol, Stream):
+    """A `Stream` on a transport of asyncio or uvloop, plaintext or TLS."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._chunks: deque[bytes] = deque()
+        self._unread = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._flushing = False
+        self._paused = False
+        self._full = False
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by what it does
+        self._transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._unread += len(data)
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            if not reader.done():
+                reader.set_result(None)
+        elif self._unread > READ_AHEAD_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self.at_eof = True
+        self._wake()
+        if self.on_eof is not None:
+            self.on_eof()
+        return self._transport.get_extra_info("sslcontext") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._wake()
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+
+    @property
+    def unread_bytes(self) -> int:
+        return self._unread
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0 if self.lost else self._transport.get_write_buffer_size()
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        chunks = self._chunks
+        while not chunks:
+            if self.at_eof or self.lost:
+                if self._closed:
+                    raise anyio.ClosedResourceError
+                if self.at_eof:
+                    raise anyio.EndOfStream
+                raise anyio.BrokenResourceError
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        data = chunks.popleft()
+        if len(data) > max_bytes:
+            chunks.appendleft(data[max_bytes:])
+            data = data[:max_bytes]
+        self._unread -= len(data)
+        if self._paused and self._unread < READ_AHEAD_BYTES // 2 and not self.lost:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def unread(self, data: bytes) -> None:
+        self._chunks.appendleft(data)
+        self._unread += len(data)
+
+    async def send(self, item: bytes) -> None:
+        if self.lost or self._closed:
+            raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
+        self._transport.write(item)
+        if self._full:
+            await self._drain()
+
+    async def send_eof(self) -> None:
+        if not self.lost and not self._closed and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    async def flush(self) -> None:
+        if self.unsent_bytes:
+            self._transport.set_write_buffer_limits(0, 0)
+            self._full = True
+            try:
+                while self._full and not self.lost and self.unsent_bytes:
+                    await self._drain()
+            finally:
+                if not self.lost:
+                    self._transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
+                    self._full = False
+
+    async def _drain(self) -> None:
+        self._writer = self._loop.create_future()
+        try:
+            await self._writer
+        finally:
+            self._writer = None
+        if self.lost:
+            raise anyio.BrokenResourceError
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._transport.close()
+            self._wake()
+
+    def abort(self) -> None:
+        if not self._closed or not self.lost:
+            self._closed = True
+            self._transport.abort()
+
+    def _wake(self) -> None:
+        reader = self._reader
+        if reader is not None and not reader.done():
+            reader.set_result(None)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        def raw_socket() -> socket.socket:
+            found: socket.socket = self._transport.get_extra_info("socket")
+            return found
+
+        return {
+            SocketAttribute.raw_socket: raw_socket,
+            TLSAttribute.alpn_protocol: self._alpn,
+            TLSAttribute.ssl_object: lambda: self._transport.get_extra_info("ssl_object"),
+        }
+
+    def _alpn(self) -> str | None:
+        tls = self._transport.get_extra_info("ssl_object")
+        return tls.selected_alpn_protocol() if tls is not None else None

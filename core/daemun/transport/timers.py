@@ -1,0 +1,96 @@
+"""Many deadlines, one task: arming one costs an assignment and a comparison, and no scope (DESIGN §0.7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+import anyio
+
+__all__ = ["Timer", "Timers"]
+
+_TICK_SECONDS = 0.05
+
+
+class Timer:
+    """One deadline that is moved often and seldom reached. Call `cancel` when its owner ends."""
+
+    __slots__ = ("_bucket", "_fire", "_timers", "at")
+
+    def __init__(self, timers: Timers, fire: Callable[[], None]) -> None:
+        self.at = math.inf
+        """`time.monotonic()` at which it fires; up to one tick later."""
+        self._timers = timers
+        self._fire = fire
+        self._bucket = -1
+
+    def set(self, at: float) -> None:
+        """Fires at `at` and at no other time; inf disarms."""
+        self.at = at
+        if at != math.inf:
+            bucket = max(int(at / _TICK_SECONDS), self._timers.done) + 1
+            if self._bucket < 0 or bucket < self._bucket:
+                self._timers.move(self, bucket)
+
+    def cancel(self) -> None:
+        """Disarms and forgets."""
+        self.at = math.inf
+        if self._bucket >= 0:
+            self._timers.move(self, -1)
+
+
+class Timers:
+    """The timers of one worker. A timer that was moved later stays where it is until its old time comes."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, set[Timer]] = {}
+        self._wake = anyio.Event()
+        self.done = -1
+        """The last bucket that was looked at; nothing is put into it or before it."""
+
+    def timer(self, fire: Callable[[], None]) -> Timer:
+        """A disarmed timer. `fire` is called outside of any task: it may not block or raise."""
+        return Timer(self, fire)
+
+    def move(self, timer: Timer, bucket: int) -> None:
+        """Puts `timer` in another bucket; -1: in none."""
+        buckets = self._buckets
+        old = timer._bucket
+        if old >= 0:
+            among = buckets.get(old)
+            if among is not None:
+                among.discard(timer)
+                if not among:
+                    del buckets[old]
+        timer._bucket = bucket
+        if bucket >= 0:
+            among = buckets.get(bucket)
+            if among is None:
+                if not buckets:
+                    self._wake.set()
+                buckets[bucket] = {timer}
+            else:
+                among.add(timer)
+
+    async def run(self) -> None:
+        """Fires what is due, until cancelled. Sleeps without a tick while nothing is armed."""
+        while True:
+            if not self._buckets:
+                self._wake = anyio.Event()
+                await self._wake.wait()
+                continue
+            await anyio.sleep(_TICK_SECONDS)
+            now = monotonic()
+            current = int(now / _TICK_SECONDS)
+            span = range(self.done + 1, current + 1)
+            due = span if len(span) < len(self._buckets) else [b for b in self._buckets if b <= current]
+            self.done = current
+            for bucket in due:
+                for timer in self._buckets.pop(bucket, ()):
+                    timer._bucket = -1
+                    if timer.at <= now:
+                        timer.at = math.inf
+                        timer._fire()
+                    elif timer.at != math.inf:
+                        timer.set(timer.at)

@@ -1,0 +1,58 @@
+"""TLS contexts for both sides, with the defaults of 2026: TLS 1.2 and up, ALPN, verified certificates."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+from daemun.errors import SettingsError
+
+__all__ = ["client_context", "server_context"]
+
+
+def server_context(certificate: Path, key: Path, alpn: Iterable[str], client_ca: Path | None = None) -> ssl.SSLContext:
+    """A context that presents `certificate` (a PEM chain). With `client_ca` clients must present one too.
+
+    Raises `SettingsError` that names the file and never its content.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    for file in (certificate, key):
+        if not file.is_file():
+            raise SettingsError("no such file", file=str(file))
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise SettingsError(
+            f"cannot use it with key {key}: {_words(error)}; accepted: a PEM chain and its unencrypted PEM key",
+            file=str(certificate),
+        ) from error
+    if client_ca is not None:
+        try:
+            context.load_verify_locations(client_ca)
+        except (ssl.SSLError, OSError) as error:
+            raise SettingsError(f"no certificate authority: {_words(error)}", file=str(client_ca)) from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def client_context(alpn: Iterable[str], ca: Path | None = None, *, verify: bool = True) -> ssl.SSLContext:
+    """A context for upstream connections; `ca` replaces the system's authorities."""
+    context = ssl.create_default_context(cafile=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,146 @@
+"""A back end made of endpoints: their view, pools, balancer, waiting room and activator, as one resource."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Any
+
+import anyio
+from msgspec import Meta, Struct
+
+from daemun.errors import SettingsError
+from daemun.extend.registry import Registry
+from daemun.extend.types import ActivatorContext
+from daemun.handler import Handler
+from daemun.routing.spec import BackendSpec
+from daemun.settings import convert
+from daemun.transport.timers import Timers
+from daemun.transport.tls import client_context
+from daemun.upstream.activation import WaitingRoom, WaitingRoomSettings
+from daemun.upstream.endpoints import Endpoint, Endpoints
+from daemun.upstream.forward import forward
+from daemun.upstream.pool import Pool
+
+__all__ = ["Backend", "EndpointsSettings", "open_backend"]
+
+_SWEEP_SECONDS = 5.0
+
+
+class UpstreamTls(Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS towards endpoints that ask for it."""
+
+    ca: str = ""
+    """PEM file of the authorities; "": the system's."""
+    verify: bool = True
+
+
+class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a back end of type `endpoints`."""
+
+    balancer: str | dict[str, Any] = "round_robin"
+    """Name of a balancer, or `{type: NAME, …its settings}`."""
+    connect_timeout_seconds: Annotated[float, Meta(gt=0)] = 5.0
+    max_idle_connections: Annotated[int, Meta(ge=0, description="Kept open for each endpoint.")] = 256
+    idle_timeout_seconds: Annotated[float, Meta(gt=0, description="Idle connections are closed after it.")] = 30.0
+    response_timeout_seconds: Annotated[
+        float, Meta(ge=0, description="An upstream may be silent for it before its response begins; 0: for ever.")
+    ] = 60.0
+    waiting_room: WaitingRoomSettings = WaitingRoomSettings()
+    cold_start_header: bool = True
+    """Whether an answer that waited for a start carries `X-Daemun-Cold-Start: true`."""
+    tls: UpstreamTls = UpstreamTls()
+
+
+class Backend:
+    """What a compiled route holds of a back end: its handler, and its live view for `daemun routes`."""
+
+    __slots__ = ("endpoints", "handler")
+
+    def __init__(self, handler: Handler, endpoints: Endpoints | None) -> None:
+        self.handler = handler
+        self.endpoints = endpoints
+
+
+@asynccontextmanager
+async def open_backend(
+    spec: BackendSpec, registry: Registry, protocols: Mapping[str, Any], base_dir: Path, timers: Timers
+) -> AsyncIterator[Backend]:
+    """The back end of `spec`, of type `endpoints`, until it exits. Raises `SettingsError` with the path of the fault.
+
+    `protocols` holds the decoded settings of each wire protocol by its name.
+    """
+    settings = convert(spec.settings, EndpointsSettings, path="$.settings")
+    balancer = _balancer(settings.balancer, registry)
+    contexts: dict[str, ssl.SSLContext] = {}
+
+    def lend_pool(endpoint: Endpoint) -> Pool:
+        protocol = registry.protocol(endpoint.spec.protocol)
+        context = None
+        if endpoint.spec.tls:
+            context = contexts.get(protocol.name)
+            if context is None:
+                ca = Path(base_dir, settings.tls.ca) if settings.tls.ca else None
+                context = client_context(protocol.alpn, ca, verify=settings.tls.verify)
+                contexts[protocol.name] = context
+        pool = Pool(
+            endpoint,
+            protocol,
+            protocols[protocol.name],
+            tasks=tasks,
+            context=context,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            max_idle=settings.max_idle_connections,
+            idle_timeout_seconds=settings.idle_timeout_seconds,
+            leave=endpoints.leave,
+        )
+        endpoint.timers = timers
+        endpoint.response_timeout_seconds = settings.response_timeout_seconds
+        pools.append(pool)
+        return pool
+
+    pools: list[Pool] = []
+    async with anyio.create_task_group() as tasks:
+        endpoints = Endpoints(spec.name, lend_pool)
+        room = WaitingRoom(endpoints, balancer, settings.waiting_room, tasks)
+        try:
+            endpoints.update(spec.endpoints)
+        except (ValueError, OSError) as error:
+            raise SettingsError(str(error), path="$.endpoints") from error
+        tasks.start_soon(_sweep, pools)
+        async with AsyncExitStack() as stack:
+            if spec.activator:
+                kind = registry.activator(spec.activator)
+                room.activator = await stack.enter_async_context(
+                    kind.build(
+                        convert(spec.activation, kind.settings, path="$.activation"),
+                        ActivatorContext(backend=spec.name, endpoints=endpoints, base_dir=base_dir),
+                    )
+                )
+            yield Backend(
+                forward(endpoints, balancer.pick, room, cold_start_header=settings.cold_start_header), endpoints
+            )
+        for pool in pools:
+            pool.close_idle()
+        tasks.cancel_scope.cancel()
+
+
+async def _sweep(pools: list[Pool]) -> None:
+    while True:
+        await anyio.sleep(_SWEEP_SECONDS)
+        now = monotonic()
+        pools[:] = [pool for pool in pools if not pool.endpoint.retired or pool.endpoint.active]
+        for pool in pools:
+            pool.sweep(now)
+
+
+def _balancer(wanted: str | dict[str, Any], registry: Registry) -> Any:
+    raw = {"type": wanted} if isinstance(wanted, str) else dict(wanted)
+    name = raw.pop("type", None)
+    if not isinstance(name, str):
+        raise SettingsError("a balancer needs `type`", path="$.settings.balancer")
+    kind = registry.balancer(name)
+    return kind.build(convert(raw, kind.settings, path="$.settings.balancer"))

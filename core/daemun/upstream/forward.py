@@ -1,0 +1,130 @@
+"""`forward`: pick an endpoint, take a connection, send; again where nothing was sent, or where a route asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import random
+
+import anyio
+
+from daemun.errors import ExchangeError, Reason, Retry
+from daemun.handler import Handler
+from daemun.message import Buffered, NoContent, Request, Response
+from daemun.routing.spec import Retries
+from daemun.upstream.activation import WaitingRoom
+from daemun.upstream.endpoints import Endpoint, Endpoints
+
+__all__ = ["IDEMPOTENT_METHODS", "forward", "retrying"]
+
+IDEMPOTENT_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
+"""Methods that may be sent twice (RFC 9110 §9.2.2)."""
+
+_TRIES = 3
+"""How often one exchange is sent while nothing of it arrived anywhere."""
+_COLD_START_FIELD = b"x-daemun-cold-start"
+
+Pick = Callable[[tuple[Endpoint, ...], Request], Endpoint | None]
+
+
+def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_header: bool) -> Handler:
+    """A handler that sends requests to `endpoints`.
+
+    A request is sent again without being asked for in two cases only: no byte of it was sent, or a connection
+    that was used before closed under a request that is idempotent and can be repeated (RFC 9112 §9.3.1).
+    """
+
+    async def handle(request: Request) -> Response:
+        endpoint = pick(endpoints.ready, request)
+        if endpoint is None:
+            endpoint = await room.wait(request)
+        else:
+            endpoints.enter(endpoint)
+        exchange = request.exchange
+        exchange.endpoint = endpoint.address
+        connection = endpoint.pool.take()
+        if connection is None:
+            return await fresh(request, endpoint)
+        try:
+            return await connection.send(request)
+        except ExchangeError as error:
+            if not _may_repeat(request, error):
+                raise
+        return await fresh(request, await place(request))
+
+    async def place(request: Request) -> Endpoint:
+        """An endpoint on which the exchange is counted."""
+        endpoint = pick(endpoints.ready, request)
+        if endpoint is None:
+            return await room.wait(request)
+        endpoints.enter(endpoint)
+        return endpoint
+
+    async def fresh(request: Request, endpoint: Endpoint) -> Response:
+        """Sends on a new connection to `endpoint`, on which the exchange is counted already."""
+        tries = 0
+        while True:
+            request.exchange.endpoint = endpoint.address
+            try:
+                try:
+                    connection = await endpoint.pool.connect()
+                except BaseException:
+                    endpoints.leave(endpoint)
+                    raise
+                response = await connection.send(request)
+            except ExchangeError as error:
+                tries += 1
+                if error.retry is not Retry.UNSENT or tries >= min(_TRIES, len(endpoints.ready)):
+                    raise
+                endpoint = await place(request)
+                continue
+            if cold_start_header and request.exchange.cold_start_seconds >= 0:
+                response = response.with_header(_COLD_START_FIELD, b"true")
+            return response
+
+    return handle
+
+
+def retrying(handler: Handler, retries: Retries) -> Handler:
+    """`handler`, tried again as the route asks, with a jittered pause that doubles."""
+    statuses = frozenset(retries.on_status)
+    limit = retries.per_try_timeout_seconds
+
+    async def handle(request: Request) -> Response:
+        for attempt in range(retries.attempts + 1):
+            last = attempt == retries.attempts
+            try:
+                response = await _one_try(handler, request, limit)
+            except ExchangeError as error:
+                if last or not _may_retry(request, error.retry):
+                    raise
+            else:
+                if last or response.status not in statuses or not _may_retry(request, Retry.IDEMPOTENT):
+                    return response
+                await response.body.aclose()
+            await anyio.sleep(retries.backoff_seconds * 2**attempt * random())
+        raise AssertionError("the last try returns or raises")
+
+    return handle
+
+
+async def _one_try(handler: Handler, request: Request, limit: float) -> Response:
+    if not limit:
+        return await handler(request)
+    with anyio.move_on_after(limit):
+        return await handler(request)
+    raise ExchangeError(
+        Reason.UPSTREAM_TIMEOUT, f"the upstream did not answer within {limit:g} s", retry=Retry.IDEMPOTENT
+    )
+
+
+def _may_repeat(request: Request, error: ExchangeError) -> bool:
+    """Whether a request that failed on a connection used before may go out on a new one."""
+    if error.retry is Retry.UNSENT:
+        return True
+    return error.reason is Reason.UPSTREAM_CLOSED and _may_retry(request, error.retry)
+
+
+def _may_retry(request: Request, retry: Retry) -> bool:
+    if retry is Retry.NEVER or type(request.body) not in (NoContent, Buffered):
+        return False
+    return retry is Retry.UNSENT or request.method in IDEMPOTENT_METHODS

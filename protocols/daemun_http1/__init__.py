@@ -1,0 +1,45 @@
+"""HTTP/1.0 and HTTP/1.1, both halves.
+
+settings.py     limits
+grammar.py      what a head may look like
+codec*.py       the seam for field lines: httptools where installed, h11 always
+chunked.py      the chunked coding
+reader.py       bytes in, heads and content out
+translate.py    heads to messages and back
+downstream.py   serving a connection; bodies.py: its requests' content
+upstream.py     using a connection
+"""
+
+from __future__ import annotations
+
+from daemun import Connection, Endpoint, Sniff, Stream, UpstreamConnection, WireProtocol, hookimpl
+from daemun_http1.codec import choose
+from daemun_http1.downstream import Downstream
+from daemun_http1.settings import Http1Settings
+from daemun_http1.upstream import Upstream
+
+__all__ = ["HTTP1", "Http1Settings", "daemun_protocols"]
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def _sniff(start: bytes) -> Sniff:
+    if _HTTP2_PREFACE.startswith(start[: len(_HTTP2_PREFACE)]):
+        return Sniff.NO if len(start) >= len(_HTTP2_PREFACE) else Sniff.MORE
+    return Sniff.YES
+
+
+async def _serve(stream: Stream, connection: Connection, settings: Http1Settings) -> None:
+    await Downstream(stream, connection, settings, choose(settings.codec)).serve()
+
+
+async def _connect(stream: Stream, endpoint: Endpoint, settings: Http1Settings) -> UpstreamConnection:
+    return Upstream(stream, endpoint, settings, choose(settings.codec))
+
+
+HTTP1 = WireProtocol("http1", Http1Settings, ("http/1.1",), _sniff, _serve, _connect)
+
+
+@hookimpl
+def daemun_protocols() -> list[WireProtocol]:
+    return [HTTP1]

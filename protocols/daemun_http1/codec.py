@@ -1,0 +1,46 @@
+"""The seam: who takes the field lines of a head apart. The grammar was checked before, the framing is ours."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Codec", "Fields", "HeadError", "choose"]
+
+Fields = list[tuple[bytes, bytes]]
+"""Names lower-case, values without the blanks around them."""
+
+
+class HeadError(Exception):
+    """The codec refuses a head that our grammar took: the stricter reading wins."""
+
+
+class Codec(Protocol):
+    """Takes heads apart."""
+
+    name: str
+
+    def request_fields(self, block: bytes) -> Fields:
+        """The fields of a whole request head. Raises `HeadError`."""
+        ...
+
+    def response_fields(self, block: bytes) -> Fields:
+        """The fields of a whole response head. Raises `HeadError`."""
+        ...
+
+
+def choose(name: str) -> Codec:
+    """The codec `name`; `auto` is httptools where it is installed, h11 otherwise.
+
+    Raises `ModuleNotFoundError` if it was asked for and is not installed (`pip install 'daemun[fast]'`).
+    """
+    if name != "h11":
+        try:
+            from daemun_http1.codec_httptools import HttptoolsCodec
+
+            return HttptoolsCodec()
+        except ModuleNotFoundError:
+            if name == "httptools":
+                raise
+    from daemun_http1.codec_h11 import H11Codec
+
+    return H11Codec()

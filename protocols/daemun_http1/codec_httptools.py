@@ -1,0 +1,50 @@
+"""Heads by httptools (llhttp): the fast codec of the extra `fast`."""
+
+from __future__ import annotations
+
+import httptools
+
+from daemun_http1.codec import Fields, HeadError
+
+__all__ = ["HttptoolsCodec"]
+
+
+class _Collector:
+    """What httptools calls back. The call-backs that we do not use are None, so that it skips them."""
+
+    __slots__ = ("fields",)
+
+    on_message_begin = on_url = on_status = on_body = on_headers_complete = on_message_complete = None
+    on_chunk_header = on_chunk_complete = None
+
+    def __init__(self) -> None:
+        self.fields: Fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.strip(b" \t")))
+
+
+class HttptoolsCodec:
+    """Takes heads apart with llhttp, a parser for each head."""
+
+    name = "httptools"
+
+    def request_fields(self, block: bytes) -> Fields:
+        collector = _Collector()
+        try:
+            httptools.HttpRequestParser(collector).feed_data(block)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise HeadError(str(error)) from None
+        return collector.fields
+
+    def response_fields(self, block: bytes) -> Fields:
+        collector = _Collector()
+        try:
+            httptools.HttpResponseParser(collector).feed_data(block)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise HeadError(str(error)) from None
+        return collector.fields

@@ -1,0 +1,94 @@
+"""What a head may look like. Stricter than RFC 9112 allows a recipient to be: whatever two parsers could read in
+two ways is refused, with either codec."""
+
+from __future__ import annotations
+
+import re
+
+from daemun import ExchangeError, Reason
+
+__all__ = ["REQUEST", "RESPONSE", "authority", "early_fault", "origin_form", "request_fault"]
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_FIELDS = rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+
+REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
+"""A whole request head: method, target, minor version, field lines (RFC 9112 §3, §5)."""
+RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + _FIELDS)
+"""A whole response head: minor version, status, reason, field lines (RFC 9112 §4)."""
+
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.[01]")
+_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
+_FIELD_LINE = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
+
+
+def request_fault(block: bytes) -> ExchangeError:
+    """Why `block`, up to its empty line, is no request head."""
+    lines = block.split(b"\r\n")
+    line = lines[0]
+    if not _REQUEST_LINE.fullmatch(line):
+        if _VERSION.fullmatch(line) and line.count(b" ") == 2:
+            return ExchangeError(Reason.VERSION_REFUSED, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        return ExchangeError(Reason.BAD_REQUEST, "malformed request line")
+    for field in lines[1:]:
+        if field and not _FIELD_LINE.fullmatch(field):
+            name = field.partition(b":")[0][:40].decode("ascii", "backslashreplace")
+            return ExchangeError(Reason.BAD_REQUEST, f"malformed field line {name!r}")
+    return ExchangeError(Reason.BAD_REQUEST, "malformed head")
+
+
+def early_fault(start: bytes, seen: int) -> ExchangeError | None:
+    """What is wrong with the beginning of a request head whose end has not come; `seen` bytes were looked at."""
+    if _BARE.search(start, max(0, seen - 1)):
+        return ExchangeError(Reason.BAD_REQUEST, "a line does not end in CR LF")
+    end = start.find(b"\r\n")
+    if end >= 0 and seen <= end + 2 and not _REQUEST_LINE.fullmatch(start, 0, end):
+        return request_fault(start[:end])
+    return None
+
+
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
+)
+_ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
+_known: dict[bytes, bytes] = {}
+
+
+def authority(raw: bytes) -> bytes:
+    """A `Host` in its normal form. Raises `ExchangeError` (RFC 9110 §7.2)."""
+    found = _known.get(raw)
+    if found is not None:
+        return found
+    match = _HOST.fullmatch(raw)
+    if match is None or _ESCAPED_DELIMITER.search(raw) or int(match[1] or 0) > 65535:
+        raise ExchangeError(Reason.BAD_REQUEST, "malformed host")
+    normal = raw.lower()
+    normal = normal.removesuffix(b":")
+    if len(_known) < 4096:
+        _known[raw] = normal
+    return normal
+
+
+_SUSPECT = re.compile(rb"\.\.|%|\\|#")
+_DOTS = re.compile(rb"(?:^|/|\\|%2[fF]|%5[cC])(?:\.|%2[eE]){2}(?:$|[/\\;?]|%2[fF]|%5[cC]|%00|%3[bB])")
+_REFUSED = re.compile(rb"%00|\\")
+
+
+def origin_form(target: bytes) -> bytes:
+    """A path with its query as we hand it on. Raises `ExchangeError` for what a back end could read in two ways.
+
+    Dot segments in any spelling, encoded NUL, a backslash and a fragment are refused; leading slashes are one;
+    everything else is kept as it came, encoded slashes and double slashes too.
+    """
+    if target[:2] == b"//":
+        target = b"/" + target.lstrip(b"/")
+    if _SUSPECT.search(target):
+        path = target.partition(b"?")[0]
+        if b"#" in target:
+            raise ExchangeError(Reason.BAD_REQUEST, "a target holds no fragment")
+        if _DOTS.search(path):
+            raise ExchangeError(Reason.BAD_REQUEST, "a path holds no dot segments; send it resolved")
+        if _REFUSED.search(path):
+            raise ExchangeError(Reason.BAD_REQUEST, "a path holds no backslash and no NUL")
+    return target

@@ -1,0 +1,278 @@
+"""The upstream half: one connection, one exchange at a time, content both ways at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+import anyio
+
+from daemun import (
+    Buffered,
+    Endpoint,
+    ExchangeError,
+    Headers,
+    NoContent,
+    Reason,
+    Request,
+    Response,
+    Retry,
+    Stream,
+    UpstreamConnection,
+)
+from daemun_http1 import grammar
+from daemun_http1.chunked import ChunkError
+from daemun_http1.codec import Codec, Fields, HeadError
+from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
+from daemun_http1.settings import Http1Settings
+from daemun_http1.translate import read_response, upstream_head
+
+__all__ = ["Upstream"]
+
+_MAX_INTERIM = 32
+_CONTINUE_SECONDS = 1.0
+
+
+class Upstream:
+    """An HTTP/1.1 connection to an endpoint."""
+
+    def __init__(self, stream: Stream, endpoint: Endpoint, settings: Http1Settings, codec: Codec) -> None:
+        self.capacity = 1
+        self.released: Callable[[UpstreamConnection], None]
+        self.reader = Reader(settings.max_fields)
+        self.stream = stream
+        self._settings = settings
+        self._codec = codec
+        self._timeout_seconds = endpoint.response_timeout_seconds
+        self._timer = endpoint.timers.timer(self._silent)
+        self._running = False
+        self._timed_out = False
+        self._reusable = True
+        self._sent = True
+        self._pump_error: ExchangeError | None = None
+        self._continue: anyio.Event | None = None
+        stream.on_eof = stream.on_lost = self._gone
+
+    def close(self) -> None:
+        self.capacity = 0
+        self._timer.cancel()
+        self.stream.on_eof = self.stream.on_lost = None
+        self.stream.abort()
+
+    def _gone(self) -> None:
+        if not self._running:
+            self.close()
+
+    def _silent(self) -> None:
+        self._timed_out = True
+        self.stream.abort()
+
+    async def send(self, request: Request) -> Response:
+        self.capacity = 0
+        self._running = True
+        try:
+            return await self._exchange(request)
+        except BaseException:
+            self.over(reusable=False)
+            raise
+
+    def over(self, *, reusable: bool) -> None:
+        """The exchange is over; the connection goes back to the pool if both sides ended where they should."""
+        if not self._running:
+            return
+        self._running = False
+        stream = self.stream
+        self._timer.at = math.inf
+        if (
+            reusable
+            and self._reusable
+            and self._sent
+            and not stream.at_eof
+            and not stream.lost
+            and not stream.unread_bytes
+            and not self.reader.waiting
+        ):
+            self.capacity = 1
+        else:
+            self.close()
+        self.released(self)
+
+    async def _exchange(self, request: Request) -> Response:
+        body, kind = request.body, type(request.body)
+        head = upstream_head(request)
+        if kind is NoContent:
+            await self._send_head(head)
+        elif kind is Buffered and not body.trailers:
+            await self._send_head(head + body.data)  # type: ignore[attr-defined]
+        else:
+            await self._send_head(head)
+            if not request.protocol:
+                self._sent = False
+                if request.header(b"expect") is not None:
+                    self._continue = anyio.Event()
+                if request.exchange.tasks is None:
+                    await self._pump(request)
+                else:
+                    request.exchange.tasks.start_soon(self._pump, request)
+        if self._sent:
+            self._arm()
+        status, minor, fields = await self._response_head(request)
+        self._timer.at = math.inf
+        return self._response(request, status, minor, fields)
+
+    async def _send_head(self, data: bytes) -> None:
+        try:
+            await self.stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise ExchangeError(
+                Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=Retry.UNSENT
+            ) from None
+
+    def _arm(self) -> None:
+        if self._timeout_seconds:
+            self._timer.set(monotonic() + self._timeout_seconds)
+
+    async def _pump(self, request: Request) -> None:
+        """Sends the content of `request`; what goes wrong with it ends the exchange."""
+        body = request.body
+        chunked = body.length is None and not request.protocol
+        if self._continue is not None:
+            with anyio.move_on_after(_CONTINUE_SECONDS):
+                await self._continue.wait()
+        try:
+            while data := await body.read():
+                await self.stream.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            if chunked:
+                trailers = b"".join(b"%b: %b\r\n" % pair for pair in body.trailers)
+                await self.stream.send(b"0\r\n" + trailers + b"\r\n")
+            if request.protocol:
+                await self.stream.send_eof()
+        except ExchangeError as error:
+            self._pump_error = error
+            self.stream.abort()
+            return
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+        self._sent = True
+        if self._running and not request.protocol:
+            self._arm()
+
+    async def _response_head(self, request: Request) -> tuple[int, int, Fields]:
+        reader, seen_any = self.reader, False
+        interim = 0
+        while True:
+            head = reader.head(grammar.RESPONSE) if reader.waiting else None
+            while head is None:
+                if len(reader.waiting) > self._settings.max_head_bytes:
+                    raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is too long")
+                data = await self._receive(Retry.NEVER if seen_any else Retry.IDEMPOTENT)
+                seen_any = True
+                reader.feed(data)
+                head = reader.head(grammar.RESPONSE)
+            status, minor, fields = self._read_head(*head)
+            if status >= 200 or status == 101:
+                return status, minor, fields
+            interim += 1
+            if interim > _MAX_INTERIM:
+                raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent too many interim responses")
+            if status == 100:
+                if self._continue is not None:
+                    self._continue.set()
+            elif request.exchange.interim is not None:
+                headers = read_response(request.method, status, minor, fields)[0]
+                await request.exchange.interim(status, headers)
+
+    def _read_head(self, block: bytes, match: object) -> tuple[int, int, Fields]:
+        settings = self._settings
+        if match is None or len(block) > settings.max_head_bytes or block.count(b"\n") > settings.max_fields + 2:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
+        minor, status = match.group(1, 2)  # type: ignore[attr-defined]
+        try:
+            return int(status), 0 if minor == b"0" else 1, self._codec.response_fields(block)
+        except HeadError:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
+
+    async def _receive(self, retry: Retry) -> bytes:
+        try:
+            return await self.stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            if self._pump_error is not None:
+                raise self._pump_error from None
+            if self._timed_out:
+                raise ExchangeError(
+                    Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {self._timeout_seconds:g} s"
+                ) from None
+            raise ExchangeError(
+                Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry
+            ) from None
+
+    def _response(self, request: Request, status: int, minor: int, fields: Fields) -> Response:
+        headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, fields)
+        reader = self.reader
+        if status == 101 or (request.method == b"CONNECT" and 200 <= status < 300):
+            if not request.protocol or (status == 101 and upgrade != request.protocol):
+                raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream switches to what nobody asked for")
+            reader.expect(UNTIL_CLOSE)
+            self._reusable = False
+            assert request.exchange.tasks is not None
+            request.exchange.tasks.start_soon(self._pump, request)
+            return Response(status, headers, UpstreamBody(self, None))
+        if length == 0:
+            self.over(reusable=True)
+            return Response(status, headers, NoContent(announced))
+        reader.expect(length)
+        if 0 < length <= len(reader.waiting):
+            data = reader.content()
+            self.over(reusable=True)
+            return Response(status, headers, Buffered(data))
+        return Response(status, headers, UpstreamBody(self, None if length in (CHUNKED, UNTIL_CLOSE) else length))
+
+    async def read_content(self) -> bytes:
+        """The next content of the response; b"" at its end. Raises `ExchangeError`."""
+        reader = self.reader
+        while not reader.ended:
+            try:
+                data = reader.content()
+            except ChunkError as error:
+                raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the upstream broke its framing: {error}") from None
+            if data:
+                return data
+            if reader.ended:
+                break
+            if reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes:
+                break
+            try:
+                reader.feed(await self._receive(Retry.NEVER))
+            except ExchangeError:
+                if reader.left != UNTIL_CLOSE or not self.stream.at_eof:
+                    raise
+                break
+        return b""
+
+
+class UpstreamBody:
+    """Content of a response that is read while it is handed on; closed before its end, it ends the connection."""
+
+    __slots__ = ("_upstream", "length", "trailers")
+
+    def __init__(self, upstream: Upstream, length: int | None) -> None:
+        self._upstream: Upstream | None = upstream
+        self.length = length
+        self.trailers: Headers = ()
+
+    async def read(self) -> bytes:
+        upstream = self._upstream
+        if upstream is None:
+            return b""
+        data = await upstream.read_content()
+        if not data and upstream.reader.left != UNTIL_CLOSE:
+            self.trailers = upstream.reader.trailers
+            self._upstream = None
+            upstream.over(reusable=True)
+        return data
+
+    async def aclose(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.over(reusable=False)
