@@ -19,12 +19,12 @@ class Codec(Protocol):
 
     name: str
 
-    def request_fields(self, block: bytes) -> Fields:
-        """The fields of a whole request head. Raises `HeadError`."""
+    def request_fields(self, lines: bytes) -> Fields:
+        """The fields of a request, from its field lines without the empty one. Raises `HeadError`."""
         ...
 
-    def response_fields(self, block: bytes) -> Fields:
-        """The fields of a whole response head. Raises `HeadError`."""
+    def response_fields(self, lines: bytes) -> Fields:
+        """The fields of a response, from its field lines without the empty one. Raises `HeadError`."""
         ...
 
 

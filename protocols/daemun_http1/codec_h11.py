@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import re
+
 import h11
 
 from daemun_http1.codec import Fields, HeadError
 
 __all__ = ["H11Codec"]
 
-_ASKED = h11.Request(
-    method="GET", target="/", headers=[("Host", "a"), ("Connection", "upgrade"), ("Upgrade", "websocket")]
-)
+_ASKED = h11.Request(method="GET", target="/", headers=[("Host", "a")])
 _ANY_HEAD_BYTES = 1 << 30  # the reader has bounded it before
+_MENDED = re.compile(rb"^content-length:[^\r]*,", re.IGNORECASE | re.MULTILINE)
 
 
 class H11Codec:
-    """Takes heads apart with the reading half of h11, a connection for each head."""
+    """Takes heads apart with the reading half of h11, a connection for each head.
+
+    h11 mends a `Content-Length` that is said twice; we refuse it, as httptools does.
+    """
 
     name = "h11"
 
-    def request_fields(self, block: bytes) -> Fields:
+    def request_fields(self, lines: bytes) -> Fields:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_ANY_HEAD_BYTES)
-        return _fields(connection, block)
+        return _fields(connection, b"GET / HTTP/1.0\r\n", lines)
 
-    def response_fields(self, block: bytes) -> Fields:
+    def response_fields(self, lines: bytes) -> Fields:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_ANY_HEAD_BYTES)
         connection.send(_ASKED)
         connection.send(h11.EndOfMessage())
-        return _fields(connection, block)
+        return _fields(connection, b"HTTP/1.1 200 OK\r\n", lines)
 
 
-def _fields(connection: h11.Connection, block: bytes) -> Fields:
-    connection.receive_data(block)
+def _fields(connection: h11.Connection, first: bytes, lines: bytes) -> Fields:
+    connection.receive_data(first + lines + b"\r\n")
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
         raise HeadError(str(error)) from None
-    if not isinstance(event, (h11.Request, h11.Response, h11.InformationalResponse)):
+    if not isinstance(event, (h11.Request, h11.Response)):
         raise HeadError("no head")
+    if len(event.headers) != lines.count(b"\n") or _MENDED.search(lines):
+        raise HeadError("a Content-Length is said twice")
     return [(bytes(name), bytes(value)) for name, value in event.headers]

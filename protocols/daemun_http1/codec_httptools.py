@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httptools
 
 from daemun_http1.codec import Fields, HeadError
@@ -25,26 +27,25 @@ class _Collector:
 
 
 class HttptoolsCodec:
-    """Takes heads apart with llhttp, a parser for each head."""
+    """Takes heads apart with llhttp, a parser for each head. The first line was read by the grammar; llhttp gets one
+    of its own, because it knows some methods only."""
 
     name = "httptools"
 
-    def request_fields(self, block: bytes) -> Fields:
+    def request_fields(self, lines: bytes) -> Fields:
         collector = _Collector()
-        try:
-            httptools.HttpRequestParser(collector).feed_data(block)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            raise HeadError(str(error)) from None
-        return collector.fields
+        return _feed(httptools.HttpRequestParser(collector), b"GET / HTTP/1.1\r\n%b\r\n" % lines, collector)
 
-    def response_fields(self, block: bytes) -> Fields:
+    def response_fields(self, lines: bytes) -> Fields:
         collector = _Collector()
-        try:
-            httptools.HttpResponseParser(collector).feed_data(block)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            raise HeadError(str(error)) from None
-        return collector.fields
+        return _feed(httptools.HttpResponseParser(collector), b"HTTP/1.1 200 OK\r\n%b\r\n" % lines, collector)
+
+
+def _feed(parser: Any, head: bytes, collector: _Collector) -> Fields:
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        raise HeadError(str(error)) from None
+    return collector.fields

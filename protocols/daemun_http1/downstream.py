@@ -173,21 +173,20 @@ class Downstream:
             raise grammar.request_fault(block)
         method, target, minor, lines = match.groups()  # type: ignore[attr-defined]
         if settings.underscores != "keep" and b"_" in lines:
-            block = self._without_underscores(block, lines)
+            lines = self._without_underscores(lines)
         try:
-            fields = self._codec.request_fields(block)
+            fields = self._codec.request_fields(lines)
         except HeadError:
             raise grammar.request_fault(block) from None
         return read_request(
             method, target, 0 if minor == b"0" else 1, fields, self._connection.peer.scheme, settings
         )
 
-    def _without_underscores(self, block: bytes, lines: bytes) -> bytes:
-        kept = [line for line in lines.split(b"\r\n") if b"_" not in line.partition(b":")[0]]
-        if self._settings.underscores == "refuse" and len(kept) <= lines.count(b"\n"):
+    def _without_underscores(self, lines: bytes) -> bytes:
+        kept = [line for line in lines.splitlines(keepends=True) if b"_" not in line.partition(b":")[0]]
+        if self._settings.underscores == "refuse" and len(kept) < lines.count(b"\n"):
             raise ExchangeError(Reason.BAD_REQUEST, "field names with an underscore are refused here")
-        first = block[: block.find(b"\r\n") + 2]
-        return first + b"\r\n".join(kept) + b"\r\n"
+        return b"".join(kept)
 
     async def _run(self, incoming: Incoming) -> None:
         connection, reader = self._connection, self.reader
@@ -299,8 +298,10 @@ class Downstream:
         """Bytes from the client. Raises `ExchangeError` if it has left."""
         try:
             return await self.stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise ExchangeError(Reason.CLIENT_LEFT, "the client ended in the middle of its content") from None
+        except anyio.EndOfStream:
+            raise ExchangeError(Reason.BAD_REQUEST, "the content ends in the middle") from None
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise ExchangeError(Reason.CLIENT_LEFT, "the client left in the middle of its content") from None
 
     async def send_continue(self) -> None:
         """`100 Continue`, before the first read of content that the client holds back."""

@@ -7,20 +7,22 @@ import re
 
 from daemun import ExchangeError, Reason
 
-__all__ = ["REQUEST", "RESPONSE", "authority", "early_fault", "origin_form", "request_fault"]
+__all__ = ["REQUEST", "RESPONSE", "authority", "bare_line_end", "early_fault", "origin_form", "request_fault"]
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELDS = rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
 
-REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
+_METHOD = _TOKEN[:-1] + rb"{1,64}"
+
+REQUEST = re.compile(rb"(" + _METHOD + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
 """A whole request head: method, target, minor version, field lines (RFC 9112 §3, §5)."""
 RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + _FIELDS)
 """A whole response head: minor version, status, reason, field lines (RFC 9112 §4)."""
 
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.[01]")
-_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
+_REQUEST_LINE = re.compile(_METHOD + rb" ([\x21-\x7e]+) HTTP/1\.[01]")
+_OTHER_VERSION = re.compile(_METHOD + rb" [\x21-\x7e]+ HTTP/[0-9]\.[0-9]")
 _FIELD_LINE = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
-_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
 
 
 def request_fault(block: bytes) -> ExchangeError:
@@ -28,7 +30,7 @@ def request_fault(block: bytes) -> ExchangeError:
     lines = block.split(b"\r\n")
     line = lines[0]
     if not _REQUEST_LINE.fullmatch(line):
-        if _VERSION.fullmatch(line) and line.count(b" ") == 2:
+        if _OTHER_VERSION.fullmatch(line):
             return ExchangeError(Reason.VERSION_REFUSED, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         return ExchangeError(Reason.BAD_REQUEST, "malformed request line")
     for field in lines[1:]:
@@ -38,9 +40,14 @@ def request_fault(block: bytes) -> ExchangeError:
     return ExchangeError(Reason.BAD_REQUEST, "malformed head")
 
 
+def bare_line_end(start: bytes, seen: int) -> bool:
+    """Whether a CR or LF stands alone, or a NUL, in what came of a head; `seen` bytes were looked at."""
+    return _BARE_LINE_END.search(start, max(0, seen - 1)) is not None
+
+
 def early_fault(start: bytes, seen: int) -> ExchangeError | None:
     """What is wrong with the beginning of a request head whose end has not come; `seen` bytes were looked at."""
-    if _BARE.search(start, max(0, seen - 1)):
+    if bare_line_end(start, seen):
         return ExchangeError(Reason.BAD_REQUEST, "a line does not end in CR LF")
     end = start.find(b"\r\n")
     if end >= 0 and seen <= end + 2 and not _REQUEST_LINE.fullmatch(start, 0, end):

@@ -164,12 +164,16 @@ class Upstream:
         while True:
             head = reader.head(grammar.RESPONSE) if reader.waiting else None
             while head is None:
-                if len(reader.waiting) > self._settings.max_head_bytes:
-                    raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is too long")
+                seen = reader.seen
                 data = await self._receive(Retry.NEVER if seen_any else Retry.IDEMPOTENT)
                 seen_any = True
                 reader.feed(data)
                 head = reader.head(grammar.RESPONSE)
+                if head is None and (
+                    len(reader.waiting) > self._settings.max_head_bytes
+                    or grammar.bare_line_end(reader.waiting, seen)
+                ):
+                    raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
             status, minor, fields = self._read_head(*head)
             if status >= 200 or status == 101:
                 return status, minor, fields
@@ -187,9 +191,9 @@ class Upstream:
         settings = self._settings
         if match is None or len(block) > settings.max_head_bytes or block.count(b"\n") > settings.max_fields + 2:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
-        minor, status = match.group(1, 2)  # type: ignore[attr-defined]
+        minor, status, lines = match.group(1, 2, 4)  # type: ignore[attr-defined]
         try:
-            return int(status), 0 if minor == b"0" else 1, self._codec.response_fields(block)
+            return int(status), 0 if minor == b"0" else 1, self._codec.response_fields(lines)
         except HeadError:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
 

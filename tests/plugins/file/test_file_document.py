@@ -1,4 +1,5 @@
-"""What a person writes, and the specs that it stands for; faults name their path and what would be accepted."""
+"""What a person writes, and the specs that it stands for; faults name their path and what would be
+accepted."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemun import (
@@ -31,6 +32,8 @@ from daemun import (
 )
 from daemun_file import Document, InlineSettings, ObjectError, RawObject, document_schema, show_path
 from daemun_file.objects import decode_object
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def route(text: str) -> RouteSpec:
@@ -58,8 +61,8 @@ def test_a_route_with_everything() -> None:
         match:
           regex: "/u/\\d+"
           methods: [get, POST, GET]
-          headers: {X-A: "1", x-b: {prefix: p}, x-c: {regex: "a|b"}, x-d: {present: true}, x-e: {present: false}}
-          query: {q: {exact: v}}
+          headers: {X-A: "1", x-b: {prefix: p}, x-c: {regex: "a|b"}, x-d: {present: true}, x-e: {present:
+          false}} query: {q: {exact: v}}
         to: hello
         rewrite: {host: "inner.example:8080", path: /fixed}
         request_headers: {set: {x-a: b}, add: {x-c: d}, remove: [cookie]}
@@ -107,7 +110,9 @@ def test_splits_carry_weights_and_headers() -> None:
 
 def test_redirects_and_fixed_responses() -> None:
     assert route("redirect: {scheme: https, status: 308}").action == Redirect("https", status=308)
-    spec = route("{match: {prefix: /old}, redirect: {host: New.example, port: 8443, prefix: /new, strip_query: true}}")
+    spec = route(
+        "{match: {prefix: /old}, redirect: {host: New.example, port: 8443, prefix: /new, strip_query: true}}"
+    )
     assert spec.action == Redirect(host="new.example", port=8443, prefix="/new", strip_query=True)
     assert route("respond: {status: 410, body: Größe, headers: {x-a: b}}").action == Respond(
         410, "Größe".encode(), (("x-a", "b"),)
@@ -165,19 +170,31 @@ def test_a_back_end_that_is_started_and_one_of_another_type() -> None:
 @pytest.mark.parametrize(
     ("text", "path", "words"),
     [
-        ("{match: {pth: /a}, to: b}", "$.match", "unknown key 'pth'; accepted: path, prefix, .*; did you mean 'path'"),
+        (
+            "{match: {pth: /a}, to: b}",
+            "$.match",
+            "unknown key 'pth'; accepted: path, prefix, .*; did you mean 'path'",
+        ),
         ("{host: [a], to: b}", "$", "unknown key 'host'; accepted: name, hosts, .*; did you mean 'hosts'"),
         ("{}", "$", "the route does nothing; accepted: exactly one of to, split, redirect, respond"),
         ("{to: a, respond: {}}", "$", "the route has to and respond; accepted: exactly one of"),
         ("{to: 1}", "$.to", "expected a string or null, got an integer; put it in quotes"),
         ("{to: b, hosts: a.example}", "$.hosts", "expected a list, got a string"),
-        ("{to: b, hosts: [ok.example, bücher.example]}", "$.hosts[1]", r"not ASCII.*\(xn--bcher-kva.example\)"),
+        (
+            "{to: b, hosts: [ok.example, bücher.example]}",
+            "$.hosts[1]",
+            r"not ASCII.*\(xn--bcher-kva.example\)",
+        ),
         ("{to: b, hosts: ['a.example:80']}", "$.hosts[0]", "ports are not compared"),
         ("{to: b, hosts: ['a.*']}", "$.hosts[0]", r"accepted: host, \*.host, \*\*.host, \*"),
         ("{to: b, hosts: ['a b']}", "$.hosts[0]", "no host name"),
         ("{to: b, hosts: ['']}", "$.hosts[0]", "no host name"),
         ("{to: b, hosts: ['[::x]']}", "$.hosts[0]", "no IPv6 address"),
-        ("{to: b, match: {path: /a, regex: b}}", "$.match", "has path and regex; accepted: one of path, prefix,"),
+        (
+            "{to: b, match: {path: /a, regex: b}}",
+            "$.match",
+            "has path and regex; accepted: one of path, prefix,",
+        ),
         ("{to: b, match: {path: a}}", "$.match.path", "does not begin with /"),
         ("{to: b, match: {prefix: '/a?b'}}", "$.match.prefix", "no \\? or #"),
         ("{to: b, match: {prefix: /ä}}", "$.match.prefix", "other characters as %XX"),
@@ -185,7 +202,11 @@ def test_a_back_end_that_is_started_and_one_of_another_type() -> None:
         ("{to: b, match: {methods: [GET, 'A B']}}", "$.match.methods[1]", "'A B' is no method"),
         ("{to: b, match: {headers: {x a: b}}}", '$.match.headers["x a"]', "no name of a header"),
         ("{to: b, match: {headers: {x-a: 1}}}", '$.match.headers["x-a"]', "expected a string or a mapping"),
-        ("{to: b, match: {headers: {x-a: {}}}}", '$.match.headers["x-a"]', "has no key; accepted: one of exact"),
+        (
+            "{to: b, match: {headers: {x-a: {}}}}",
+            '$.match.headers["x-a"]',
+            "has no key; accepted: one of exact",
+        ),
         ("{to: b, match: {query: {q: {regex: '['}}}}", "$.match.query.q", "no regular expression"),
         ("{to: b, match: {query: {q: {exact: a, prefix: b}}}}", "$.match.query.q", "has exact and prefix"),
         ("{to: b, match: {query: {q: {prefx: b}}}}", "$.match.query.q", "did you mean 'prefix'"),
@@ -196,10 +217,18 @@ def test_a_back_end_that_is_started_and_one_of_another_type() -> None:
         ("{to: b, retries: {on_status: [7]}}", "$.retries.on_status[0]", "accepted: 100 to 599"),
         ("{to: b, timeout_seconds: -1}", "$.timeout_seconds", "expected a number >= 0"),
         ("{to: b, rewrite: {path: /a, prefix: /b}}", "$.rewrite", "has path and prefix"),
-        ("{to: b, match: {path: /a}, rewrite: {prefix: /b}}", "$.rewrite.prefix", "there is no prefix to replace"),
+        (
+            "{to: b, match: {path: /a}, rewrite: {prefix: /b}}",
+            "$.rewrite.prefix",
+            "there is no prefix to replace",
+        ),
         ("{to: b, rewrite: {host: 'a:x'}}", "$.rewrite.host", "accepted: host, host:port"),
         ("{to: b, request_headers: {set: {host: x}}}", "$.request_headers.set.host", "cannot be set"),
-        ('{to: b, request_headers: {add: {x-a: "a\\x01"}}}', '$.request_headers.add["x-a"]', "printable ASCII"),
+        (
+            '{to: b, request_headers: {add: {x-a: "a\\x01"}}}',
+            '$.request_headers.add["x-a"]',
+            "printable ASCII",
+        ),
         ("{to: b, response_headers: {remove: [te]}}", "$.response_headers.remove[0]", "cannot be set"),
         ('{respond: {headers: {x-a: "a\\r\\nb: c"}}}', '$.respond.headers["x-a"]', "printable ASCII"),
         ("{respond: {status: 204, body: x}}", "$.respond.body", "a response 204 has no body"),
@@ -207,7 +236,11 @@ def test_a_back_end_that_is_started_and_one_of_another_type() -> None:
         ("{respond: {}, rewrite: {path: /}}", "$.rewrite", "this route answers by itself"),
         ("{redirect: {path: /}, retries: {}}", "$.retries", "this route answers by itself"),
         ("{redirect: {}}", "$.redirect", "leads to the same place; accepted: scheme, host"),
-        ("{redirect: {status: 300, path: /}}", "$.redirect.status", "300 is not known; accepted: 301, 302, 303,"),
+        (
+            "{redirect: {status: 300, path: /}}",
+            "$.redirect.status",
+            "300 is not known; accepted: 301, 302, 303,",
+        ),
         ("{redirect: {scheme: ftp}}", "$.redirect.scheme", "'ftp' is not known; accepted: http, https"),
         ("{redirect: {path: /, prefix: /}}", "$.redirect", "has path and prefix"),
         ("{to: b, filters: [{typ: x}]}", "$.filters[0]", "unknown key 'typ'"),
@@ -236,7 +269,11 @@ def test_faults_of_routes(text: str, path: str, words: str) -> None:
         ("{activation: {}, endpoints: ['http://a'], activaton: {}}", "$", "did you mean 'activation'"),
         ("{activation: {a: 1}, endpoints: ['http://a']}", "$.activation", "there is no 'activator'"),
         ("{type: static, endpoints: ['http://a']}", "$.endpoints", "a back end of type 'static' has none"),
-        ("{endpoints: ['http://a'], balancer: x, settings: {balancer: y}}", "$.settings.balancer", "there twice"),
+        (
+            "{endpoints: ['http://a'], balancer: x, settings: {balancer: y}}",
+            "$.settings.balancer",
+            "there twice",
+        ),
     ],
 )
 def test_faults_of_back_ends(text: str, path: str, words: str) -> None:
@@ -257,19 +294,26 @@ def test_the_schema_is_json_and_says_what_the_structs_say() -> None:
     assert set(definitions["Document"]["properties"]) == {"$schema", "backends", "routes"}
     assert definitions["RouteDocument"]["additionalProperties"] is False
     assert definitions["RouteDocument"]["required"] == ["name"]
-    inline = json.loads(json.dumps(msgspec.json.schema(InlineSettings)))["$defs"]["InlineSettings"]["properties"]
+    inline = json.loads(json.dumps(msgspec.json.schema(InlineSettings)))["$defs"]["InlineSettings"][
+        "properties"
+    ]
     assert inline["routes"]["items"]["properties"]["match"]["properties"].keys() >= {"path", "prefix"}
 
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3)
+    ),
     max_leaves=6,
 )
 KEYS = st.sampled_from([*msgspec.json.schema(Document)["$defs"]["RouteDocument"]["properties"], "other"])
-MATCH = st.dictionaries(st.sampled_from(["path", "prefix", "raw_prefix", "regex", "methods", "headers"]), ANYTHING)
+MATCH = st.dictionaries(
+    st.sampled_from(["path", "prefix", "raw_prefix", "regex", "methods", "headers"]), ANYTHING
+)
 
 
+@patiently
 @given(st.dictionaries(KEYS, ANYTHING | MATCH, max_size=5), st.booleans())
 def test_any_route_is_taken_or_refused_in_words(data: dict[str, Any], named: bool) -> None:
     if named:
@@ -282,6 +326,7 @@ def test_any_route_is_taken_or_refused_in_words(data: dict[str, Any], named: boo
         assert specs
 
 
+@patiently
 @given(st.text(max_size=30) | st.text("*.ab-_:[]0", max_size=10))
 def test_any_host_is_taken_in_lower_case_or_refused(host: str) -> None:
     try:
@@ -295,6 +340,7 @@ def test_any_host_is_taken_in_lower_case_or_refused(host: str) -> None:
         assert not set(value) & set(" /?#@*")
 
 
+@patiently
 @given(st.text(max_size=30) | st.text("htps2cunix:/.@[]0123456789#?", max_size=30))
 def test_any_url_is_an_address_or_refused(url: str) -> None:
     try:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daemun_file.parse import SUFFIXES, UnreadableError, parse
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def data(text: str, suffix: str = ".yaml") -> Any:
@@ -151,19 +153,25 @@ PLAIN = st.recursive(
     | st.integers(-(10**20), 10**20)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))),
-    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text("abcdef-_", min_size=1), children),
+    lambda children: (
+        st.lists(children, max_size=4) | st.dictionaries(st.text("abcdef-_", min_size=1), children)
+    ),
     max_leaves=20,
 )
 
 
+@patiently
 @given(st.dictionaries(st.text("abc", min_size=1), PLAIN, min_size=1))
 def test_what_was_written_is_read(value: dict[str, Any]) -> None:
     assert data(json.dumps(value), ".json") == value
     assert data(json.dumps(value, ensure_ascii=False), ".yaml") == value
-    assert data(yaml.safe_dump(value, allow_unicode=True)) == value
+    assert data(yaml.safe_dump(value, allow_unicode=True, default_style='"')) == value
 
 
-@given(st.binary() | st.text("[]{}:,-&*!|>'\"#?%@ \n\tab1.<").map(str.encode), st.sampled_from(sorted(SUFFIXES)))
+@patiently
+@given(
+    st.binary() | st.text("[]{}:,-&*!|>'\"#?%@ \n\tab1.<").map(str.encode), st.sampled_from(sorted(SUFFIXES))
+)
 def test_any_bytes_are_read_or_refused(content: bytes, suffix: str) -> None:
     try:
         documents = parse(content, suffix)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from daemun import HostKind, HostMatch, PathKind, RouteSpec
-from daemun_file.explain import decode
 from daemun_file.document import RouteDocument
+from daemun_file.explain import decode
 from daemun_file.precedence import in_order, literal_start
 from daemun_file.translate import routes_of
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def order(*routes: dict[str, object]) -> list[str]:
@@ -30,7 +32,11 @@ def specs(*routes: dict[str, object]) -> tuple[RouteSpec, ...]:
 
 
 def test_priority_wins_over_all_else() -> None:
-    assert order({"hosts": ["a.example"], "match": {"path": "/"}}, {"priority": 1}, {"priority": -1}) == ["r1", "r0", "r2"]
+    assert order({"hosts": ["a.example"], "match": {"path": "/"}}, {"priority": 1}, {"priority": -1}) == [
+        "r1",
+        "r0",
+        "r2",
+    ]
 
 
 def test_hosts_exact_then_one_label_then_any_depth_by_labels_then_any() -> None:
@@ -103,8 +109,11 @@ def test_the_literal_start_of_a_regex(pattern: str, literal: str) -> None:
     assert "/ab".startswith(literal_start("/ab+"))
 
 
+@patiently
 @given(st.data(), st.text(r"ab/\.*+?|()[]^${}0,", max_size=12))
-def test_everything_that_a_regex_matches_begins_with_its_literal_start(data: st.DataObject, pattern: str) -> None:
+def test_everything_that_a_regex_matches_begins_with_its_literal_start(
+    data: st.DataObject, pattern: str
+) -> None:
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, FutureWarning):
@@ -114,9 +123,12 @@ def test_everything_that_a_regex_matches_begins_with_its_literal_start(data: st.
 
 
 HOSTS = st.sampled_from(["*", "**.c", "**.b.c", "*.c", "*.b.c", "a.b.c", "b.c", "x.b.c"])
-PATHS = st.sampled_from([{"path": "/a"}, {"prefix": "/"}, {"prefix": "/a"}, {"raw_prefix": "/a"}, {"regex": "/a.*"}])
+PATHS = st.sampled_from(
+    [{"path": "/a"}, {"prefix": "/"}, {"prefix": "/a"}, {"raw_prefix": "/a"}, {"regex": "/a.*"}]
+)
 
 
+@patiently
 @given(
     st.lists(st.tuples(st.lists(HOSTS, min_size=1, max_size=3, unique=True), PATHS), min_size=1, max_size=5),
     st.sampled_from(["a.b.c", "b.c", "x.b.c", "y.c", "z.y.c", "other"]),
@@ -129,7 +141,9 @@ def test_for_every_host_the_most_specific_host_decides(
     matching = [match for spec in result for match in spec.hosts if takes(match, host)]
     ranks = [rank(match) for match in matching]
     assert ranks == sorted(ranks)
-    wanted = {(tuple(hosts), *path.items()) for hosts, path in routes if any(takes(parsed(h), host) for h in hosts)}
+    wanted = {
+        (tuple(hosts), *path.items()) for hosts, path in routes if any(takes(parsed(h), host) for h in hosts)
+    }
     assert bool(wanted) == bool(matching)
 
 
@@ -156,5 +170,9 @@ def rank(match: HostMatch) -> tuple[int, int]:
 
 
 def test_path_kinds_are_said_as_they_were_written() -> None:
-    kinds = [spec.path.kind for key in ("path", "prefix", "raw_prefix", "regex") for spec in specs({"match": {key: "/a"}})]
+    kinds = [
+        spec.path.kind
+        for key in ("path", "prefix", "raw_prefix", "regex")
+        for spec in specs({"match": {key: "/a"}})
+    ]
     assert kinds == [PathKind.EXACT, PathKind.SEGMENT_PREFIX, PathKind.RAW_PREFIX, PathKind.REGEX]
