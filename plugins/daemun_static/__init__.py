@@ -8,6 +8,7 @@ content         bytes of a file: small ones kept in memory, large ones read as t
 conditional     validators, and what a conditional request is answered with (RFC 9110 §13)
 ranges          which bytes a `Range` asks for (RFC 9110 §14)
 negotiate       what `Accept` and `Accept-Encoding` allow (RFC 9110 §12.5)
+refuse          answers that are not a file
 content_types   from a file's name to its `Content-Type`, the same on every machine
 """
 

@@ -92,7 +92,6 @@ def http_date(seconds: int) -> bytes:
     return formatdate(seconds, usegmt=True).encode()
 
 
-@lru_cache(maxsize=256)
 def parse_http_date(value: bytes) -> int | None:
     """Seconds since the epoch that `value` means, in any of the three forms of §5.6.7; None: it is not a
     date."""

@@ -67,7 +67,11 @@ async def build(settings: StaticSettings, context: BackendContext) -> AsyncItera
     """The handler that serves `settings.root`. Raises `SettingsError` if that is no folder, or a name cannot
     be served."""
     root = await anyio.Path(context.base_dir, settings.root).absolute()
-    if not await root.is_dir():
+    try:
+        is_folder = await root.is_dir()
+    except OSError as error:
+        raise SettingsError(f"root cannot be reached: {root}: {error.strerror}", path="$.root") from error
+    if not is_folder:
         raise SettingsError(f"root is no folder: {root}, expected one that exists", path="$.root")
     try:
         fallback = names_of(quote(settings.fallback).encode(), well_known=settings.serve_well_known)

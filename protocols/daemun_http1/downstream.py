@@ -398,13 +398,16 @@ class Downstream:
 
     async def _send(self, data: bytes) -> None:
         stream = self.stream
-        if len(data) < _SMALL_BYTES and not stream.unsent_bytes:
+        try:
+            if len(data) < _SMALL_BYTES and not stream.unsent_bytes:
+                await stream.send(data)
+                return
+            self._unsent = stream.unsent_bytes + len(data)
+            self._writes.set(monotonic() + self._settings.send_timeout_seconds)
             await stream.send(data)
-            return
-        self._unsent = stream.unsent_bytes + len(data)
-        self._writes.set(monotonic() + self._settings.send_timeout_seconds)
-        await stream.send(data)
-        self._writes.at = math.inf
+            self._writes.at = math.inf
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response") from None
 
     # --- what happens meanwhile ---
 

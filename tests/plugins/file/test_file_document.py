@@ -53,6 +53,15 @@ def backend(text: str) -> BackendSpec:
     return spec
 
 
+def attempt(kind: str, data: Any) -> RouteSpec | BackendSpec | ObjectError:
+    """The first spec that `data` stands for, or why it is refused."""
+    try:
+        specs = decode_object(RawObject(kind, "r", (), data), "here")
+    except ObjectError as error:
+        return error
+    return specs if isinstance(specs, BackendSpec) else specs[0]
+
+
 def test_a_route_with_everything() -> None:
     spec = route(
         r"""
@@ -61,8 +70,13 @@ def test_a_route_with_everything() -> None:
         match:
           regex: "/u/\\d+"
           methods: [get, POST, GET]
-          headers: {X-A: "1", x-b: {prefix: p}, x-c: {regex: "a|b"}, x-d: {present: true}, x-e: {present:
-          false}} query: {q: {exact: v}}
+          headers:
+            X-A: "1"
+            x-b: {prefix: p}
+            x-c: {regex: "a|b"}
+            x-d: {present: true}
+            x-e: {present: false}
+          query: {q: {exact: v}}
         to: hello
         rewrite: {host: "inner.example:8080", path: /fixed}
         request_headers: {set: {x-a: b}, add: {x-c: d}, remove: [cookie]}
@@ -316,25 +330,23 @@ MATCH = st.dictionaries(
 @patiently
 @given(st.dictionaries(KEYS, ANYTHING | MATCH, max_size=5), st.booleans())
 def test_any_route_is_taken_or_refused_in_words(data: dict[str, Any], named: bool) -> None:
-    if named:
-        data = {"to": "b", **data, "name": "r"}
-    try:
-        specs = decode_object(RawObject("route", "r", (), data), "here")
-    except ObjectError as error:
-        assert error.message
+    result = attempt("route", {"to": "b", **data, "name": "r"} if named else data)
+    if isinstance(result, ObjectError):
+        assert result.message
+        assert result.message[0].islower() or not result.message[0].isalpha()
     else:
-        assert specs
+        assert result.name == "r"
 
 
 @patiently
 @given(st.text(max_size=30) | st.text("*.ab-_:[]0", max_size=10))
 def test_any_host_is_taken_in_lower_case_or_refused(host: str) -> None:
-    try:
-        (spec,) = routes(json.dumps({"to": "b", "hosts": [host]}))
-    except ObjectError as error:
-        assert show_path(error.path) == "$.hosts[0]"
+    result = attempt("route", {"name": "r", "to": "b", "hosts": [host]})
+    if isinstance(result, ObjectError):
+        assert show_path(result.path) == "$.hosts[0]"
     else:
-        value = spec.hosts[0].value
+        assert isinstance(result, RouteSpec)
+        value = result.hosts[0].value
         assert value == value.lower()
         assert value.isascii()
         assert not set(value) & set(" /?#@*")
@@ -343,10 +355,10 @@ def test_any_host_is_taken_in_lower_case_or_refused(host: str) -> None:
 @patiently
 @given(st.text(max_size=30) | st.text("htps2cunix:/.@[]0123456789#?", max_size=30))
 def test_any_url_is_an_address_or_refused(url: str) -> None:
-    try:
-        spec = backend(json.dumps({"endpoints": [url]}))
-    except ObjectError as error:
-        assert show_path(error.path) == "$.endpoints[0]"
+    result = attempt("backend", {"endpoints": [url]})
+    if isinstance(result, ObjectError):
+        assert show_path(result.path) == "$.endpoints[0]"
     else:
-        address = spec.endpoints[0].address
+        assert isinstance(result, BackendSpec)
+        address = result.endpoints[0].address
         assert address.startswith("unix:/") or address.rpartition(":")[2].isdigit()

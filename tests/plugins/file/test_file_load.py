@@ -188,8 +188,8 @@ def test_an_unknown_section_hurts_no_object_beside_it(files: Files) -> None:
     assert files.faults() == [
         (
             "r.yaml",
-            "line 1, $.backend: unknown key 'backend'; accepted: $schema, backends, routes; did you mean
-            'backends'",
+            "line 1, $.backend: unknown key 'backend'; accepted: $schema, backends, routes"
+            "; did you mean 'backends'",
         )
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -17,12 +19,12 @@ from daemun_file.translate import routes_of
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def order(*routes: dict[str, object]) -> list[str]:
+def order(*routes: Mapping[str, Any]) -> list[str]:
     """The names of `routes`, the winner first."""
     return [spec.name for spec in specs(*routes)]
 
 
-def specs(*routes: dict[str, object]) -> tuple[RouteSpec, ...]:
+def specs(*routes: Mapping[str, Any]) -> tuple[RouteSpec, ...]:
     made = [
         spec
         for index, route in enumerate(routes)

@@ -60,7 +60,7 @@ async def test_long_lines_are_cut(kit: Kit, caplog: pytest.LogCaptureFixture) ->
 async def test_a_flood_does_not_block_the_process(
     kit: Kit, caplog: pytest.LogCaptureFixture, limit: int
 ) -> None:
-    flood = "for n in range(200_000): print(n)\nprint(end=\"\", flush=True)\n"
+    flood = 'for n in range(200_000): print(n)\nprint(end="", flush=True)\n'
     (kit.folder / "flood.py").write_text(flood + (kit.folder / "server.py").read_text())
     async with kit.open(
         command=[sys.executable, "flood.py"], log_lines_per_second=limit, start_timeout_seconds=20

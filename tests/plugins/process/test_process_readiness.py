@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
 from daemun_process import Readiness
 from daemun_process.place import Place
@@ -30,29 +30,32 @@ class Server:
         self.heads: list[bytes] = []
         self.asked_at: list[float] = []
 
-    async def serve(self, stream: SocketStream) -> None:
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        self.asked_at.append(monotonic())
-        async with stream:
+    def serve(self, listener: socket.socket) -> None:
+        while True:
             try:
-                self.heads.append(await stream.receive())
+                stream, _ = listener.accept()
+            except OSError:
+                return
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            self.asked_at.append(monotonic())
+            with stream, suppress(ConnectionError):
+                self.heads.append(stream.recv(65536))
                 if answer:
-                    await stream.send(answer)
+                    stream.sendall(answer)
                 if answer is None or answer.endswith(b"..."):
-                    await stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                pass
+                    stream.recv(1)
 
 
-@asynccontextmanager
-async def serving(server: Server) -> AsyncIterator[Place]:
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, server.serve)
-        yield Place(port=listener.extra(SocketAttribute.local_port))
-        tasks.cancel_scope.cancel()
+@contextmanager
+def serving(server: Server) -> Iterator[Place]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=server.serve, args=(listener,))
+        thread.start()
+        try:
+            yield Place(port=listener.getsockname()[1])
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 HTTP = Readiness(kind="http")
@@ -79,7 +82,7 @@ async def succeeds(probe: Probe, seconds: float = 5) -> bool:
     ids=["plain", "http/1.0", "399", "early hints", "endless", "cut short"],
 )
 async def test_good_answers(answer: bytes) -> None:
-    async with serving(Server(answer)) as place:
+    with serving(Server(answer)) as place:
         assert await succeeds(Probe(HTTP, place))
 
 
@@ -94,7 +97,7 @@ async def test_good_answers(answer: bytes) -> None:
     ids=["404", "only 100", "ssh", "closed"],
 )
 async def test_bad_answers(answer: bytes, words: str) -> None:
-    async with serving(Server(answer)) as place:
+    with serving(Server(answer)) as place:
         probe = Probe(HTTP, place)
         assert not await succeeds(probe, 0.3)
         assert probe.last == f"{words} on port {place.port}"
@@ -102,7 +105,7 @@ async def test_bad_answers(answer: bytes, words: str) -> None:
 
 async def test_what_a_get_looks_like() -> None:
     server = Server(OK)
-    async with serving(server) as place:
+    with serving(server) as place:
         assert await succeeds(Probe(Readiness(kind="http", path="/up?full=1", host="shop.test"), place))
     head = server.heads[0].lower()
     assert head.startswith(b"get /up?full=1 http/1.1\r\nhost: shop.test\r\n")
@@ -112,7 +115,7 @@ async def test_what_a_get_looks_like() -> None:
 
 async def test_a_slow_answer_gets_twice_the_time_next_time() -> None:
     server = Server(None, None, None, OK)
-    async with serving(server) as place:
+    with serving(server) as place:
         probe = Probe(Readiness(kind="http", timeout_seconds=0.1), place)
         assert await succeeds(probe)
     first, second, third, _ = server.asked_at

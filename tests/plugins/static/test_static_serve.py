@@ -282,6 +282,12 @@ async def test_what_may_not_be_read_is_forbidden(site: Site, closed: Path) -> No
                 assert (await site.fetch(handler, target)).status == status, target
 
 
+async def test_a_root_that_cannot_be_reached_is_refused_at_start(site: Site, closed: Path) -> None:
+    with _not_as_root(), pytest.raises(SettingsError, match="root cannot be reached"):
+        async with site.serve(root=str(closed / "closed/site")):
+            pass
+
+
 @contextmanager
 def _not_as_root() -> Iterator[None]:
     user = os.geteuid()
