@@ -34,6 +34,8 @@ __all__ = ["Gateway", "open_gateway"]
 log = logging.getLogger("daemun")
 
 _FIRST_SNAPSHOT_SECONDS = 10.0
+_CLOSING_ROUNDS = 3
+"""Rounds of the event loop in which aborted transports close their sockets."""
 
 
 class Gateway:
@@ -107,12 +109,13 @@ async def _drain(
 ) -> None:
     notify(manager, "daemun_draining", reason="stop")
     with gateway.drain_scope:
-        await anyio.sleep(settings.drain.delay_seconds)
-    accepting.cancel_scope.cancel()
-    services.draining = True
-    for listener in listeners:
-        listener.close()
-    with gateway.drain_scope:
+        try:
+            await anyio.sleep(settings.drain.delay_seconds)
+        finally:
+            accepting.cancel_scope.cancel()
+            services.draining = True
+            for listener in listeners:
+                listener.close()
         await gateway.connections.drain(settings.drain.grace_seconds)
     left = len(gateway.connections)
     if left:
@@ -183,6 +186,8 @@ async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir
         with anyio.CancelScope(shield=True):
             table.close()
             await shared.closed()
+            for _ in range(_CLOSING_ROUNDS):
+                await anyio.sleep(0)
         tasks.cancel_scope.cancel()
 
 

@@ -21,7 +21,7 @@ async def test_an_idle_process_is_withdrawn_and_stopped(kit: Kit) -> None:
         alive_when_withdrawn = []
         kit.endpoints.on_change = lambda: alive_when_withdrawn.append(kit.alive())
         await kit.until(lambda: not kit.endpoints.ready)
-        assert monotonic() - began >= 0.3
+        assert monotonic() - began >= 0.29
         assert alive_when_withdrawn[0], "it was stopped before it was withdrawn"
         await kit.until(lambda: not kit.alive())
         await activator.activate()
@@ -40,7 +40,7 @@ async def test_a_busy_process_is_not_idle(kit: Kit) -> None:
         left = monotonic()
         kit.endpoints.leave(endpoint)
         await kit.until(lambda: not kit.endpoints.ready)
-        assert monotonic() - left >= 0.2
+        assert monotonic() - left >= 0.19
         await kit.until(lambda: not kit.alive())
 
 
@@ -72,7 +72,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(kit: Kit
     async with kit.open("ignore_term=1", stop_grace_seconds=0.4) as activator:
         await activator.activate()
         began = monotonic()
-    assert 0.4 <= monotonic() - began < 5
+    assert 0.39 <= monotonic() - began < 5
     assert not kit.alive()
 
 
