@@ -37,15 +37,18 @@ class UnreadableError(Exception):
 class TextDocument:
     """One document of a file: its data, and the lines where its values begin."""
 
-    __slots__ = ("_lines", "data")
+    __slots__ = ("_first", "_lines", "data")
 
-    def __init__(self, data: Any, lines: dict[int, dict[str | int, int]] | None = None) -> None:
+    def __init__(
+        self, data: Any, lines: dict[int, dict[str | int, int]] | None = None, first: int = 0
+    ) -> None:
         self.data = data
         self._lines = lines or {}
+        self._first = first
 
     def line(self, path: Path) -> int:
         """The line, from 1, of the deepest value on the way along `path`; 0: the format does not tell."""
-        line = 0
+        line = self._first
         value = self.data
         for key in path:
             line = self._lines.get(id(value), {}).get(key, line)
@@ -106,9 +109,10 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 self._anchors = {}
                 self._lines = {}
-                data = self._value(self._next(), 0)
+                root = self._next()
+                data = self._value(root, 0)
                 if data is not None:
-                    documents.append(TextDocument(data, self._lines))
+                    documents.append(TextDocument(data, self._lines, _line(root)))
         return documents
 
     def _value(self, event: Any, depth: int) -> Any:

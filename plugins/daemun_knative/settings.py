@@ -21,8 +21,8 @@ class KnativeFilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     images: Annotated[
         dict[str, dict[str, Any]],
         Meta(
-            description="What is run in the place of an image: settings of the activator `process`. The key is "
-            "an image, an image without tag, or a pattern; `$PYTHON` in a command is the gateway's own Python."
+            description="What is run in the place of an image: settings of the activator `process`. A key is "
+            "an image, an image without tag, or a pattern; `$PYTHON` in a command is the gateway's own."
         ),
     ] = {}
     domain: Annotated[str, Meta(description="The domain of hosts: name.namespace.domain.")] = "example.com"

@@ -79,18 +79,18 @@ class ProcessActivator:
         began, starts = monotonic(), self._starts
         deadline = began + self._settings.start_timeout_seconds
         with anyio.move_on_after(self._settings.start_timeout_seconds):
-            while not self._endpoints.ready:
+            while not self._endpoints.ready and monotonic() < deadline:
                 await self._advance(deadline, starts)
+        if self._endpoints.ready:
             return
-        starting = self._in(State.STARTING)
-        words = f"not ready after {monotonic() - began:.1f} s and {_starts(self._starts - starts)}"
-        if self._last_failure:
-            words += f"; the last process that ended {self._last_failure}"
-        for instance in starting:
-            if instance.last_probe:
-                words += f"; last probe: {instance.last_probe}"
-            if not self._settings.min_instances:
+        if not self._settings.min_instances:
+            for instance in self._in(State.STARTING):
                 instance.abandon()
+        words = f"not ready after {monotonic() - began:.1f} s and {_starts(self._starts - starts)}"
+        if self._ended is not None and not self._ended.too_slow:
+            words += f"; the last process that ended {self._ended.failure}"
+        if self._started is not None and self._started.last_probe:
+            words += f"; last probe: {self._started.last_probe}"
         raise ExchangeError(Reason.ACTIVATION_FAILED, words)
 
     async def _advance(self, deadline: float, starts: int) -> None:

@@ -58,6 +58,8 @@ class Instance:
         self.state = State.STARTING
         self.failure = ""
         """Why it ended, in words for a client, if that was not our wish."""
+        self.too_slow = False
+        """That was: it was not ready in time."""
         self.hopeless = False
         """It could not even be started: the same again would fail the same way."""
         self.spec: EndpointSpec | None = None
@@ -89,6 +91,7 @@ class Instance:
 
     def abandon(self) -> None:
         """Stops it now, because it is not ready in time."""
+        self.too_slow = True
         self.failure = f"was not ready {monotonic() - self._began:.1f} s after its start"
         self._life.cancel()
 

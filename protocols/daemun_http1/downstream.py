@@ -43,6 +43,7 @@ _LINGER_BYTES = 4 * 1024 * 1024
 _LAST_WORDS_SECONDS = 5.0
 _TUNNEL_CLOSE_SECONDS = 60.0
 _SMALL_BYTES = 64 * 1024
+_STALL_CHECKS = 6
 
 
 class _Cause(enum.Enum):
@@ -69,7 +70,8 @@ class Downstream:
         self._timer = connection.timers.timer(self._too_slow)
         self._deadline = connection.timers.timer(self._deadline_passed)
         self._writes = connection.timers.timer(self._not_reading)
-        self._unsent = 0
+        self._unsent = -1
+        self._stalled_since = 0.0
         self._waits_for = _Cause.IDLE
         self._cause: _Cause | None = None
         self._exchange: Exchange | None = None
@@ -121,8 +123,10 @@ class Downstream:
 
     async def _next_request(self) -> Incoming | None:
         reader, settings = self.reader, self._settings
-        reader.skip_empty_line()
-        head = reader.head(grammar.REQUEST) if reader.waiting else None
+        head = None
+        if reader.waiting:
+            reader.skip_empty_line()
+            head = reader.head(grammar.REQUEST)
         while head is None:
             waiting = reader.waiting
             if not waiting:
@@ -140,7 +144,7 @@ class Downstream:
                 if waiting:
                     raise ExchangeError(Reason.BAD_REQUEST, "the head ends in the middle") from None
                 return None
-            if not seen:
+            if not seen and reader.waiting[:1] == b"\r":
                 reader.skip_empty_line()
             head = reader.head(grammar.REQUEST)
             if head is None and reader.waiting:
@@ -226,7 +230,7 @@ class Downstream:
         self._deadline.at = math.inf
         if self._body is not None:
             self._body = None
-            if self._keep_alive and not reader.ended:
+            if self._keep_alive and reader.left:
                 self._keep_alive = await self._skip_content()
 
     def _open_body(self, incoming: Incoming) -> Body:
@@ -252,7 +256,7 @@ class Downstream:
             return False
         left = self._settings.drain_bytes
         try:
-            while not self.reader.ended:
+            while self.reader.left:
                 left -= len(await self.read_content())
                 if left < 0:
                     return False
@@ -265,7 +269,7 @@ class Downstream:
     async def read_content(self) -> bytes:
         """The next content of the request; b"" at its end. Raises `ExchangeError`."""
         reader = self.reader
-        while not reader.ended:
+        while reader.left:
             try:
                 data = reader.content()
             except ChunkError as error:
@@ -273,7 +277,7 @@ class Downstream:
                 raise ExchangeError(Reason.BAD_REQUEST, str(error)) from None
             if data:
                 return data
-            if not reader.ended:
+            if reader.left:
                 reader.feed(await self._receive_content())
         return b""
 
@@ -339,7 +343,7 @@ class Downstream:
 
     def _content_will_end(self) -> bool:
         """Whether what is left of the request can be read in passing, so that the connection is kept."""
-        if self.reader.ended:
+        if not self.reader.left:
             return True
         if self._incoming.expects_continue:
             return False
@@ -402,12 +406,16 @@ class Downstream:
             if len(data) < _SMALL_BYTES and not stream.unsent_bytes:
                 await stream.send(data)
                 return
-            self._unsent = stream.unsent_bytes + len(data)
-            self._writes.set(monotonic() + self._settings.send_timeout_seconds)
+            self._watch_writes()
             await stream.send(data)
             self._writes.at = math.inf
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response") from None
+
+    def _watch_writes(self) -> None:
+        self._unsent = -1
+        self._stalled_since = now = monotonic()
+        self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
 
     # --- what happens meanwhile ---
 
@@ -426,12 +434,16 @@ class Downstream:
             self._cancel(_Cause.DEADLINE)
 
     def _not_reading(self) -> None:
-        unsent = self.stream.unsent_bytes
-        if 0 < unsent < self._unsent:
+        """A write waits: cuts the client off once nothing moved for the whole time allowed."""
+        unsent, limit, now = self.stream.unsent_bytes, self._settings.send_timeout_seconds, monotonic()
+        if unsent != self._unsent:
+            if self._unsent >= 0:
+                self._stalled_since = now
             self._unsent = unsent
-            self._writes.set(monotonic() + self._settings.send_timeout_seconds)
-        else:
+        elif now - self._stalled_since >= limit - limit / _STALL_CHECKS / 2:
             self.stream.abort()
+            return
+        self._writes.set(now + limit / _STALL_CHECKS)
 
     def _client_left(self) -> None:
         exchange = self._exchange
@@ -502,11 +514,10 @@ class Downstream:
         if stream.lost:
             return
         if stream.unsent_bytes:
-            self._unsent = stream.unsent_bytes
-            self._writes.set(monotonic() + self._settings.send_timeout_seconds)
+            self._watch_writes()
             await stream.flush()
             self._writes.at = math.inf
-        if not self.reader.ended or self.reader.left == CHUNKED or stream.unread_bytes:
+        if self.reader.left or self.reader.left == CHUNKED or stream.unread_bytes:
             await self._linger()
 
 

@@ -235,14 +235,14 @@ class Upstream:
     async def read_content(self) -> bytes:
         """The next content of the response; b"" at its end. Raises `ExchangeError`."""
         reader = self.reader
-        while not reader.ended:
+        while reader.left:
             try:
                 data = reader.content()
             except ChunkError as error:
                 raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the upstream broke its framing: {error}") from None
             if data:
                 return data
-            if reader.ended:
+            if not reader.left:
                 break
             if reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes:
                 break

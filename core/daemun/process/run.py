@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -19,6 +20,9 @@ from daemun.settings import Settings
 
 __all__ = ["run_gateway", "set_up_log"]
 
+_COLLECT_EVERY = 20_000
+"""New objects between two collections of the youngest generation."""
+
 
 def run_gateway(
     settings: Settings, base_dir: Path, started: Callable[[GatewayInfo, float], None] | None = None
@@ -34,6 +38,7 @@ def run_gateway(
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as watching:
                 async with open_gateway(settings, manager, base_dir) as gateway:
+                    _settle_collector()
                     if started is not None:
                         started(gateway.info, _seconds_since_start())
                     async for number in signals:
@@ -44,6 +49,13 @@ def run_gateway(
                 watching.cancel_scope.cancel()
 
     run_on(choose_loop(settings.event_loop), main)
+
+
+def _settle_collector() -> None:
+    """What start-up made stays: the garbage collector need not look at it for every few requests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 50)
 
 
 async def _second_signal(signals: object, gateway: Gateway) -> None:

@@ -189,7 +189,7 @@ class Index(Generic[T]):
             paths = self._one_label.get(host.partition(b".")[2])
             if paths is not None and host[:1] != b".":
                 best = paths.best(path, request, best)
-        if self._any_depth:
+        if self._any_depth and host[:1] != b".":
             rest = host
             while rest:
                 rest = rest.partition(b".")[2]
@@ -245,7 +245,7 @@ def _host_matches(match: HostMatch, host: bytes) -> bool:
             label, dot, rest = host.partition(b".")
             return bool(label and dot) and rest == value
         case HostKind.ANY_DEPTH:
-            return len(host) > len(value) + 1 and host.endswith(b"." + value)
+            return host[:1] != b"." and host.endswith(b"." + value)
 
 
 def _path_matches(match: PathMatch, path: bytes) -> bool:

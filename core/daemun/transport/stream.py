@@ -27,6 +27,9 @@ _WRITE_HIGH_BYTES = 128 * 1024
 _WRITE_LOW_BYTES = 32 * 1024
 
 
+_buffer = memoryview(bytearray(64 * 1024))
+
+
 class Stream(ByteStream):
     """A byte stream with the two call-backs that a gateway needs. Owned by one task, as any anyio stream."""
 
@@ -62,7 +65,7 @@ class Stream(ByteStream):
         """Ends the connection now; unsent bytes are lost. Idempotent, from any call-back."""
 
 
-class SocketStream(asyncio.Protocol, Stream):
+class SocketStream(asyncio.BufferedProtocol, Stream):
     """A `Stream` on a transport of asyncio or uvloop, plaintext or TLS."""
 
     def __init__(self) -> None:
@@ -81,9 +84,12 @@ class SocketStream(asyncio.Protocol, Stream):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by what it does
         self._transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
 
-    def data_received(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._unread += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._chunks.append(_buffer[:nbytes].tobytes())
+        self._unread += nbytes
         reader = self._reader
         if reader is not None:
             self._reader = None

@@ -144,7 +144,8 @@ def test_a_document_tells_the_line_of_a_value() -> None:
     assert document.line(("routes", 0, "match", "path")) == 4
     assert document.line(("routes", 1)) == 5
     assert document.line(("routes", 1, "match", "path")) == 5
-    assert document.line(("nothing",)) == 0
+    assert document.line(("nothing",)) == 1
+    assert [document.line(()) for document in parse(b"a: 1\n---\n\nb: 2\n", ".yaml")] == [1, 4]
 
 
 PLAIN = st.recursive(

@@ -15,6 +15,8 @@ import pytest
 
 from daemun import Applied, Snapshot, SourceContext, SourceType
 from daemun_file import FileSettings, InlineSettings, daemun_sources, decode
+from daemun_file.find import find
+from daemun_file.watch import watch
 
 pytestmark = pytest.mark.anyio
 
@@ -192,20 +194,6 @@ async def test_a_half_written_file_leaves_the_routes_from_before(tmp_path: Path)
         assert snapshot.refused[0].error.startswith("line ")
 
 
-async def test_a_writer_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text(text("a", "b", "c"))
-    async with running(tmp_path, paths=["r.yaml"]) as published:
-        await published.names("a", "b", "c")
-        with path.open("w") as stream:
-            for line in text("a", "b", "c", "d").splitlines(keepends=True):
-                stream.write(line)
-                stream.flush()
-                await anyio.sleep(0.02)
-        await published.names("a", "b", "c", "d")
-        assert [len(snapshot.routes) for snapshot in published.snapshots] == [3, 4]
-
-
 async def test_what_says_the_same_is_not_published_again(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(text("a"))
@@ -267,6 +255,14 @@ async def test_cancellation_is_quick(tmp_path: Path) -> None:
         await published.names("b")
         before = time.monotonic()
     assert time.monotonic() - before < 1.0
+
+
+async def test_a_watch_of_what_is_gone_asks_for_a_new_plan(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    _, plan = find(["conf"], tmp_path, recursive=False)
+    (tmp_path / "conf").rmdir()
+    with anyio.fail_after(5):
+        assert await watch(plan, lambda: None)
 
 
 async def test_an_error_of_publish_ends_the_source(tmp_path: Path) -> None:

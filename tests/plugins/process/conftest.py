@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from daemun import ActivatorContext, Endpoint, Endpoints
 from daemun_process import ProcessActivator, ProcessSettings, build_process
+from daemun_process.place import take_place
 
 SERVER = """
 import json, os, signal, socket, subprocess, sys, time
@@ -144,14 +144,6 @@ class Kit:
         decoded: dict[str, Any] = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
         return decoded
 
-    @staticmethod
-    def free_port() -> int:
-        """A port on which nobody listens now."""
-        with socket.socket() as holder:
-            holder.bind(("127.0.0.1", 0))
-            port: int = holder.getsockname()[1]
-            return port
-
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Kit:
@@ -162,3 +154,11 @@ def kit(tmp_path: Path) -> Kit:
 def secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something in the gateway's environment that no process should see."""
     monkeypatch.setitem(os.environ, "GATEWAY_SECRET", "hunter2")
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port on which nobody listens."""
+    place = take_place()
+    yield place.port
+    place.give_back()

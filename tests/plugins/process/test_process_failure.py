@@ -103,7 +103,8 @@ async def test_a_back_off_that_outlasts_the_wait_is_told_at_once(kit: Kit) -> No
         with anyio.fail_after(0.2):
             error = await failure(activator)
     assert re.search(r"the process .*; it failed \d times in a row", error.message), error.message
-    assert error.retry_after_seconds in range(1, 4)
+    assert error.retry_after_seconds is not None
+    assert error.retry_after_seconds >= 1
 
 
 async def test_a_signal_is_told_by_name(kit: Kit) -> None:

@@ -99,7 +99,7 @@ def test_a_gateway_that_vanishes_while_it_starts_a_process_leaves_nothing(kit: K
     early = GATEWAY.replace("import sys", KILLED_BEFORE_IT_TELLS)
     with gateway(kit, "asyncio", script=early) as process:
         assert process.wait() == -signal.SIGKILL
-        wait_until(lambda: bool(kit.pids()))
+        assert len(kit.pids()) == 1
         wait_until(lambda: not kit.alive())
 
 
@@ -108,7 +108,7 @@ import os, sys, time
 from daemun_process.guard import Guard
 
 def die(self, line):
-    while not os.path.exists("pids"):
+    while not (os.path.exists("pids") and os.path.getsize("pids")):
         time.sleep(0.001)
     os.kill(os.getpid(), 9)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -15,9 +14,6 @@ import pytest
 from daemun_process import Readiness
 from daemun_process.place import Place
 from daemun_process.readiness import Probe
-
-if TYPE_CHECKING:
-    from tests.plugins.process.conftest import Kit
 
 pytestmark = pytest.mark.anyio
 
@@ -123,8 +119,8 @@ async def test_a_slow_answer_gets_twice_the_time_next_time() -> None:
     assert third - second >= 0.19
 
 
-async def test_a_port_on_which_nobody_listens(kit: Kit) -> None:
-    place = Place(port=kit.free_port())
+async def test_a_port_on_which_nobody_listens(free_port: int) -> None:
+    place = Place(port=free_port)
     probe = Probe(Readiness(), place)
     assert not await succeeds(probe, 0.2)
     assert probe.last == f"connection refused on port {place.port}"
@@ -150,21 +146,20 @@ async def test_a_connection_to_itself_is_nobody(monkeypatch: pytest.MonkeyPatch)
     assert not await succeeds(probe, 0.2)
 
 
-async def test_readiness_is_seen_at_once(kit: Kit) -> None:
-    port = kit.free_port()
+async def test_readiness_is_seen_at_once(free_port: int) -> None:
     delays = []
     for _ in range(5):
         ready_at: list[float] = []
 
         async def listen(ready_at: list[float]) -> None:
             await anyio.sleep(0.05)
-            with socket.create_server(("127.0.0.1", port)):
+            with socket.create_server(("127.0.0.1", free_port)):
                 ready_at.append(monotonic())
                 await anyio.sleep(1)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen, ready_at)
-            assert await succeeds(Probe(Readiness(), Place(port=port)))
+            assert await succeeds(Probe(Readiness(), Place(port=free_port)))
             delays.append(monotonic() - ready_at[0])
             tasks.cancel_scope.cancel()
     assert min(delays) < 0.01

@@ -75,11 +75,10 @@ async def test_a_unix_socket_in_a_private_folder(kit: Kit) -> None:
     assert not folder.exists()
 
 
-async def test_a_fixed_port(kit: Kit) -> None:
-    port = kit.free_port()
-    async with kit.open(port=port, capacity=3, protocol="http2") as activator:
+async def test_a_fixed_port(kit: Kit, free_port: int) -> None:
+    async with kit.open(port=free_port, capacity=3, protocol="http2") as activator:
         await activator.activate()
-        assert kit.only.spec.address == f"127.0.0.1:{port}"
+        assert kit.only.spec.address == f"127.0.0.1:{free_port}"
         assert kit.only.spec.protocol == "http2"
         assert kit.only.capacity == 3
 

@@ -1,0 +1,75 @@
+"""Routes that a test publishes itself, with a gateway or without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+
+from daemun.extend.loading import load_plugins
+from daemun.extend.types import Applied, NoSettings, Publish, SourceType
+from daemun.message import Request, Response
+from daemun.process.gateway import open_table
+from daemun.routing.spec import BackendSpec, RouteSpec, Snapshot
+from daemun.routing.table import Table
+from daemun.settings import Settings, convert
+from daemun.testing.plugins import built, make_plugin
+
+__all__ = ["HandSource", "RoutedTable", "routed"]
+
+
+class HandSource:
+    """A source that publishes what a test hands to it: `running(source.settings, extra=[source.plugin])`."""
+
+    def __init__(self, name: str = "by_hand") -> None:
+        self.name = name
+        self.plugin = make_plugin(
+            f"{name}_source", daemun_sources=lambda: [SourceType(name, NoSettings, built(self))]
+        )
+        self.settings = {"sources": [{"type": name}]}
+        self.reloads = 0
+        """How often it was told to read everything again."""
+        self._publish: Publish
+
+    async def run(self, publish: Publish) -> None:
+        self._publish = publish
+        await publish(Snapshot())
+
+    def reload(self) -> None:
+        self.reloads += 1
+
+    async def publish(self, *routes: RouteSpec, backends: Iterable[BackendSpec] = ()) -> Applied:
+        """Replaces what it published last."""
+        return await self._publish(Snapshot(routes, tuple(backends)))
+
+
+class RoutedTable:
+    """A table without listeners, filled by a `HandSource`."""
+
+    def __init__(self, table: Table, source: HandSource) -> None:
+        self.table = table
+        self.source = source
+
+    async def publish(self, *routes: RouteSpec, backends: Iterable[BackendSpec] = ()) -> Applied:
+        """Replaces the routes."""
+        return await self.source.publish(*routes, backends=backends)
+
+    async def handle(self, request: Request) -> Response:
+        """What the route that wins answers, or raises."""
+        return await self.table.current.handle(request)
+
+    def chain(self, route: str) -> list[str]:
+        """What a request of `route` passes, in words."""
+        return next(one.chain for one in self.table.current.routes if one.spec.name == route)
+
+
+@asynccontextmanager
+async def routed(
+    *plugins: ModuleType, only: Iterable[str] = ("http1",), base_dir: Path | None = None
+) -> AsyncIterator[RoutedTable]:
+    """A table in the test's event loop, with `plugins` and the installed ones that `only` names."""
+    source = HandSource()
+    manager = load_plugins(only=only, extra=[source.plugin, *plugins])
+    async with open_table(convert(source.settings, Settings), manager, base_dir or Path.cwd()) as parts:
+        yield RoutedTable(parts.table, source)
