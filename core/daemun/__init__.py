@@ -5,8 +5,10 @@ errors                       what goes wrong, and who failed
 hookspecs, extend            how a plugin registers what it brings
 routing.spec                 what a source publishes
 transport, downstream        what a wire protocol works with: Stream, Connection
+settings, process            a gateway from a file: load_settings, serve
 """
 
+from daemun.dates import http_date
 from daemun.downstream.exchange import Connection
 from daemun.downstream.forwarded import IDENTITY_FIELDS
 from daemun.downstream.render import render
@@ -50,6 +52,7 @@ from daemun.message import (
     header,
     header_values,
 )
+from daemun.process.serve import serve
 from daemun.routing.spec import (
     BackendSpec,
     EndpointSpec,
@@ -70,6 +73,7 @@ from daemun.routing.spec import (
     ValueKind,
     ValueMatch,
 )
+from daemun.settings import load_settings
 from daemun.stash import Stash, StashKey
 from daemun.transport.stream import Stream
 from daemun.upstream.endpoints import Endpoint, Endpoints
@@ -145,5 +149,8 @@ __all__ = [
     "header",
     "header_values",
     "hookimpl",
+    "http_date",
+    "load_settings",
     "render",
+    "serve",
 ]

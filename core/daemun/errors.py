@@ -70,6 +70,7 @@ class Reason(enum.Enum):
     ROUTE_FAULT = ("route_fault", Side.GATEWAY, 500)
     WAITING_ROOM_FULL = ("waiting_room_full", Side.GATEWAY, 503)
     NO_ENDPOINT = ("no_endpoint", Side.GATEWAY, 503)
+    OVERLOADED = ("overloaded", Side.GATEWAY, 503)
     DRAINING = ("draining", Side.GATEWAY, 503)
     ACTIVATION_FAILED = ("activation_failed", Side.GATEWAY, 504)
     ROUTE_TIMEOUT = ("route_timeout", Side.GATEWAY, 504)

@@ -122,12 +122,8 @@ class EndpointDocument(Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(description="http://…, https://…, h2c://… or unix:/path")]
     weight: Annotated[int, Meta(ge=0, le=1000)] = 1
     capacity: Annotated[int, Meta(ge=0, description="Exchanges it takes at once; 0: no limit.")] = 0
-    server_name: Annotated[str, Meta(description="For SNI and the certificate; default: the URL's host.")] = (
-        ""
-    )
-    protocol: Annotated[
-        str, Meta(description="Name of a wire protocol; default: the URL's scheme tells.")
-    ] = ""
+    server_name: Annotated[str, Meta(description="For SNI and the certificate; default: the URL's host.")] = ""
+    protocol: Annotated[str, Meta(description="Name of a wire protocol; default: the URL's scheme tells.")] = ""
 
 
 class BackendDocument(Struct, frozen=True, forbid_unknown_fields=True):

@@ -126,6 +126,4 @@ def _value_match(name: str, wanted: str | ValueDocument) -> ValueMatch:
         case ["regex"]:
             return ValueMatch(name, ValueKind.REGEX, regex(wanted.regex or ""))
     accepted = ", ".join(wanted.__struct_fields__)
-    raise ValueError(
-        f"has {' and '.join(found) or 'no key'}; accepted: one of {accepted}, or the value itself"
-    )
+    raise ValueError(f"has {' and '.join(found) or 'no key'}; accepted: one of {accepted}, or the value itself")

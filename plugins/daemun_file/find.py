@@ -101,9 +101,7 @@ def _named(text: str, path: str, plan: WatchPlan, *, recursive: bool) -> Found:
     if suffix in SUFFIXES:
         return Found(text, (path,))
     if os.path.lexists(path):
-        return Found(
-            text, (), f"the name does not tell what it is; accepted: {', '.join(SUFFIXES)}, or a folder"
-        )
+        return Found(text, (), f"the name does not tell what it is; accepted: {', '.join(SUFFIXES)}, or a folder")
     return Found(text, (), "no such file or folder")
 
 
@@ -146,9 +144,7 @@ def _documents_in(folder: str, plan: WatchPlan, *, recursive: bool) -> Iterator[
     plan.add_folder(folder, nested=recursive)
     try:
         with os.scandir(folder) as entries:
-            visible = sorted(
-                (entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name
-            )
+            visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
     except OSError:
         return
     for entry in visible:

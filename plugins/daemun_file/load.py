@@ -185,9 +185,7 @@ class Reader(Generic[T]):
         file.error = ""
         self._take(path, file, documents)
 
-    def _content(
-        self, path: str, known: tuple[int, ...] | None
-    ) -> tuple[bytes | None, tuple[int, ...] | None]:
+    def _content(self, path: str, known: tuple[int, ...] | None) -> tuple[bytes | None, tuple[int, ...] | None]:
         """The bytes, None if the file's status is the `known` one; and its status, None if that may lie."""
         if known is not None and _signature(os.stat(path)) == known:
             return None, known
@@ -254,9 +252,7 @@ class Reader(Generic[T]):
         for path, file in files.items():
             shown = self._shown(path)
             if file.error:
-                words = (
-                    f"{file.error}; what was read from it before stays in use" if file.objects else file.error
-                )
+                words = f"{file.error}; what was read from it before stays in use" if file.objects else file.error
                 refused.append(ObjectStatus("file", shown, shown, words))
             refused += file.refused
             for key, held in file.objects.items():
@@ -266,9 +262,7 @@ class Reader(Generic[T]):
                     refused.append(ObjectStatus(kind, name, origin, f"the name is taken in {owners[key]}"))
                     continue
                 if held.error:
-                    refused.append(
-                        ObjectStatus(kind, name, origin, f"{held.error}; kept the version from before")
-                    )
+                    refused.append(ObjectStatus(kind, name, origin, f"{held.error}; kept the version from before"))
                 entries[key] = Entry(kind, name, held.value)
                 owners[key] = shown
         return Reading(tuple(entries.values()), tuple(refused), plan)

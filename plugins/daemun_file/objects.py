@@ -29,9 +29,7 @@ def split_document(data: Any) -> Iterator[RawObject | ObjectError]:
         return
     for key in data:
         if key not in _KEYS:
-            yield ObjectError(
-                (key,), f"unknown key {key!r}; accepted: {', '.join(_KEYS)}{suggest(key, _KEYS)}"
-            )
+            yield ObjectError((key,), f"unknown key {key!r}; accepted: {', '.join(_KEYS)}{suggest(key, _KEYS)}")
     backends = data.get("backends", {})
     if isinstance(backends, dict):
         for name, backend in backends.items():

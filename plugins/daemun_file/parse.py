@@ -39,9 +39,7 @@ class TextDocument:
 
     __slots__ = ("_first", "_lines", "data")
 
-    def __init__(
-        self, data: Any, lines: dict[int, dict[str | int, int]] | None = None, first: int = 0
-    ) -> None:
+    def __init__(self, data: Any, lines: dict[int, dict[str | int, int]] | None = None, first: int = 0) -> None:
         self.data = data
         self._lines = lines or {}
         self._first = first

@@ -40,13 +40,9 @@ def host_name(text: str) -> str:
             f"{text!r}: * stands alone, or for what comes before a dot; accepted: host, *.host, **.host, *"
         )
     if re.search(r":[0-9]*$", name):
-        raise ValueError(
-            f"{text!r} has a port, and ports are not compared; name a listener under 'listeners'"
-        )
+        raise ValueError(f"{text!r} has a port, and ports are not compared; name a listener under 'listeners'")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise ValueError(
-            f"{text!r} is no host name; accepted: labels of letters, digits, - and _ with dots between"
-        )
+        raise ValueError(f"{text!r} is no host name; accepted: labels of letters, digits, - and _ with dots between")
     return name
 
 
@@ -82,10 +78,6 @@ def endpoint_of(url: str) -> EndpointSpec:
 
 def _refuse_more_than_a_place(url: str, parts: SplitResult) -> None:
     if "@" in parts.netloc:
-        raise ValueError(
-            "a URL of an endpoint holds no user and password; set a header under 'request_headers'"
-        )
+        raise ValueError("a URL of an endpoint holds no user and password; set a header under 'request_headers'")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(
-            f"{url!r} has more than scheme, host and port; a path goes to 'rewrite' of the route"
-        )
+        raise ValueError(f"{url!r} has more than scheme, host and port; a path goes to 'rewrite' of the route")

@@ -18,13 +18,9 @@ class FileSettings(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(min_length=1, description="Files, folders and patterns, relative to the settings file."),
     ]
-    watch: Annotated[
-        bool, Meta(description="Whether changes are seen at once; SIGHUP reads again in any case.")
-    ] = True
+    watch: Annotated[bool, Meta(description="Whether changes are seen at once; SIGHUP reads again in any case.")] = True
     recursive: Annotated[bool, Meta(description="Whether folders in folders are read too.")] = False
-    max_file_bytes: Annotated[int, Meta(ge=1, le=1 << 30, description="A larger file is refused.")] = (
-        16 * 1024 * 1024
-    )
+    max_file_bytes: Annotated[int, Meta(ge=1, le=1 << 30, description="A larger file is refused.")] = 16 * 1024 * 1024
 
 
 class InlineSettings(Struct, frozen=True, forbid_unknown_fields=True):

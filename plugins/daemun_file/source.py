@@ -45,11 +45,10 @@ class FileSource(Generic[T]):
         self._watched = watched
         self._changed = anyio.Event()
         self._distrustful = False
-        self._plan: WatchPlan | None = None
-        """What is watched now."""
 
     async def run(self, publish: Publish) -> None:
         published: Snapshot | None = None
+        plan: WatchPlan | None = None
         watching: CancelScope | None = None
         async with anyio.create_task_group() as tasks:
             while True:
@@ -65,10 +64,10 @@ class FileSource(Generic[T]):
                         len(snapshot.backends),
                         len(applied.refused),
                     )
-                if self._watched and reading.plan != self._plan:
+                if self._watched and reading.plan != plan:
                     if watching is not None:
                         watching.cancel()
-                    self._plan, watching = reading.plan, CancelScope()
+                    plan, watching = reading.plan, CancelScope()
                     tasks.start_soon(self._watch, reading.plan, watching)
                 await self._changed.wait()
                 self._changed = anyio.Event()
@@ -80,9 +79,7 @@ class FileSource(Generic[T]):
     async def _read(self, *, patient: bool) -> Reading[T]:
         distrustful, self._distrustful = self._distrustful, False
         for _ in range(_SETTLE_TRIES if patient else 0):
-            reading = await to_thread.run_sync(
-                lambda: self._reader.read(patient=True, distrustful=distrustful)
-            )
+            reading = await to_thread.run_sync(lambda: self._reader.read(patient=True, distrustful=distrustful))
             if reading is not None:
                 return reading
             await anyio.sleep(_SETTLE_SECONDS)
@@ -92,9 +89,7 @@ class FileSource(Generic[T]):
 
     async def _watch(self, plan: WatchPlan, scope: CancelScope) -> None:
         with scope:
-            if await watch(plan, lambda: self._changed.set()):
-                self._plan = None
-                self._changed.set()
+            await watch(plan, lambda: self._changed.set())
 
 
 class InlineSource:

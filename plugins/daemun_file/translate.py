@@ -138,9 +138,7 @@ def _redirect(to: RedirectDocument, path: PathMatch) -> Redirect:
     if to.path is not None and to.prefix is not None:
         raise ObjectError(("redirect",), "has path and prefix; accepted: one of them")
     if all(part is None for part in (to.scheme, to.host, to.port, to.path, to.prefix)):
-        raise ObjectError(
-            ("redirect",), "leads to the same place; accepted: scheme, host, port, path or prefix"
-        )
+        raise ObjectError(("redirect",), "leads to the same place; accepted: scheme, host, port, path or prefix")
     return Redirect(
         scheme=to.scheme or "",
         host=_maybe(to.host, host_name, "redirect", "host") or "",
@@ -165,9 +163,7 @@ def _prefix(value: str | None, path: PathMatch, where: str) -> str | None:
     if value is None:
         return None
     if path.kind not in (PathKind.SEGMENT_PREFIX, PathKind.RAW_PREFIX):
-        raise ObjectError(
-            (where, "prefix"), "there is no prefix to replace; match by 'prefix' or 'raw_prefix'"
-        )
+        raise ObjectError((where, "prefix"), "there is no prefix to replace; match by 'prefix' or 'raw_prefix'")
     with at(where, "prefix"):
         return plain_path(value)
 
@@ -195,21 +191,15 @@ def backend_of(name: str, document: BackendDocument, origin: str) -> BackendSpec
     if document.type != "endpoints":
         for key in ("endpoints", "balancer", "activator", "activation"):
             if getattr(document, key):
-                raise ObjectError(
-                    (key,), f"a back end of type {document.type!r} has none; it takes 'settings'"
-                )
+                raise ObjectError((key,), f"a back end of type {document.type!r} has none; it takes 'settings'")
         return BackendSpec(name, document.type, settings, origin=origin)
     if document.activation and not document.activator:
         raise ObjectError(("activation",), "there is no 'activator' that takes it")
     if not document.endpoints and not document.activator:
-        raise ObjectError(
-            (), "nothing answers here; accepted: endpoints, activator, or a type other than 'endpoints'"
-        )
+        raise ObjectError((), "nothing answers here; accepted: endpoints, activator, or a type other than 'endpoints'")
     if document.balancer:
         if "balancer" in settings:
-            raise ObjectError(
-                ("settings", "balancer"), "is there twice; accepted: 'balancer' of the back end"
-            )
+            raise ObjectError(("settings", "balancer"), "is there twice; accepted: 'balancer' of the back end")
         settings = {**settings, "balancer": document.balancer}
     return BackendSpec(
         name,

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-import anyio
 from anyio import from_thread
 from watchfiles import Change, awatch
 
@@ -48,11 +47,11 @@ class _Ears:
         """Asked for by `awatch` when it was cancelled: its thread is over by then."""
 
 
-async def watch(plan: WatchPlan, changed: Callable[[], None]) -> bool:
+async def watch(plan: WatchPlan, changed: Callable[[], None]) -> None:
     """Calls `changed` once it listens, and after each change that concerns `plan`, until cancelled.
 
-    Returns True if what was to be watched is gone: make a new plan. False, with a warning in the log: the
-    system cannot watch.
+    A folder that is gone or may not be read is left out. Returns, with a warning in the log, if the system
+    cannot watch.
     """
 
     def concerns(change: Change, path: str) -> bool:
@@ -70,9 +69,5 @@ async def watch(plan: WatchPlan, changed: Callable[[], None]) -> bool:
             ignore_permission_denied=True,
         ):
             changed()
-    except FileNotFoundError:
-        await anyio.sleep(_STEP_MS / 1000)
-        return True
     except (OSError, RuntimeError) as error:
         log.warning("changes of files are not seen without SIGHUP: %s", error)
-    return False

@@ -26,13 +26,9 @@ class KnativeFilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = {}
     domain: Annotated[str, Meta(description="The domain of hosts: name.namespace.domain.")] = "example.com"
-    watch: Annotated[
-        bool, Meta(description="Whether changes are seen at once; SIGHUP reads again in any case.")
-    ] = True
+    watch: Annotated[bool, Meta(description="Whether changes are seen at once; SIGHUP reads again in any case.")] = True
     recursive: Annotated[bool, Meta(description="Whether folders in folders are read too.")] = False
-    max_file_bytes: Annotated[int, Meta(ge=1, le=1 << 30, description="A larger file is refused.")] = (
-        16 * 1024 * 1024
-    )
+    max_file_bytes: Annotated[int, Meta(ge=1, le=1 << 30, description="A larger file is refused.")] = 16 * 1024 * 1024
     listeners: Annotated[Names, Meta(description="Listeners that serve public Services; none: all.")] = ()
     local_listeners: Annotated[
         Names,
@@ -45,9 +41,7 @@ class KnativeFilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout_seconds: Annotated[
         Seconds | None, Meta(description="For images that do not say it; 0: never stopped.")
     ] = None
-    start_timeout_seconds: Annotated[Seconds | None, Meta(description="For images that do not say it.")] = (
-        None
-    )
+    start_timeout_seconds: Annotated[Seconds | None, Meta(description="For images that do not say it.")] = None
     backend_settings: Annotated[
         dict[str, Any], Meta(description="Settings of each Service's back end, as of the type `endpoints`.")
     ] = {}

@@ -48,9 +48,7 @@ def _hosts(parts: Parts, domain: str) -> list[str]:
     suffix = f"{parts.namespace}.{'svc.cluster.local' if parts.local else domain}"
     hosts = [f"{label}.{suffix}" for label in (parts.name, *(f"{tag}-{parts.name}" for tag in parts.tags))]
     if max(map(len, hosts)) > 253:
-        raise ObjectError(
-            ("metadata", "name"), f"the host {max(hosts, key=len)!r} is longer than 253 characters"
-        )
+        raise ObjectError(("metadata", "name"), f"the host {max(hosts, key=len)!r} is longer than 253 characters")
     return hosts
 
 
@@ -103,9 +101,7 @@ def _mapping(value: Any, image: str, key: str) -> dict[str, Any]:
     return value
 
 
-def _command(
-    parts: Parts, entry: dict[str, Any], environment: Mapping[str, str], *, allow: bool
-) -> list[str]:
+def _command(parts: Parts, entry: dict[str, Any], environment: Mapping[str, str], *, allow: bool) -> list[str]:
     container: Container = parts.container
     if container.command and not allow:
         words = "what runs is said by 'images' of the source, unless its 'allow_commands' is true"
@@ -115,9 +111,7 @@ def _command(
     else:
         command = entry.get("command", [])
         if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
-            raise ObjectError(
-                (), f"'images' of the source: {container.image!r} has no 'command', a list of text"
-            )
+            raise ObjectError((), f"'images' of the source: {container.image!r} has no 'command', a list of text")
         command = [sys.executable if word == "$PYTHON" else word for word in command]
     return command + [_expanded(word, environment) for word in container.args]
 

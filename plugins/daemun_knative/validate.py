@@ -50,14 +50,10 @@ def parts_of(service: Service, namespace: str) -> Parts:
     if not metadata.name:
         raise ObjectError(("metadata", "name"), "missing field")
     if not _DNS_1035.fullmatch(metadata.name):
-        raise _invalid(
-            metadata.name, "metadata", "name", accepted="a label of lower-case letters, digits and -"
-        )
+        raise _invalid(metadata.name, "metadata", "name", accepted="a label of lower-case letters, digits and -")
     namespace = metadata.namespace or namespace
     if not _DNS_1123.fullmatch(namespace):
-        raise _invalid(
-            namespace, "metadata", "namespace", accepted="a label of lower-case letters, digits and -"
-        )
+        raise _invalid(namespace, "metadata", "namespace", accepted="a label of lower-case letters, digits and -")
     template, path = _template(service)
     revision, here = template.spec, (*path, "spec")
     container, container_path = _container(revision, here, alpha=service.api_version == ALPHA)
@@ -136,9 +132,7 @@ def _check_container(container: Container, path: Path) -> None:
         if not variable.name:
             raise ObjectError(here, "missing field")
         if variable.name in RESERVED_VARIABLES:
-            raise ObjectError(
-                here, f"{variable.name!r} is a reserved environment variable and is set by the gateway"
-            )
+            raise ObjectError(here, f"{variable.name!r} is a reserved environment variable and is set by the gateway")
         if "=" in variable.name or "\0" in variable.name or "\0" in variable.value:
             raise _invalid(variable.name, *here, accepted="a name without =, and no NUL")
 

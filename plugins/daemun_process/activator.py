@@ -28,9 +28,7 @@ log = logging.getLogger("daemun.process")
 
 
 @asynccontextmanager
-async def build_process(
-    settings: ProcessSettings, context: ActivatorContext
-) -> AsyncIterator[ProcessActivator]:
+async def build_process(settings: ProcessSettings, context: ActivatorContext) -> AsyncIterator[ProcessActivator]:
     """An activator that owns its processes: when it exits they are stopped gracefully, all at once."""
     failed: Exception | None = None
     await run_sync(GUARD.enter)
@@ -66,8 +64,10 @@ class ProcessActivator:
         self._changed = anyio.Event()
         self._closed = False
         self._starts = 0
-        self._last_failure = ""
-        self._hopeless = False
+        self._started: Instance | None = None
+        """The last that was launched."""
+        self._ended: Instance | None = None
+        """The last that ended, if that was not our wish."""
 
     async def activate(self) -> None:
         """Returns once a process answers and is published; starts one if none is being started.
@@ -100,24 +100,21 @@ class ProcessActivator:
         if self._in(State.STARTING):
             await self._changed.wait()
             return
-        enough = self._hopeless or self._backoff.failures >= self._settings.start_attempts
-        if enough and self._starts > starts:
-            raise self._given_up(f"the process {self._last_failure} ({_starts(self._starts - starts)})")
-        pause = self._backoff.remaining_seconds
-        if monotonic() + pause > deadline:
-            raise self._given_up(
-                f"the process {self._last_failure}; it failed {self._backoff.failures} times in a row"
-            )
-        if pause:
+        ended, failures, pause = self._ended, self._backoff.failures, self._backoff.remaining_seconds
+        if ended is not None and pause:
+            words = ""
+            if self._starts > starts and (ended.hopeless or failures >= self._settings.start_attempts):
+                words = f"the process {ended.failure} ({_starts(self._starts - starts)})"
+            elif monotonic() + pause > deadline:
+                words = f"the process {ended.failure}; it failed {failures} times in a row"
+            if words:
+                retry_after = math.ceil(pause)
+                raise ExchangeError(Reason.ACTIVATION_FAILED, words, retry_after_seconds=retry_after)
             await anyio.sleep(pause)
-        elif len(self._instances) >= self._settings.max_instances:
-            await self._changed.wait()
-        else:
+        elif self._may_launch():
             self._launch()
-
-    def _given_up(self, words: str) -> ExchangeError:
-        retry_after = math.ceil(self._backoff.remaining_seconds) or None
-        return ExchangeError(Reason.ACTIVATION_FAILED, words, retry_after_seconds=retry_after)
+        else:
+            await self._changed.wait()
 
     def close(self) -> None:
         """Starts nothing more."""
@@ -135,8 +132,13 @@ class ProcessActivator:
     def _in(self, state: State) -> list[Instance]:
         return [instance for instance in self._instances if instance.state is state]
 
+    def _may_launch(self) -> bool:
+        """Whether there is room, the back-off is over, and there is nothing left to learn from a failure."""
+        room = len(self._instances) < self._settings.max_instances
+        return room and not self._backoff.remaining_seconds and not any(i.failure for i in self._instances)
+
     def _launch(self) -> None:
-        instance = Instance(self._settings, self._context, self._note)
+        self._started = instance = Instance(self._settings, self._context, self._note)
         self._instances.append(instance)
         self._starts += 1
         self._tasks.start_soon(self._own, instance)
@@ -153,9 +155,7 @@ class ProcessActivator:
             self._note()
 
     def _learn(self, instance: Instance) -> None:
-        self._hopeless = instance.hopeless
-        if instance.failure:
-            self._last_failure = instance.failure
+        self._ended = instance if instance.failure else None
         if instance.failure and monotonic() - instance.ready_at < _HEALTHY_SECONDS:
             self._backoff.failed()
         elif instance.ready_at < math.inf:
@@ -181,7 +181,7 @@ class ProcessActivator:
             wanted = max(wanted, len(ready) + math.ceil(waiting / settings.capacity))
         wanted = min(wanted, settings.max_instances)
         for _ in range(wanted - len(ready) - len(self._in(State.STARTING))):
-            if len(self._instances) < settings.max_instances and not self._backoff.remaining_seconds:
+            if self._may_launch():
                 self._launch()
 
     def _shrink(self) -> None:

@@ -52,9 +52,7 @@ class State(enum.Enum):
 class Instance:
     """One process. `run` is its life; `changed` is called whenever `state` is another."""
 
-    def __init__(
-        self, settings: ProcessSettings, context: ActivatorContext, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, settings: ProcessSettings, context: ActivatorContext, changed: Callable[[], None]) -> None:
         self.state = State.STARTING
         self.failure = ""
         """Why it ended, in words for a client, if that was not our wish."""
@@ -104,9 +102,7 @@ class Instance:
                 except OSError as error:
                     self.hopeless = True
                     self.failure = f"cannot be started: {os.strerror(error.errno or 0).lower()}"
-                    log.warning(
-                        "back end %s: its process cannot be started: %s", self._context.backend, error
-                    )
+                    log.warning("back end %s: its process cannot be started: %s", self._context.backend, error)
                     return
             try:
                 with self._life:

@@ -104,9 +104,7 @@ class LoggedOutput(Output):
 
     def _report_dropped(self) -> None:
         if self._dropped:
-            self._logger.warning(
-                "%d lines more than %d in a second were not logged", self._dropped, self._limit
-            )
+            self._logger.warning("%d lines more than %d in a second were not logged", self._dropped, self._limit)
             self._dropped = 0
 
 

@@ -61,9 +61,7 @@ class Session:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         if scope.cancelled_caught:
-            log.error(
-                "process %d or a descendant did not end within %g s of SIGKILL", self.pid, _KILL_SECONDS
-            )
+            log.error("process %d or a descendant did not end within %g s of SIGKILL", self.pid, _KILL_SECONDS)
         else:
             await run_sync(GUARD.release, self.pid)
         return self._process.poll()

@@ -37,9 +37,7 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     command: Annotated[
         tuple[str, ...],
-        Meta(
-            min_length=1, description="Program and arguments; no shell. `$PORT` and `$SOCKET` are filled in."
-        ),
+        Meta(min_length=1, description="Program and arguments; no shell. `$PORT` and `$SOCKET` are filled in."),
     ]
     environment: Annotated[
         dict[str, str], Meta(description="Variables of the process. `$PORT` and `$SOCKET` are filled in.")
@@ -75,9 +73,7 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout_seconds: Annotated[
         float, Meta(ge=0, description="Without a request for so long it is stopped; 0: never.")
     ] = 60.0
-    capacity: Annotated[
-        int, Meta(ge=0, description="Exchanges that one process takes at once; 0: no limit.")
-    ] = 0
+    capacity: Annotated[int, Meta(ge=0, description="Exchanges that one process takes at once; 0: no limit.")] = 0
     min_instances: Annotated[int, Meta(ge=0, description="Processes that are kept running.")] = 0
     max_instances: Annotated[
         int, Meta(ge=1, description="Processes at most, those that are being stopped included.")
@@ -87,9 +83,7 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     log_lines_per_second: Annotated[
         int,
-        Meta(
-            ge=0, description="Lines that are logged at most, others are counted; 0: output is thrown away."
-        ),
+        Meta(ge=0, description="Lines that are logged at most, others are counted; 0: output is thrown away."),
     ] = 500
 
     def __post_init__(self) -> None:
@@ -104,12 +98,8 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
         if self.socket and self.port:
             raise ValueError("port and socket exclude each other")
         if self.min_instances > self.max_instances:
-            raise ValueError(
-                f"min_instances {self.min_instances} is above max_instances {self.max_instances}"
-            )
+            raise ValueError(f"min_instances {self.min_instances} is above max_instances {self.max_instances}")
         if self.max_instances > 1 and self.port:
-            raise ValueError(
-                "max_instances above 1 needs port 0 or socket: two processes cannot share a port"
-            )
+            raise ValueError("max_instances above 1 needs port 0 or socket: two processes cannot share a port")
         if self.max_instances > 1 and not self.capacity:
             raise ValueError("max_instances above 1 needs capacity: without it one process is never full")

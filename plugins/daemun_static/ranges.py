@@ -58,9 +58,7 @@ def content_range(span: Span, size: int) -> bytes:
     return b"bytes %d-%d/%d" % (span[0], span[1] - 1, size)
 
 
-def multipart(
-    spans: Sequence[Span], boundary: bytes, content_type: bytes, size: int
-) -> Sequence[Span | bytes]:
+def multipart(spans: Sequence[Span], boundary: bytes, content_type: bytes, size: int) -> Sequence[Span | bytes]:
     """A `multipart/byteranges` content (§14.6): the spans, and the bytes that stand between them."""
     parts: list[Span | bytes] = []
     for span in spans:

@@ -18,9 +18,7 @@ _TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-
 def refusal(request: Request, status: int, *fields: tuple[bytes, bytes]) -> Response:
     """A text of one line that names `status`, with `fields`."""
     text = f"{HTTPStatus(status).phrase.lower()}\n".encode()
-    return Response(
-        status, (*_TEXT, *fields), NoContent(len(text)) if request.method == b"HEAD" else Buffered(text)
-    )
+    return Response(status, (*_TEXT, *fields), NoContent(len(text)) if request.method == b"HEAD" else Buffered(text))
 
 
 def status_of_error(error: OSError) -> int:

@@ -162,9 +162,7 @@ class FileServer:
         finally:
             walk.close()
 
-    def _reach(
-        self, walk: Walk, names: tuple[bytes, ...], *, folder: bool
-    ) -> tuple[tuple[bytes, ...], os.stat_result]:
+    def _reach(self, walk: Walk, names: tuple[bytes, ...], *, folder: bool) -> tuple[tuple[bytes, ...], os.stat_result]:
         """Walks to the file that `names` stand for, or to the index of that folder."""
         facts = walk.descend(names)
         if facts is not None:
@@ -190,9 +188,7 @@ class FileServer:
             and not (names and (names[0].startswith(b".") or self._types.knows(names[-1])))
         )
 
-    def _open(
-        self, walk: Walk, path: Sequence[bytes], facts: os.stat_result, fields: Mapping[bytes, bytes]
-    ) -> Chosen:
+    def _open(self, walk: Walk, path: Sequence[bytes], facts: os.stat_result, fields: Mapping[bytes, bytes]) -> Chosen:
         suffix, coding = b"", ""
         if b"accept-encoding" in fields:
             for liked in codings_for(fields[b"accept-encoding"], self._settings.precompressed):
@@ -221,9 +217,7 @@ class FileServer:
         headers = self._headers_of(chosen, validators)
         status = status_of(fields, validators) if fields else 200
         if status == 304:
-            return Response(
-                304, tuple(pair for pair in headers if pair[0] not in _NOT_IN_304), NoContent(None)
-            )
+            return Response(304, tuple(pair for pair in headers if pair[0] not in _NOT_IN_304), NoContent(None))
         if status == 412:
             return refusal(request, 412)
         if request.method == b"HEAD":
@@ -259,9 +253,7 @@ class FileServer:
         if len(parts) == 1:
             part = parts[0]
             return Buffered(part if isinstance(part, bytes) else data[part[0] : part[1]])
-        return Buffered(
-            b"".join(part if isinstance(part, bytes) else data[part[0] : part[1]] for part in parts)
-        )
+        return Buffered(b"".join(part if isinstance(part, bytes) else data[part[0] : part[1]] for part in parts))
 
     def _headers_of(self, chosen: Chosen, validators: Validators) -> Headers:
         """The fields of a 200; `content-type` comes first."""

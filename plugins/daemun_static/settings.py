@@ -21,9 +21,7 @@ class StaticSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     root: Annotated[
         str,
-        Meta(
-            min_length=1, description="Folder to serve; a relative one starts at the settings file's folder."
-        ),
+        Meta(min_length=1, description="Folder to serve; a relative one starts at the settings file's folder."),
     ]
     index: Annotated[
         tuple[FileName, ...],
@@ -38,9 +36,7 @@ class StaticSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     precompressed: Annotated[
         tuple[Literal["br", "gzip", "zstd"], ...],
-        Meta(
-            description="Encodings looked for beside a file (`.br`, `.gz`, `.zst`), the preferred one first."
-        ),
+        Meta(description="Encodings looked for beside a file (`.br`, `.gz`, `.zst`), the preferred one first."),
     ] = ("br", "gzip")
     cache_control: Annotated[
         FieldValue | dict[str, FieldValue],

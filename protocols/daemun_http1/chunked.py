@@ -7,7 +7,7 @@ import re
 
 from daemun import Headers
 
-__all__ = ["ChunkError", "Chunks", "FORBIDDEN_TRAILERS"]
+__all__ = ["FORBIDDEN_TRAILERS", "ChunkError", "Chunks"]
 
 _SIZE = re.compile(
     rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*=[ \t]*"
@@ -53,7 +53,16 @@ class ChunkError(Exception):
 class Chunks:
     """Takes bytes as they come, gives content back."""
 
-    __slots__ = ("_buffer", "_fields", "_in_trailers", "_left", "_max_fields", "_overhead", "done", "trailers")
+    __slots__ = (
+        "_buffer",
+        "_fields",
+        "_in_trailers",
+        "_left",
+        "_max_fields",
+        "_overhead",
+        "done",
+        "trailers",
+    )
 
     def __init__(self, max_fields: int) -> None:
         self.done = False

@@ -130,7 +130,7 @@ class Downstream:
         while head is None:
             waiting = reader.waiting
             if not waiting:
-                if self._connection.draining or self.stream.at_eof and not self.stream.unread_bytes:
+                if self._connection.draining or (self.stream.at_eof and not self.stream.unread_bytes):
                     return None
                 self._waits_for = _Cause.IDLE
                 self._timer.set(monotonic() + settings.keep_alive_seconds)
@@ -182,9 +182,7 @@ class Downstream:
             fields = self._codec.request_fields(lines)
         except HeadError:
             raise grammar.request_fault(block) from None
-        return read_request(
-            method, target, 0 if minor == b"0" else 1, fields, self._connection.peer.scheme, settings
-        )
+        return read_request(method, target, 0 if minor == b"0" else 1, fields, self._connection.peer.scheme, settings)
 
     def _without_underscores(self, lines: bytes) -> bytes:
         kept = [line for line in lines.splitlines(keepends=True) if b"_" not in line.partition(b":")[0]]
@@ -336,7 +334,9 @@ class Downstream:
             )
             self._head_sent = True
             await self._send(head)
-        elif incoming.protocol and (response.status == 101 or (incoming.protocol == b"connect" and response.status < 300)):
+        elif incoming.protocol and (
+            response.status == 101 or (incoming.protocol == b"connect" and response.status < 300)
+        ):
             await self._switch(response)
         else:
             await self._stream(response, body)

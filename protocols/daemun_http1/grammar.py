@@ -55,9 +55,7 @@ def early_fault(start: bytes, seen: int) -> ExchangeError | None:
     return None
 
 
-_HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?"
-)
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
 _ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
 _known: dict[bytes, bytes] = {}
 

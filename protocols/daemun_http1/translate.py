@@ -215,7 +215,9 @@ def read_response(
         return tuple(kept), 0, reusable and not (codings and method != b"HEAD"), upgrade, announced
     if codings:
         if lengths or minor == 0 or len(codings) > 1 or codings[0].lower() != b"chunked":
-            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent a transfer coding that is not chunked alone")
+            raise ExchangeError(
+                Reason.UPSTREAM_PROTOCOL, "the upstream sent a transfer coding that is not chunked alone"
+            )
         return tuple(kept), CHUNKED, reusable, upgrade, None
     if announced is not None:
         return tuple(kept), announced, reusable, upgrade, announced
@@ -290,5 +292,3 @@ def status_line(status: int) -> bytes:
     except ValueError:
         phrase = ""
     return f"HTTP/1.1 {status} {phrase}\r\n".encode()
-
-

@@ -170,8 +170,7 @@ class Upstream:
                 reader.feed(data)
                 head = reader.head(grammar.RESPONSE)
                 if head is None and (
-                    len(reader.waiting) > self._settings.max_head_bytes
-                    or grammar.bare_line_end(reader.waiting, seen)
+                    len(reader.waiting) > self._settings.max_head_bytes or grammar.bare_line_end(reader.waiting, seen)
                 ):
                     raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
             status, minor, fields = self._read_head(*head)
@@ -207,9 +206,7 @@ class Upstream:
                 raise ExchangeError(
                     Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {self._timeout_seconds:g} s"
                 ) from None
-            raise ExchangeError(
-                Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry
-            ) from None
+            raise ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry) from None
 
     def _response(self, request: Request, status: int, minor: int, fields: Fields) -> Response:
         headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemun import (
@@ -37,18 +37,14 @@ host_matches = st.one_of(
 paths = st.lists(st.sampled_from(["a", "ab", "", "%41", "é".encode().decode("latin-1")]), max_size=3).map(
     lambda parts: "/" + "/".join(parts)
 )
-ascii_paths = st.lists(st.sampled_from(["a", "ab", "", "%41"]), max_size=3).map(
-    lambda parts: "/" + "/".join(parts)
-)
+ascii_paths = st.lists(st.sampled_from(["a", "ab", "", "%41"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
 path_matches = st.one_of(
     st.builds(
         PathMatch,
         st.sampled_from([PathKind.EXACT, PathKind.RAW_PREFIX, PathKind.SEGMENT_PREFIX]),
         ascii_paths,
     ),
-    st.builds(
-        PathMatch, st.just(PathKind.REGEX), st.sampled_from(["/a.*", "/(a|ab)", "/", "/[^/]*/a?", ".*", ""])
-    ),
+    st.builds(PathMatch, st.just(PathKind.REGEX), st.sampled_from(["/a.*", "/(a|ab)", "/", "/[^/]*/a?", ".*", ""])),
 )
 values = st.sampled_from(["", "a", "ab", "b"])
 value_matches = st.builds(
@@ -92,6 +88,7 @@ def asking(authority: str, target: str = "/") -> Request:
     return Request(b"GET", target.encode(), authority.encode(), (), EMPTY, Exchange(Peer()))
 
 
+@settings(max_examples=250)
 @given(st.lists(routes, max_size=6), requests())
 @example([of_host(HostKind.ANY_DEPTH, "a")], asking(".a"))
 @example([of_host(HostKind.ANY_DEPTH, "a")], asking("..a"))
@@ -158,7 +155,10 @@ def test_paths(kind: PathKind, value: str, path: str, *, matches: bool) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (RouteSpec("r", Respond(), hosts=(HostMatch(HostKind.EXACT, "b.test"),)), "host a.test is none of its hosts"),
+        (
+            RouteSpec("r", Respond(), hosts=(HostMatch(HostKind.EXACT, "b.test"),)),
+            "host a.test is none of its hosts",
+        ),
         (RouteSpec("r", Respond(), path=PathMatch(PathKind.EXACT, "/b")), "path /p is not exact /b"),
         (RouteSpec("r", Respond(), methods=("PUT", "POST")), "method GET is not one of PUT, POST"),
         (RouteSpec("r", Respond(), listeners=("inner",)), "listener http is not one of inner"),

@@ -15,7 +15,11 @@ def settings(url: str, codec: str) -> dict[str, Any]:
     return {
         "protocols": {"http1": {"codec": codec}},
         "sources": [
-            {"type": "inline", "backends": {"up": {"endpoints": [url]}}, "routes": [{"name": "all", "to": "up"}]}
+            {
+                "type": "inline",
+                "backends": {"up": {"endpoints": [url]}},
+                "routes": [{"name": "all", "to": "up"}],
+            }
         ],
     }
 

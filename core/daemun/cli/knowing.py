@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from daemun import hookspecs
-from daemun.cli.output import as_json, faults_exit, json_option, table
+from daemun.cli.output import as_json, json_option, table
 from daemun.extend.loading import installed, load_plugins
 from daemun.extend.registry import Kind, Registry
 from daemun.settings import Settings
@@ -19,7 +19,6 @@ __all__ = ["hooks", "plugins", "schema"]
 
 @click.command()
 @json_option
-@faults_exit
 def plugins(json_: bool) -> None:
     """List the installed plugins with version, hooks and what they bring."""
     manager = load_plugins()
@@ -63,7 +62,6 @@ def _brings(registry: Registry, plugin: str) -> list[str]:
 
 @click.command()
 @json_option
-@faults_exit
 def hooks(json_: bool) -> None:
     """List every hook with its signature and who implements it."""
     manager = load_plugins()
@@ -82,7 +80,6 @@ def hooks(json_: bool) -> None:
 
 
 @click.command()
-@faults_exit
 def schema() -> None:
     """Print the JSON schema of the settings file, and of what each plugin takes in it."""
     registry = Registry(load_plugins())

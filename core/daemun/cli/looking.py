@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from daemun.cli.output import as_json, faults_exit, json_option, settings_option, table
+from daemun.cli.output import as_json, json_option, settings_option, table
 from daemun.exchange import Exchange, Peer
 from daemun.extend.loading import load_plugins
 from daemun.message import EMPTY, Request
@@ -45,7 +45,6 @@ def _with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
 @click.command()
 @settings_option
 @json_option
-@faults_exit
 def check(file: str, json_: bool) -> None:
     """Compile everything and print every fault with its place; exit 1 if there is one."""
 
@@ -71,7 +70,6 @@ def check(file: str, json_: bool) -> None:
 @click.command()
 @settings_option
 @json_option
-@faults_exit
 def routes(file: str, json_: bool) -> None:
     """Print every object with what became of it, and the chain that a request of each route runs."""
 
@@ -90,7 +88,10 @@ def routes(file: str, json_: bool) -> None:
     refused = [status for status in statuses if status.error]
     if refused:
         click.echo()
-        table([(status.kind, status.name, status.error, status.origin) for status in refused], ("REFUSED", "NAME", "WHY", "ORIGIN"))
+        table(
+            [(status.kind, status.name, status.error, status.origin) for status in refused],
+            ("REFUSED", "NAME", "WHY", "ORIGIN"),
+        )
 
 
 @click.command()
@@ -100,7 +101,6 @@ def routes(file: str, json_: bool) -> None:
 @click.option("--listener", default="", help="Name of the listener that the request comes by.")
 @settings_option
 @json_option
-@faults_exit
 def explain(method: str, url: str, headers: tuple[str, ...], listener: str, file: str, json_: bool) -> None:
     """Say which route wins for METHOD URL, why the next two lost, and the compiled chain in order."""
     request = _request(method, url, headers, listener)
@@ -121,7 +121,7 @@ def explain(method: str, url: str, headers: tuple[str, ...], listener: str, file
         click.secho("no route matches: the answer is 404 no_route", fg="yellow")
     else:
         click.secho(f"{winner.spec.name} wins", bold=True, nl=False)
-        click.echo(f"  ({_hosts(winner.spec)}{_path(winner.spec)}, {winner.spec.origin or 'no origin'})")
+        click.echo(f"  ({_hosts(winner.spec)} {_path(winner.spec)}, {winner.spec.origin or 'no origin'})")
         for number, step in enumerate(winner.chain, 1):
             click.echo(f"  {number}. {step}")
     if not json_:
@@ -157,7 +157,12 @@ def _losers(of: Table, winner: CompiledRoute | None, request: Request) -> list[t
         if why:
             other.append((route.spec.name, why))
         elif winner is not None and winner.spec.priority > route.spec.priority:
-            later.append((route.spec.name, f"matches too, at priority {route.spec.priority} below {winner.spec.priority}"))
+            later.append(
+                (
+                    route.spec.name,
+                    f"matches too, at priority {route.spec.priority} below {winner.spec.priority}",
+                )
+            )
         else:
             later.append((route.spec.name, "matches too, and its source lists it later"))
     return (later + other)[:_LOSERS]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 import click
 
 from daemun.cli import knowing, looking, serving
-from daemun.errors import PluginError
+from daemun.cli.output import fault_of
+from daemun.errors import DaemunError, PluginError
 from daemun.extend.loading import load_plugins
 from daemun.extend.registry import Registry
 from daemun.process.run import set_up_log
@@ -35,6 +37,17 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or self._brought().get(cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; an error of ours is one line, and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except (DaemunError, BaseExceptionGroup) as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            click.secho(f"daemun: {fault}", fg="red", err=True)
+            ctx.exit(1)
 
     def _brought(self) -> dict[str, click.Command]:
         try:

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import msgspec
 
 from daemun.errors import DaemunError
 
-__all__ = ["as_json", "faults_exit", "json_option", "settings_option", "table"]
-
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["as_json", "fault_of", "json_option", "settings_option", "table"]
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")
 settings_option = click.option(
@@ -32,32 +28,12 @@ settings_option = click.option(
 )
 
 
-def faults_exit(command: F) -> F:
-    """A command whose `DaemunError` is printed, and exits with 1."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **options: Any) -> Any:
-        try:
-            return command(*args, **options)
-        except DaemunError as error:
-            click.secho(f"daemun: {error}", fg="red", err=True)
-            sys.exit(1)
-        except BaseExceptionGroup as group:
-            first = _first(group)
-            if first is None:
-                raise
-            click.secho(f"daemun: {first}", fg="red", err=True)
-            sys.exit(1)
-
-    return wrapped  # type: ignore[return-value]
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> DaemunError | None:
-    for error in group.exceptions:
-        if isinstance(error, DaemunError):
-            return error
-        if isinstance(error, BaseExceptionGroup):
-            return _first(error)
+def fault_of(error: BaseException) -> DaemunError | None:
+    """The error of ours in `error` or in the groups that it holds."""
+    if isinstance(error, DaemunError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(fault_of, error.exceptions)), None)
     return None
 
 

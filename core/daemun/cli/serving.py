@@ -8,42 +8,24 @@ from typing import Any
 import click
 import yaml
 
-from daemun.cli.output import as_json, faults_exit, json_option
+from daemun.cli.output import json_option
 from daemun.errors import SettingsError
-from daemun.process.info import GatewayInfo
-from daemun.process.run import run_gateway
+from daemun.process.serve import serve
 from daemun.settings import Settings, convert, load_settings
 
-__all__ = ["file_server", "print_started", "reverse_proxy", "run"]
-
-
-def print_started(info: GatewayInfo, seconds: float) -> None:
-    """Start-up output for people: what listens where, with which plugins, how many routes."""
-    click.echo(click.style(f"daemun {info.version}", bold=True) + f" on {info.event_loop}, ready in {seconds * 1000:.0f} ms")
-    for listener in info.listeners:
-        click.echo(f"  {listener.name:<10} {click.style(listener.url, fg='green')}  {', '.join(listener.protocols)}")
-    click.echo(f"  {'plugins':<10} {', '.join(info.plugins)}")
-    refused = click.style(f", {info.refused} objects refused (see `daemun check`)", fg="yellow") if info.refused else ""
-    click.echo(f"  {'routes':<10} {info.routes}{refused}")
-
-
-def _serve(settings: Settings, base_dir: Path, json_: bool = False) -> None:
-    if not settings.listeners:
-        raise SettingsError("no listener: nothing would be served", path="$.listeners")
-    run_gateway(settings, base_dir, (lambda info, _: as_json(info)) if json_ else print_started)
+__all__ = ["file_server", "reverse_proxy", "run"]
 
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False), default="daemun.yaml", envvar="DAEMUN_SETTINGS")
 @json_option
-@faults_exit
 def run(file: str, json_: bool) -> None:
     """Serve with the settings in FILE (default: daemun.yaml).
 
     SIGTERM and SIGINT drain, a second one cuts off, SIGHUP reloads the sources.
     """
     path = Path(file)
-    _serve(load_settings(path), path.resolve().parent, json_)
+    serve(load_settings(path), path.resolve().parent, json=json_)
 
 
 def _listener(listen: str, certificate: str | None, key: str | None) -> dict[str, Any]:
@@ -51,7 +33,10 @@ def _listener(listen: str, certificate: str | None, key: str | None) -> dict[str
         raise SettingsError("--tls-cert and --tls-key go together")
     listener: dict[str, Any] = {"name": "http", "bind": listen}
     if certificate is not None:
-        listener["tls"] = {"certificate": str(Path(certificate).resolve()), "key": str(Path(key or "").resolve())}
+        listener["tls"] = {
+            "certificate": str(Path(certificate).resolve()),
+            "key": str(Path(key or "").resolve()),
+        }
     return listener
 
 
@@ -59,7 +44,7 @@ def _one_liner(raw: dict[str, Any], print_settings: bool) -> None:
     if print_settings:
         click.echo(yaml.safe_dump(raw, sort_keys=False), nl=False)
         return
-    _serve(convert(raw, Settings), Path.cwd())
+    serve(convert(raw, Settings), Path.cwd())
 
 
 _listen_option = click.option("--listen", default="127.0.0.1:8080", show_default=True, help="host:port or unix:/path.")
@@ -70,14 +55,20 @@ _print_option = click.option("--print-settings", is_flag=True, help="Print the e
 
 @click.command("reverse-proxy")
 @_listen_option
-@click.option("--to", "to", multiple=True, required=True, help="http://…, https://…, h2c://… or unix:/path; repeatable.")
+@click.option(
+    "--to", "to", multiple=True, required=True, help="http://…, https://…, h2c://… or unix:/path; repeatable."
+)
 @_certificate_option
 @_key_option
 @click.option("--workers", type=click.IntRange(1, 1), default=1, show_default=True, help="Worker processes.")
 @_print_option
-@faults_exit
 def reverse_proxy(
-    listen: str, to: tuple[str, ...], tls_cert: str | None, tls_key: str | None, workers: int, print_settings: bool
+    listen: str,
+    to: tuple[str, ...],
+    tls_cert: str | None,
+    tls_key: str | None,
+    workers: int,
+    print_settings: bool,
 ) -> None:
     """Send every request to the given upstreams, in turn."""
     source = {
@@ -90,11 +81,16 @@ def reverse_proxy(
 
 @click.command("file-server")
 @_listen_option
-@click.option("--root", type=click.Path(exists=True, file_okay=False), default=".", show_default=True, help="The directory.")
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False),
+    default=".",
+    show_default=True,
+    help="The directory.",
+)
 @_certificate_option
 @_key_option
 @_print_option
-@faults_exit
 def file_server(listen: str, root: str, tls_cert: str | None, tls_key: str | None, print_settings: bool) -> None:
     """Serve the files of a directory."""
     source = {

@@ -27,7 +27,11 @@ class Services:
     __slots__ = ("dialects", "draining", "observers", "table", "timers")
 
     def __init__(
-        self, table: Table, timers: Timers, dialects: Sequence[Dialect] = (), observers: Sequence[Observer] = ()
+        self,
+        table: Table,
+        timers: Timers,
+        dialects: Sequence[Dialect] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.table = table
         self.timers = timers

@@ -67,7 +67,9 @@ def bind(settings: ListenerSettings) -> socket.socket:
             host, port, _ = parse_address(where if not where.endswith(":0") else where[:-1] + "1")
             port = 0 if where.endswith(":0") else port
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            info = socket.getaddrinfo(host, port, family if host[:1].isdigit() or ":" in host else 0, socket.SOCK_STREAM)
+            info = socket.getaddrinfo(
+                host, port, family if host[:1].isdigit() or ":" in host else 0, socket.SOCK_STREAM
+            )
             sock = socket.socket(info[0][0], socket.SOCK_STREAM)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(info[0][4])

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from daemun.dates import http_date
 from daemun.errors import ExchangeError
 from daemun.message import Buffered, Request, Response
 
@@ -18,6 +19,7 @@ REASON_FIELD = b"x-daemun-reason"
 def render(error: ExchangeError, request: Request | None = None) -> Response:
     """The response for `error`: RFC 9457 if the client takes JSON, a line of text otherwise."""
     headers: list[tuple[bytes, bytes]] = [
+        (b"date", http_date()),
         (b"server", b"daemun"),
         (b"cache-control", b"no-store"),
         (REASON_FIELD, error.reason.value.encode()),

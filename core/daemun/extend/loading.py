@@ -62,7 +62,9 @@ def _import(point: EntryPoint) -> object:
         return loaded
     except ModuleNotFoundError as error:
         extras = f" (pip install '{point.dist.name}[{point.extras[0]}]')" if point.dist and point.extras else ""
-        raise PluginError(f"needs the module {error.name}, which is not installed{extras}", plugin=point.name) from error
+        raise PluginError(
+            f"needs the module {error.name}, which is not installed{extras}", plugin=point.name
+        ) from error
     except Exception as error:
         raise PluginError(f"its import failed: {type(error).__name__}: {error}", plugin=point.name) from error
 

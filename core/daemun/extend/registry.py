@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
@@ -98,7 +98,8 @@ class Registry:
             for thing in things:
                 if not isinstance(thing, wanted) or not getattr(thing, "name", None):
                     raise PluginError(
-                        f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name", plugin=plugin
+                        f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name",
+                        plugin=plugin,
                     )
                 kind.add(thing.name, thing, plugin)
 

@@ -271,4 +271,3 @@ class Dialect(Struct, frozen=True):
     claims: Callable[[Request], bool]
     """Whether the request speaks it. Asked only when an error must be rendered."""
     render: Callable[[Request, ExchangeError], Response]
-

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pluggy
-import sniffio
 from anyio.abc import TaskGroup
 
 from daemun.downstream.drain import Connections
@@ -22,6 +22,7 @@ from daemun.errors import PluginError, SettingsError
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied, Source, SourceContext
 from daemun.process.info import GatewayInfo, ListenerInfo
+from daemun.process.loop import current_loop
 from daemun.routing.compile import Compiler
 from daemun.routing.shared import Shared
 from daemun.routing.spec import Snapshot
@@ -73,12 +74,13 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
         info = GatewayInfo(
             version=version("daemun"),
             listeners=tuple(
-                ListenerInfo(listener.settings.name, listener.url, listener.settings.protocols) for listener in listeners
+                ListenerInfo(listener.settings.name, listener.url, listener.settings.protocols)
+                for listener in listeners
             ),
             plugins=tuple(sorted(name for name, _ in manager.list_name_plugin())),
             routes=len(parts.table.current.routes),
             refused=sum(1 for status in parts.table.statuses if status.error),
-            event_loop=sniffio.current_async_library(),
+            event_loop=current_loop(),
             start_seconds=monotonic() - since,
         )
         try:
@@ -174,7 +176,10 @@ async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir
     timers = Timers()
     async with anyio.create_task_group() as tasks:
         shared = Shared(tasks)
-        table = Table(Compiler(registry, shared, protocols, base_dir, timers), lambda applied: notify(manager, "daemun_applied", applied=applied))
+        table = Table(
+            Compiler(registry, shared, protocols, base_dir, timers),
+            lambda applied: notify(manager, "daemun_applied", applied=applied),
+        )
         parts = Parts(registry, protocols, timers, table)
         tasks.start_soon(timers.run)
         async with AsyncExitStack() as stack:
@@ -187,7 +192,7 @@ async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir
             table.close()
             await shared.closed()
             for _ in range(_CLOSING_ROUNDS):
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
 
 
@@ -223,7 +228,12 @@ async def _open_observers(
 
 
 async def _run_sources(
-    settings: Settings, registry: Registry, stack: AsyncExitStack, parts: Parts, base_dir: Path, tasks: TaskGroup
+    settings: Settings,
+    registry: Registry,
+    stack: AsyncExitStack,
+    parts: Parts,
+    base_dir: Path,
+    tasks: TaskGroup,
 ) -> None:
     firsts: list[anyio.Event] = []
     for position, raw in enumerate(settings.sources):

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
+import sniffio
 
 from daemun.errors import SettingsError
 
-__all__ = ["choose_loop", "run_on"]
+__all__ = ["choose_loop", "current_loop", "run_on"]
 
 T = TypeVar("T")
 
@@ -32,3 +33,12 @@ def run_on(loop: str, main: Callable[[], Awaitable[T]]) -> T:
     backend = "trio" if loop == "trio" else "asyncio"
     options: dict[str, Any] = {"use_uvloop": True} if loop == "uvloop" else {}
     return anyio.run(main, backend=backend, backend_options=options)
+
+
+def current_loop() -> str:
+    """The event loop that runs now: `asyncio`, `uvloop` or `trio`."""
+    if sniffio.current_async_library() == "trio":
+        return "trio"
+    from asyncio import get_running_loop
+
+    return "uvloop" if type(get_running_loop()).__module__.startswith("uvloop") else "asyncio"

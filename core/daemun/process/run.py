@@ -96,5 +96,3 @@ def set_up_log(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     root.propagate = False
-
-

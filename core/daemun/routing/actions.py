@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from random import random
 
+from daemun.dates import http_date
 from daemun.errors import ExchangeError, Reason
 from daemun.handler import Handler
 from daemun.message import EMPTY, Buffered, Request, Response
-from daemun.routing.edit import replace_prefix
+from daemun.routing.edit import authority_of, field_name, field_value, path_of, replace_prefix
 from daemun.routing.spec import Redirect, Respond, RouteSpec
 
 __all__ = ["redirect", "respond", "split"]
@@ -34,22 +35,24 @@ async def _no_share(request: Request) -> Response:
 
 
 def respond(action: Respond) -> Handler:
-    """A handler that always gives the same response."""
-    headers = tuple((name.lower().encode(), value.encode()) for name, value in action.headers)
+    """A handler that always gives the same response. Raises `ValueError` for a field that cannot stand in a head."""
+    headers = tuple((field_name(name), field_value(name, value)) for name, value in action.headers)
     if action.body and not any(name == b"content-type" for name, _ in headers):
         headers = (*headers, (b"content-type", b"text/plain; charset=utf-8"))
 
     async def handle(request: Request) -> Response:
-        return Response(action.status, headers, Buffered(action.body) if action.body else EMPTY)
+        dated = ((b"date", http_date()), *headers)
+        return Response(action.status, dated, Buffered(action.body) if action.body else EMPTY)
 
     return handle
 
 
 def redirect(spec: RouteSpec, action: Redirect) -> Handler:
     """A handler that answers with a `Location` built from the request. Raises `ValueError` for a prefix that
-    cannot be replaced."""
-    scheme, host = action.scheme.encode(), action.host.lower().encode()
-    path = action.path.encode()
+    cannot be replaced, and for what cannot stand in a URL."""
+    if action.scheme not in ("", "http", "https"):
+        raise ValueError(f"{action.scheme!r} is no scheme to redirect to (accepted: http, https)")
+    scheme, host, path = action.scheme.encode(), authority_of(action.host), path_of(action.path)
     replaced = replace_prefix(spec, action.prefix) if action.prefix else None
     default_port = {b"http": 80, b"https": 443}
 
@@ -67,10 +70,8 @@ def redirect(spec: RouteSpec, action: Redirect) -> Handler:
             port = action.port
             if port and port != default_port.get(to_scheme):
                 authority += b":%d" % port
-            elif not port and not host and not scheme:
-                authority = request.authority
             location = to_scheme + b"://" + authority + target
-        return Response(action.status, ((b"location", location),))
+        return Response(action.status, ((b"date", http_date()), (b"location", location)))
 
     return handle
 

@@ -20,7 +20,16 @@ from daemun.message import EMPTY, Buffered, NoContent, Request, Response
 from daemun.routing.actions import redirect, respond, split
 from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
 from daemun.routing.shared import Resource, Shared
-from daemun.routing.spec import BackendSpec, FilterSpec, Forward, PathKind, Redirect, Respond, RouteSpec, Split
+from daemun.routing.spec import (
+    BackendSpec,
+    FilterSpec,
+    Forward,
+    PathKind,
+    Redirect,
+    Respond,
+    RouteSpec,
+    Split,
+)
 from daemun.settings import convert
 from daemun.transport.timers import Timers
 from daemun.upstream.backend import Backend, open_backend
@@ -99,7 +108,8 @@ class Compiler:
                 specs += added
             except Exception as error:
                 raise PluginError(
-                    f"daemun_route_filters failed: {type(error).__name__}: {error}", plugin=implementation.plugin_name
+                    f"daemun_route_filters failed: {type(error).__name__}: {error}",
+                    plugin=implementation.plugin_name,
                 ) from error
         kinds = [self._registry.filters.get(spec.type) for spec in specs]
         layers: list[tuple[str, Layer | None]] = []
@@ -150,7 +160,9 @@ class Compiler:
             return handler
         key = ("back end", f"{source}/{spec.name}", _digest([spec.settings, spec.activator, spec.activation]))
         backend: Backend = await self._lease(
-            route, key, lambda: open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers)
+            route,
+            key,
+            lambda: open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers),
         )
         if backend.endpoints is not None and not spec.activator:
             backend.endpoints.update(spec.endpoints)

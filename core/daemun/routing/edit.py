@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from daemun.handler import Handler, Layer
@@ -9,7 +10,18 @@ from daemun.message import Headers, Request, Response
 from daemun.routing.match import path_prefix
 from daemun.routing.spec import HeaderEdit, RouteSpec
 
-__all__ = ["edit_headers", "edit_requests", "header_editor", "rewrite_target", "rewriter"]
+__all__ = [
+    "authority_of",
+    "edit_headers",
+    "edit_requests",
+    "field_name",
+    "field_value",
+    "header_editor",
+    "path_of",
+    "replace_prefix",
+    "rewrite_target",
+    "rewriter",
+]
 
 Editor = Callable[[Headers], Headers]
 
@@ -17,8 +29,8 @@ Editor = Callable[[Headers], Headers]
 def header_editor(edit: HeaderEdit) -> Editor | None:
     """A function that applies `edit`, or None if it changes nothing. Raises `ValueError` for a name or value that
     cannot stand in a head."""
-    drop = frozenset(_name(name) for name in (*edit.remove, *edit.set))
-    put = tuple((_name(name), _value(name, value)) for name, value in (*edit.set.items(), *edit.add.items()))
+    drop = frozenset(field_name(name) for name in (*edit.remove, *edit.set))
+    put = tuple((field_name(name), field_value(name, value)) for name, value in (*edit.set.items(), *edit.add.items()))
     if not drop and not put:
         return None
     if not drop:
@@ -53,7 +65,7 @@ def edit_requests(editor: Editor) -> Layer:
 
 def rewriter(spec: RouteSpec) -> Layer | None:
     """The layer for a route's `rewrite_…`, or None. Raises `ValueError` for a rewrite that cannot be."""
-    host = spec.rewrite_host.lower().encode()
+    host = authority_of(spec.rewrite_host)
     target = rewrite_target(spec)
     if not host and target is None:
         return None
@@ -72,7 +84,7 @@ def rewriter(spec: RouteSpec) -> Layer | None:
 def rewrite_target(spec: RouteSpec) -> Callable[[bytes], bytes] | None:
     """What becomes of a target on this route; None: nothing."""
     if spec.rewrite_path:
-        path = spec.rewrite_path.encode()
+        path = path_of(spec.rewrite_path)
         return lambda target: path + target[len(target.partition(b"?")[0]) :]
     if spec.rewrite_prefix is None:
         return None
@@ -84,7 +96,7 @@ def replace_prefix(spec: RouteSpec, replacement: str) -> Callable[[bytes], bytes
     prefix = path_prefix(spec.path)
     if prefix is None:
         raise ValueError("a prefix can be replaced where the path is matched by prefix, not by regex")
-    size, new = len(prefix), replacement.encode().rstrip(b"/")
+    size, new = len(prefix), path_of(replacement).rstrip(b"/")
 
     def replaced(target: bytes) -> bytes:
         rest = target[size:]
@@ -98,9 +110,12 @@ def replace_prefix(spec: RouteSpec, replacement: str) -> Callable[[bytes], bytes
 
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"host", b"upgrade", b"trailer"))
+_PATH = re.compile(r"(?:/[!-\"$->@-~]*)?")
+_AUTHORITY = re.compile(r"(?:(?:\[[0-9a-f:.]+\]|[!$%&'()*+,;=._~0-9a-z-]+)(?::[0-9]{1,5})?)?")
 
 
-def _name(name: str) -> bytes:
+def field_name(name: str) -> bytes:
+    """A field's name as heads carry it. Raises `ValueError` in words, like all below."""
     raw = name.lower().encode()
     if not raw or not _TOKEN.issuperset(raw):
         raise ValueError(f"{name!r} is no field name")
@@ -109,8 +124,23 @@ def _name(name: str) -> bytes:
     return raw
 
 
-def _value(name: str, value: str) -> bytes:
+def field_value(name: str, value: str) -> bytes:
+    """The value of field `name` as heads carry it."""
     raw = value.encode()
-    if any(octet < 0x20 and octet != 9 or octet == 0x7F for octet in raw):
+    if any((octet < 0x20 and octet != 9) or octet == 0x7F for octet in raw):
         raise ValueError(f"the value of field {name!r} holds a control character")
     return raw
+
+
+def path_of(value: str) -> bytes:
+    """A path as request lines carry it; b"" for ""."""
+    if not _PATH.fullmatch(value):
+        raise ValueError(f"{value!r} is no path (accepted: / and what follows, no ? or #, other characters as %XX)")
+    return value.encode()
+
+
+def authority_of(value: str) -> bytes:
+    """A host with optional port, in lower case; b"" for ""."""
+    if not _AUTHORITY.fullmatch(value.lower()):
+        raise ValueError(f"{value!r} is no host (accepted: host, host:port, [v6]:port)")
+    return value.lower().encode()

@@ -17,9 +17,7 @@ class Generation:
 
     __slots__ = ("_index", "_on_drained", "leases", "number", "retired", "routes")
 
-    def __init__(
-        self, number: int, routes: Sequence[CompiledRoute], on_drained: Callable[[Generation], None]
-    ) -> None:
+    def __init__(self, number: int, routes: Sequence[CompiledRoute], on_drained: Callable[[Generation], None]) -> None:
         """`routes` in order of precedence. `on_drained` is called once, when it is retired and nothing runs."""
         self.number = number
         self.routes = routes

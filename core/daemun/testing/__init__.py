@@ -2,23 +2,38 @@
 
 gateway.py    a gateway in the test's own event loop
 upstreams.py  upstreams that follow a script of bytes
+patience.py   waiting for a condition
+wire.py       the client's end, byte by byte
+proxy.py      all three: a client, a gateway, an upstream
 plugins.py    plugins made on the spot, and requests without a connection
 routes.py     routes that a test publishes itself
 """
 
 from daemun.testing.gateway import RunningGateway, running
+from daemun.testing.patience import eventually
 from daemun.testing.plugins import built, make_plugin, make_request
+from daemun.testing.proxy import Proxy, proxying
 from daemun.testing.routes import HandSource, RoutedTable, routed
-from daemun.testing.upstreams import ScriptedUpstream, scripted
+from daemun.testing.upstreams import Scene, ScriptedUpstream, scripted
+from daemun.testing.wire import Answer, Asked, CutOff, Wire, read_asked
 
 __all__ = [
+    "Answer",
+    "Asked",
+    "CutOff",
     "HandSource",
+    "Proxy",
     "RoutedTable",
     "RunningGateway",
+    "Scene",
     "ScriptedUpstream",
+    "Wire",
     "built",
+    "eventually",
     "make_plugin",
     "make_request",
+    "proxying",
+    "read_asked",
     "routed",
     "running",
     "scripted",

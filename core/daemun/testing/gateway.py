@@ -54,7 +54,11 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running(
-    settings: dict[str, Any], base_dir: Path | None = None, *, only: Iterable[str] | None = None, extra: Iterable[ModuleType] = ()
+    settings: dict[str, Any],
+    base_dir: Path | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    extra: Iterable[ModuleType] = (),
 ) -> AsyncIterator[RunningGateway]:
     """A gateway with `settings`, written as in a settings file; a listener on a free port is added if there is none.
 

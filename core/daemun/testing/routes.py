@@ -24,9 +24,7 @@ class HandSource:
 
     def __init__(self, name: str = "by_hand") -> None:
         self.name = name
-        self.plugin = make_plugin(
-            f"{name}_source", daemun_sources=lambda: [SourceType(name, NoSettings, built(self))]
-        )
+        self.plugin = make_plugin(f"{name}_source", daemun_sources=lambda: [SourceType(name, NoSettings, built(self))])
         self.settings = {"sources": [{"type": name}]}
         self.reloads = 0
         """How often it was told to read everything again."""

@@ -8,7 +8,11 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio.abc import SocketStream
 
-__all__ = ["Scene", "ScriptedUpstream", "scripted"]
+from daemun.testing.wire import Asked, read_asked, reset
+
+__all__ = ["Scene", "Script", "ScriptedUpstream", "answer_ok", "scripted"]
+
+_RECEIVE_BYTES = 256 * 1024
 
 
 class Scene:
@@ -17,39 +21,60 @@ class Scene:
     def __init__(self, stream: SocketStream, upstream: ScriptedUpstream) -> None:
         self.stream = stream
         self.received = b""
+        """What came and was not asked for yet."""
         self._upstream = upstream
 
-    async def request(self) -> bytes:
-        """The next request: its head, and its content if it has a length or is chunked. b"" if there is none."""
+    async def head(self) -> bytes:
+        """The head of the next request, up to its empty line. b"" if there is none."""
         while b"\r\n\r\n" not in self.received:
             if not await self.more():
                 return b""
-        end = self.received.index(b"\r\n\r\n") + 4
-        head = self.received[:end].lower()
-        if b"transfer-encoding: chunked" in head:
-            while b"\r\n0\r\n" not in b"\r\n" + self.received[end:] or not self.received.endswith(b"\r\n\r\n"):
-                if not await self.more():
-                    break
-            end = len(self.received)
-        elif b"content-length:" in head:
-            end += int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        return self._take(self.received.index(b"\r\n\r\n") + 4)
+
+    async def request(self) -> bytes:
+        """The next request: its head, and its content if it has a length or is chunked; b"": there is none."""
+        head = await self.head()
+        lower, end = head.lower(), 0
+        if b"transfer-encoding: chunked" in lower:
+            while (end := _end_of_chunks(self.received)) < 0 and await self.more():
+                pass
+        elif b"content-length:" in lower:
+            end = int(lower.split(b"content-length:")[1].split(b"\r\n")[0])
             while len(self.received) < end and await self.more():
                 pass
-        message, self.received = self.received[:end], self.received[end:]
-        self._upstream.requests.append(message)
+        message = head + self._take(end if end >= 0 else len(self.received))
+        if message:
+            self._upstream.requests.append(message)
         return message
+
+    def _take(self, count: int) -> bytes:
+        data, self.received = self.received[:count], self.received[count:]
+        return data
 
     async def more(self) -> bool:
         """Waits for more bytes in `received`; False at their end."""
         try:
-            self.received += await self.stream.receive()
+            self.received += await self.stream.receive(_RECEIVE_BYTES)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             return False
         return True
 
+    async def gone(self) -> None:
+        """Waits until the gateway has ended the connection or its side of it; `received` is what came before."""
+        while await self.more():
+            pass
+
     async def send(self, data: bytes) -> None:
         """Sends bytes as they are."""
         await self.stream.send(data)
+
+    async def finish(self) -> None:
+        """Says that nothing more will be sent (FIN)."""
+        await self.stream.send_eof()
+
+    async def reset(self) -> None:
+        """Ends the connection at once (RST)."""
+        await reset(self.stream)
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -67,11 +92,19 @@ class ScriptedUpstream:
         self.requests: list[bytes] = []
         """Every whole request that scripts asked for, in order."""
         self.connections = 0
+        """How many were accepted."""
+        self.open = 0
+        """How many scripts run."""
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def asked(self) -> list[Asked]:
+        """`requests`, taken apart. Raises `h11.RemoteProtocolError` for one that is malformed or cut."""
+        return [read_asked(message) for message in self.requests]
 
 
 async def answer_ok(scene: Scene) -> None:
@@ -88,13 +121,37 @@ async def scripted(script: Script = answer_ok) -> AsyncIterator[ScriptedUpstream
 
     async def serve(stream: SocketStream) -> None:
         upstream.connections += 1
+        upstream.open += 1
         async with stream:
             try:
                 await script(Scene(stream, upstream))
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
+            finally:
+                upstream.open -= 1
 
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
         yield upstream
         tasks.cancel_scope.cancel()
+
+
+def _end_of_chunks(data: bytes) -> int:
+    """Where a chunked message in `data` ends; -1: not yet."""
+    position = 0
+    while True:
+        end = data.find(b"\r\n", position)
+        if end < 0:
+            return -1
+        size = int(data[position:end].split(b";")[0], 16)
+        if size == 0:
+            position = end + 2
+            break
+        position = end + 2 + size + 2
+    while True:
+        end = data.find(b"\r\n", position)
+        if end < 0:
+            return -1
+        if end == position:
+            return end + 2
+        position = end + 2

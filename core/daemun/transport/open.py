@@ -10,8 +10,8 @@ import sniffio
 from anyio.abc import ByteStream, SocketStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
-from daemun.transport.stream import Stream
 from daemun.transport.stream import SocketStream as LoopStream
+from daemun.transport.stream import Stream
 from daemun.transport.watched import WatchedStream
 
 __all__ = ["dial", "wrap_accepted"]
@@ -39,7 +39,13 @@ async def wrap_accepted(
 
 
 async def dial(
-    tasks: TaskGroup, *, host: str = "", port: int = 0, path: str = "", context: ssl.SSLContext | None = None, server_name: str = ""
+    tasks: TaskGroup,
+    *,
+    host: str = "",
+    port: int = 0,
+    path: str = "",
+    context: ssl.SSLContext | None = None,
+    server_name: str = "",
 ) -> Stream:
     """A stream to `host:port`, or to the Unix socket `path`; TLS if `context` is given.
 

@@ -25,7 +25,9 @@ class WaitingRoomSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How many may wait for an endpoint, and how long."""
 
     max_requests: Annotated[int, Meta(ge=0, description="Requests that wait at most; 0: nobody waits.")] = 1000
-    max_bytes: Annotated[int, Meta(ge=0, description="Bytes of heads and buffered bodies held at most.")] = 16 * 1024 * 1024
+    max_bytes: Annotated[int, Meta(ge=0, description="Bytes of heads and buffered bodies held at most.")] = (
+        16 * 1024 * 1024
+    )
     max_wait_seconds: Annotated[float, Meta(ge=0, description="Longest wait; 0: the route's timeout decides.")] = 0.0
     retry_after_seconds: Annotated[int, Meta(ge=0, description="`Retry-After` of a 503.")] = 1
 
@@ -75,7 +77,11 @@ class WaitingRoom:
         """
         settings, endpoints = self._settings, self._endpoints
         if not endpoints.ready and self.activator is None:
-            raise ExchangeError(Reason.NO_ENDPOINT, f"back end {endpoints.name} has no endpoint", retry_after_seconds=settings.retry_after_seconds)
+            raise ExchangeError(
+                Reason.NO_ENDPOINT,
+                f"back end {endpoints.name} has no endpoint",
+                retry_after_seconds=settings.retry_after_seconds,
+            )
         waiter = _Waiter(request)
         if len(self._waiters) >= settings.max_requests or self._bytes + waiter.size > settings.max_bytes:
             raise ExchangeError(
@@ -169,7 +175,9 @@ class WaitingRoom:
             self._admit()
             return
         if error is None:
-            error = ExchangeError(Reason.ACTIVATION_FAILED, f"back end {endpoints.name} was started and gave no endpoint")
+            error = ExchangeError(
+                Reason.ACTIVATION_FAILED, f"back end {endpoints.name} was started and gave no endpoint"
+            )
         log.warning("back end %s: not started after %.0f ms: %s", endpoints.name, elapsed * 1000, error)
         self._fail(error)
 

@@ -47,7 +47,8 @@ class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_idle_connections: Annotated[int, Meta(ge=0, description="Kept open for each endpoint.")] = 256
     idle_timeout_seconds: Annotated[float, Meta(gt=0, description="Idle connections are closed after it.")] = 30.0
     response_timeout_seconds: Annotated[
-        float, Meta(ge=0, description="An upstream may be silent for it before its response begins; 0: for ever.")
+        float,
+        Meta(ge=0, description="An upstream may be silent for it before its response begins; 0: for ever."),
     ] = 60.0
     waiting_room: WaitingRoomSettings = WaitingRoomSettings()
     cold_start_header: bool = True
@@ -121,7 +122,8 @@ async def open_backend(
                     )
                 )
             yield Backend(
-                forward(endpoints, balancer.pick, room, cold_start_header=settings.cold_start_header), endpoints
+                forward(endpoints, balancer.pick, room, cold_start_header=settings.cold_start_header),
+                endpoints,
             )
         for pool in pools:
             pool.close_idle()

@@ -18,7 +18,20 @@ __all__ = ["Endpoint", "Endpoints"]
 class Endpoint:
     """One address, with what runs on it now."""
 
-    __slots__ = ("active", "address", "capacity", "host", "path", "pool", "port", "response_timeout_seconds", "retired", "spec", "timers", "weight")
+    __slots__ = (
+        "active",
+        "address",
+        "capacity",
+        "host",
+        "path",
+        "pool",
+        "port",
+        "response_timeout_seconds",
+        "retired",
+        "spec",
+        "timers",
+        "weight",
+    )
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec

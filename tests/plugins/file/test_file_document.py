@@ -124,9 +124,7 @@ def test_splits_carry_weights_and_headers() -> None:
 
 def test_redirects_and_fixed_responses() -> None:
     assert route("redirect: {scheme: https, status: 308}").action == Redirect("https", status=308)
-    spec = route(
-        "{match: {prefix: /old}, redirect: {host: New.example, port: 8443, prefix: /new, strip_query: true}}"
-    )
+    spec = route("{match: {prefix: /old}, redirect: {host: New.example, port: 8443, prefix: /new, strip_query: true}}")
     assert spec.action == Redirect(host="new.example", port=8443, prefix="/new", strip_query=True)
     assert route("respond: {status: 410, body: Größe, headers: {x-a: b}}").action == Respond(
         410, "Größe".encode(), (("x-a", "b"),)
@@ -308,23 +306,17 @@ def test_the_schema_is_json_and_says_what_the_structs_say() -> None:
     assert set(definitions["Document"]["properties"]) == {"$schema", "backends", "routes"}
     assert definitions["RouteDocument"]["additionalProperties"] is False
     assert definitions["RouteDocument"]["required"] == ["name"]
-    inline = json.loads(json.dumps(msgspec.json.schema(InlineSettings)))["$defs"]["InlineSettings"][
-        "properties"
-    ]
+    inline = json.loads(json.dumps(msgspec.json.schema(InlineSettings)))["$defs"]["InlineSettings"]["properties"]
     assert inline["routes"]["items"]["properties"]["match"]["properties"].keys() >= {"path", "prefix"}
 
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda children: (
-        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3)
-    ),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3),
     max_leaves=6,
 )
 KEYS = st.sampled_from([*msgspec.json.schema(Document)["$defs"]["RouteDocument"]["properties"], "other"])
-MATCH = st.dictionaries(
-    st.sampled_from(["path", "prefix", "raw_prefix", "regex", "methods", "headers"]), ANYTHING
-)
+MATCH = st.dictionaries(st.sampled_from(["path", "prefix", "raw_prefix", "regex", "methods", "headers"]), ANYTHING)
 
 
 @patiently

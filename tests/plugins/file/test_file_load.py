@@ -112,9 +112,7 @@ def test_a_file_that_two_paths_lead_to_is_read_once(tmp_path: Path) -> None:
 
 
 def test_one_bad_object_hurts_no_other_and_its_fault_has_line_and_path(files: Files) -> None:
-    files.write(
-        "r.yaml", "routes:\n- {name: a, to: b}\n- name: bad\n  match:\n    pth: /\n- {name: c, to: b}\n- 7\n"
-    )
+    files.write("r.yaml", "routes:\n- {name: a, to: b}\n- name: bad\n  match:\n    pth: /\n- {name: c, to: b}\n- 7\n")
     assert files.names() == ["a", "c"]
     ((name, words), (unnamed, other)) = files.faults()
     assert name == "bad"
@@ -188,8 +186,7 @@ def test_an_unknown_section_hurts_no_object_beside_it(files: Files) -> None:
     assert files.faults() == [
         (
             "r.yaml",
-            "line 1, $.backend: unknown key 'backend'; accepted: $schema, backends, routes"
-            "; did you mean 'backends'",
+            "line 1, $.backend: unknown key 'backend'; accepted: $schema, backends, routes; did you mean 'backends'",
         )
     ]
 
@@ -299,8 +296,7 @@ def test_origins_are_relative_to_the_settings_and_hold_no_line(files: Files, tmp
 
 
 ROUTE = st.sampled_from(
-    [{"name": name, "to": to} for name in "abc" for to in "xy"]
-    + [{"name": "a"}, {"name": "b", "to": 1}, 3, {}]
+    [{"name": name, "to": to} for name in "abc" for to in "xy"] + [{"name": "a"}, {"name": "b", "to": 1}, 3, {}]
 )
 
 

@@ -154,9 +154,7 @@ PLAIN = st.recursive(
     | st.integers(-(10**20), 10**20)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))),
-    lambda children: (
-        st.lists(children, max_size=4) | st.dictionaries(st.text("abcdef-_", min_size=1), children)
-    ),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text("abcdef-_", min_size=1), children),
     max_leaves=20,
 )
 
@@ -170,9 +168,7 @@ def test_what_was_written_is_read(value: dict[str, Any]) -> None:
 
 
 @patiently
-@given(
-    st.binary() | st.text("[]{}:,-&*!|>'\"#?%@ \n\tab1.<").map(str.encode), st.sampled_from(sorted(SUFFIXES))
-)
+@given(st.binary() | st.text("[]{}:,-&*!|>'\"#?%@ \n\tab1.<").map(str.encode), st.sampled_from(sorted(SUFFIXES)))
 def test_any_bytes_are_read_or_refused(content: bytes, suffix: str) -> None:
     assert attempt(content, suffix)
 

@@ -113,9 +113,7 @@ def test_the_literal_start_of_a_regex(pattern: str, literal: str) -> None:
 
 @patiently
 @given(st.data(), st.text(r"ab/\.*+?|()[]^${}0,", max_size=12))
-def test_everything_that_a_regex_matches_begins_with_its_literal_start(
-    data: st.DataObject, pattern: str
-) -> None:
+def test_everything_that_a_regex_matches_begins_with_its_literal_start(data: st.DataObject, pattern: str) -> None:
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, FutureWarning):
@@ -125,9 +123,7 @@ def test_everything_that_a_regex_matches_begins_with_its_literal_start(
 
 
 HOSTS = st.sampled_from(["*", "**.c", "**.b.c", "*.c", "*.b.c", "a.b.c", "b.c", "x.b.c"])
-PATHS = st.sampled_from(
-    [{"path": "/a"}, {"prefix": "/"}, {"prefix": "/a"}, {"raw_prefix": "/a"}, {"regex": "/a.*"}]
-)
+PATHS = st.sampled_from([{"path": "/a"}, {"prefix": "/"}, {"prefix": "/a"}, {"raw_prefix": "/a"}, {"regex": "/a.*"}])
 
 
 @patiently
@@ -143,9 +139,7 @@ def test_for_every_host_the_most_specific_host_decides(
     matching = [match for spec in result for match in spec.hosts if takes(match, host)]
     ranks = [rank(match) for match in matching]
     assert ranks == sorted(ranks)
-    wanted = {
-        (tuple(hosts), *path.items()) for hosts, path in routes if any(takes(parsed(h), host) for h in hosts)
-    }
+    wanted = {(tuple(hosts), *path.items()) for hosts, path in routes if any(takes(parsed(h), host) for h in hosts)}
     assert bool(wanted) == bool(matching)
 
 
@@ -173,8 +167,6 @@ def rank(match: HostMatch) -> tuple[int, int]:
 
 def test_path_kinds_are_said_as_they_were_written() -> None:
     kinds = [
-        spec.path.kind
-        for key in ("path", "prefix", "raw_prefix", "regex")
-        for spec in specs({"match": {key: "/a"}})
+        spec.path.kind for key in ("path", "prefix", "raw_prefix", "regex") for spec in specs({"match": {key: "/a"}})
     ]
     assert kinds == [PathKind.EXACT, PathKind.SEGMENT_PREFIX, PathKind.RAW_PREFIX, PathKind.REGEX]

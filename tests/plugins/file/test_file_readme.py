@@ -31,17 +31,13 @@ def test_documents_are_read_without_a_fault(tmp_path: Path, text: str) -> None:
 def test_settings_are_accepted(text: str) -> None:
     kinds: dict[str, type[msgspec.Struct]] = {"file": FileSettings, "inline": InlineSettings}
     sources = yaml.safe_load(text)["sources"]
-    assert [source["type"] for source in sources] == ["file", "inline"]
+    assert [source["type"] for source in sources] == ["inline", "file"]
     for source in sources:
         decode({key: value for key, value in source.items() if key != "type"}, kinds[source["type"]])
 
 
 def test_every_key_is_named() -> None:
-    keys = {
-        key
-        for definition in daemun_file.document_schema()["$defs"].values()
-        for key in definition["properties"]
-    }
+    keys = {key for definition in daemun_file.document_schema()["$defs"].values() for key in definition["properties"]}
     keys |= {field.encode_name for field in msgspec.structs.fields(FileSettings)}
     keys |= {field.encode_name for field in msgspec.structs.fields(Document)}
     assert [key for key in sorted(keys) if not re.search(rf"\b{re.escape(key.strip('$'))}\b", README)] == []

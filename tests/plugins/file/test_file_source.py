@@ -15,8 +15,6 @@ import pytest
 
 from daemun import Applied, Snapshot, SourceContext, SourceType
 from daemun_file import FileSettings, InlineSettings, daemun_sources, decode
-from daemun_file.find import find
-from daemun_file.watch import watch
 
 pytestmark = pytest.mark.anyio
 
@@ -257,12 +255,15 @@ async def test_cancellation_is_quick(tmp_path: Path) -> None:
     assert time.monotonic() - before < 1.0
 
 
-async def test_a_watch_of_what_is_gone_asks_for_a_new_plan(tmp_path: Path) -> None:
-    (tmp_path / "conf").mkdir()
-    _, plan = find(["conf"], tmp_path, recursive=False)
-    (tmp_path / "conf").rmdir()
-    with anyio.fail_after(5):
-        assert await watch(plan, lambda: None)
+async def test_a_folder_that_may_not_be_read_does_not_stop_the_watch_of_others(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "r.yaml").write_text(text("r"))
+    (tmp_path / "s.yaml").write_text(text("s"))
+    (tmp_path / "shut").chmod(0o311)
+    async with running(tmp_path, paths=["s.yaml", "shut/r.yaml"]) as published:
+        await published.names("s", "r")
+        (tmp_path / "s.yaml").write_text(text("t"))
+        await published.names("t", "r")
 
 
 async def test_an_error_of_publish_ends_the_source(tmp_path: Path) -> None:
@@ -284,9 +285,7 @@ async def test_inline_routes_are_published_once_and_one_bad_object_hurts_no_othe
     async with running(tmp_path, "inline", routes=routes, backends=backends) as published:
         snapshot = await published.names("a")
         assert [backend.name for backend in snapshot.backends] == ["b"]
-        assert [
-            (status.kind, status.name, status.error.partition(";")[0]) for status in snapshot.refused
-        ] == [
+        assert [(status.kind, status.name, status.error.partition(";")[0]) for status in snapshot.refused] == [
             ("backend", "c", "$.backends.c: nothing answers here"),
             ("route", "bad", "$.routes[1]: unknown key 'hots'"),
             ("route", "a", "$.routes[2]: another object has this name"),

@@ -17,9 +17,7 @@ from daemun_knative.translate import Specs
 
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-SETTINGS = KnativeFilesSettings(
-    paths=("x",), images={"app": {"command": ["app"]}}, local_listeners=("inner",)
-)
+SETTINGS = KnativeFilesSettings(paths=("x",), images={"app": {"command": ["app"]}}, local_listeners=("inner",))
 
 
 def decoded(manifest: Any) -> Specs:
@@ -29,9 +27,7 @@ def decoded(manifest: Any) -> Specs:
     return decode_manifest(item, SETTINGS, "here")
 
 
-def service(
-    spec: str = "", *, template: str = "{}", metadata: str = "{}", container: str = "{}"
-) -> dict[str, Any]:
+def service(spec: str = "", *, template: str = "{}", metadata: str = "{}", container: str = "{}") -> dict[str, Any]:
     """A `v1` Service with parts changed."""
     return {
         "apiVersion": "serving.knative.dev/v1",
@@ -114,9 +110,7 @@ def test_the_forms_of_v1alpha1(spec: str) -> None:
 
 
 def test_a_list_is_its_items() -> None:
-    items = list(
-        split_manifest({"kind": "List", "apiVersion": "v1", "items": [service(), 7, {"kind": "Pod"}]})
-    )
+    items = list(split_manifest({"kind": "List", "apiVersion": "v1", "items": [service(), 7, {"kind": "Pod"}]}))
     assert [(item.kind, item.name, item.path) for item in items if isinstance(item, RawObject)] == [
         ("Service", "default/hello", ("items", 0)),
         ("Pod", "default/items[2]", ("items", 2)),
@@ -306,9 +300,7 @@ def test_other_kinds_are_refused_in_words(manifest: Any, words: str) -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda children: (
-        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3)
-    ),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=6), children, max_size=3),
     max_leaves=6,
 )
 

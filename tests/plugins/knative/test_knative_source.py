@@ -41,9 +41,7 @@ async def published(folder: Path, *steps: Any, **settings: Any) -> list[Snapshot
         await send.send(snapshot)
         return Applied(1, snapshot.refused)
 
-    options = decode(
-        {"paths": ["services.yaml"], "images": {"app": {"command": ["app"]}}, **settings}, kind.settings
-    )
+    options = decode({"paths": ["services.yaml"], "images": {"app": {"command": ["app"]}}, **settings}, kind.settings)
     async with (
         send,
         receive,
@@ -62,10 +60,7 @@ async def published(folder: Path, *steps: Any, **settings: Any) -> list[Snapshot
 
 async def test_services_of_a_file_are_published_and_one_that_is_bad_hurts_no_other(tmp_path: Path) -> None:
     text = (
-        manifest("one")
-        + manifest("Two")
-        + "kind: Route\napiVersion: serving.knative.dev/v1\n---"
-        + manifest("three")
+        manifest("one") + manifest("Two") + "kind: Route\napiVersion: serving.knative.dev/v1\n---" + manifest("three")
     )
     (tmp_path / "services.yaml").write_text(text)
     (snapshot,) = await published(tmp_path)

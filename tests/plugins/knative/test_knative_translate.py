@@ -108,9 +108,7 @@ def test_images_are_found_exactly_then_without_tag_then_by_pattern(image: str, c
 
 
 def test_an_image_without_an_entry_is_refused_with_those_that_have_one() -> None:
-    with pytest.raises(
-        ObjectError, match=r"image 'registry/app:v1' has no entry .* accepted: one, two/\*"
-    ) as caught:
+    with pytest.raises(ObjectError, match=r"image 'registry/app:v1' has no entry .* accepted: one, two/\*") as caught:
         specs(images={"one": {}, "two/*": {}})
     assert show_path(caught.value.path, "") == "spec.template.spec.containers[0].image"
 

@@ -50,9 +50,7 @@ async def test_never_ready(kit: Kit, options: tuple[str, ...], settings: Any, la
 
 
 async def test_never_ready_does_not_wait_for_a_process_that_will_not_go(kit: Kit) -> None:
-    async with kit.open(
-        "deaf=1", "ignore_term=1", start_timeout_seconds=0.6, stop_grace_seconds=2
-    ) as activator:
+    async with kit.open("deaf=1", "ignore_term=1", start_timeout_seconds=0.6, stop_grace_seconds=2) as activator:
         began = monotonic()
         await failure(activator)
         assert monotonic() - began < 2

@@ -56,9 +56,7 @@ def guardians() -> list[int]:
 
 
 @contextmanager
-def gateway(
-    kit: Kit, backend: str, *options: str, script: str = GATEWAY
-) -> Iterator[subprocess.Popen[bytes]]:
+def gateway(kit: Kit, backend: str, *options: str, script: str = GATEWAY) -> Iterator[subprocess.Popen[bytes]]:
     """A process that hosts the activator; its first line tells that it is ready."""
     command = [sys.executable, "-W", "ignore", "-c", script, backend, *kit.server(*options)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -27,9 +27,7 @@ def log_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
-async def test_lines_are_logged_with_the_name_of_the_back_end(
-    kit: Kit, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_lines_are_logged_with_the_name_of_the_back_end(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
     async with kit.open("say=héllo\n\x1b[31mred\ttab\r\nlast") as activator:
         await activator.activate()
         await kit.until(lambda: len(lines(caplog)) == 3)
@@ -57,9 +55,7 @@ async def test_long_lines_are_cut(kit: Kit, caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("limit", [100, 0])
-async def test_a_flood_does_not_block_the_process(
-    kit: Kit, caplog: pytest.LogCaptureFixture, limit: int
-) -> None:
+async def test_a_flood_does_not_block_the_process(kit: Kit, caplog: pytest.LogCaptureFixture, limit: int) -> None:
     flood = 'for n in range(200_000): print(n)\nprint(end="", flush=True)\n'
     (kit.folder / "flood.py").write_text(flood + (kit.folder / "server.py").read_text())
     async with kit.open(

@@ -51,11 +51,7 @@ def test_what_is_refused(settings: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize(("struct", "prefix"), [(ProcessSettings, ""), (Readiness, "readiness.")])
 def test_the_readme_has_every_setting_with_its_default(struct: type[msgspec.Struct], prefix: str) -> None:
-    rows = {
-        row.split("|")[1].strip(): row.split("|")[2].strip()
-        for row in README.splitlines()
-        if row[:3] == "| `"
-    }
+    rows = {row.split("|")[1].strip(): row.split("|")[2].strip() for row in README.splitlines() if row[:3] == "| `"}
     documented = {
         name.strip("`").removeprefix(prefix): default
         for name, default in rows.items()

@@ -52,9 +52,7 @@ class Site:
         async with kind.build(decoded, BackendContext(name="site", base_dir=self.outside)) as handler:
             yield handler
 
-    async def ask(
-        self, target: bytes, *fields: tuple[bytes, bytes], method: bytes = b"GET", **settings: Any
-    ) -> Answer:
+    async def ask(self, target: bytes, *fields: tuple[bytes, bytes], method: bytes = b"GET", **settings: Any) -> Answer:
         """What a fresh back end answers to one request."""
         async with self.serve(**settings) as handler:
             return await self.fetch(handler, target, *fields, method=method)

@@ -47,9 +47,7 @@ TARGETS = st.one_of(
 )
 FIELDS = st.lists(
     st.tuples(
-        st.sampled_from(
-            [b"range", b"if-range", b"if-none-match", b"if-match", b"accept", b"accept-encoding"]
-        ),
+        st.sampled_from([b"range", b"if-range", b"if-none-match", b"if-match", b"accept", b"accept-encoding"]),
         st.one_of(st.binary(max_size=40), st.sampled_from([b"bytes=0-", b"text/html", b"gzip, br", b"*"])),
     ),
     max_size=4,
@@ -143,9 +141,7 @@ async def test_exchanging_a_file_for_a_link_wins_nothing(site: Site, open_files:
 
 
 @pytest.mark.parametrize("leave", [False, True])
-def test_a_walk_gives_back_every_descriptor(
-    crooked: Site, leave: bool, open_files: Callable[[], int]
-) -> None:
+def test_a_walk_gives_back_every_descriptor(crooked: Site, leave: bool, open_files: Callable[[], int]) -> None:
     before = open_files()
     for names in ([b"sub", b"ok.txt"], [b"sub", b"missing"], [b"ok.txt", b"x"], [b"linkdir", b"x"], [b"sub"]):
         walk = Walk(os.fsencode(crooked.root), leave=leave)

@@ -92,9 +92,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_whole(tmp_path: Path) -> No
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("waits", [False, True])
-async def test_a_body_sends_its_parts_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
-) -> None:
+async def test_a_body_sends_its_parts_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
     if waits:
         monkeypatch.setattr(content, "_NO_WAIT", None)
     data = os.urandom(700_000)
@@ -113,9 +111,7 @@ async def test_a_body_sends_its_parts_in_order(
 
 
 @pytest.mark.anyio
-async def test_closing_during_a_read_closes_the_file_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_closing_during_a_read_closes_the_file_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "_NO_WAIT", None)
     (tmp_path / "a").write_bytes(b"x" * 300_000)
     limiter = CapacityLimiter(1)

@@ -66,9 +66,7 @@ async def test_every_size_arrives_whole(site: Site, size: int, open_files: Calla
 
 
 @pytest.mark.parametrize("settings", [{}, {"look_up_in_thread": True}, {"kept_bytes": 0}, {"small_bytes": 0}])
-async def test_a_change_is_seen_at_once(
-    site: Site, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_change_is_seen_at_once(site: Site, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daemun_static.content.SETTLED_NANOSECONDS", 0)
     path = site.write("a.txt", b"one")
     async with site.serve(**settings) as handler:
@@ -476,9 +474,7 @@ async def test_cache_control_by_pattern(site: Site) -> None:
             (b"/plain.txt", None),
         ):
             assert (await site.fetch(handler, target, HTML)).field(b"cache-control") == value, target
-    assert (await site.ask(b"/plain.txt", cache_control="max-age=60")).field(
-        b"cache-control"
-    ) == b"max-age=60"
+    assert (await site.ask(b"/plain.txt", cache_control="max-age=60")).field(b"cache-control") == b"max-age=60"
 
 
 async def test_time_stamps_that_tell_nothing_are_not_told(site: Site) -> None:
@@ -580,9 +576,7 @@ async def test_many_at_once(site: Site, open_files: Callable[[], int]) -> None:
         ({"fallback": ".env"}, "fallback cannot be served"),
     ],
 )
-async def test_settings_that_cannot_work_are_refused_at_start(
-    site: Site, settings: dict[str, Any], words: str
-) -> None:
+async def test_settings_that_cannot_work_are_refused_at_start(site: Site, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         async with site.serve(**settings):
             pass

@@ -1,0 +1,40 @@
+# Every target sets up what it needs: a virtual environment in the checkout. Python 3.11 and make are enough.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check bench conformance faults format clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daemun needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY) ## the gateway, with a service that starts from zero
+	$(BIN)/daemun demo
+
+test: $(READY) ## the tests, in a few minutes
+	$(BIN)/python -m pytest --numprocesses auto
+
+check: $(READY) ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## what a request costs here
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,stddev,rounds
+
+conformance: $(READY) ## suites that nobody here wrote
+	$(BIN)/python -m pytest -m conformance
+
+faults: $(READY) ## killed upstreams, full descriptors, gigabytes
+	$(BIN)/python -m pytest -m faults
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,41 @@
+"""The gateway in the foreground: runs it, and prints what a person wants to see first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from daemun.errors import SettingsError
+from daemun.process.info import GatewayInfo
+from daemun.process.run import run_gateway
+from daemun.settings import Settings
+
+__all__ = ["print_started", "serve"]
+
+
+def serve(settings: Settings, base_dir: Path, *, json: bool = False) -> None:
+    """Serves until a signal ends it (see `run_gateway`). Prints what listens where, as JSON if asked.
+
+    Raises `SettingsError` or `PluginError` if the gateway cannot start.
+    """
+    if not settings.listeners:
+        raise SettingsError("no listener: nothing would be served", path="$.listeners")
+    run_gateway(settings, base_dir, _print_json if json else print_started)
+
+
+def _print_json(info: GatewayInfo, seconds: float) -> None:
+    click.echo(msgspec.json.encode(info))
+
+
+def print_started(info: GatewayInfo, seconds: float) -> None:
+    """Start-up output for people: what listens where, with which plugins, how many routes."""
+    name = click.style(f"daemun {info.version}", bold=True)
+    click.echo(f"{name} on {info.event_loop}, ready in {seconds * 1000:.0f} ms")
+    for listener in info.listeners:
+        url = click.style(listener.url, fg="green")
+        click.echo(f"  {listener.name:<10} {url}  {', '.join(listener.protocols)}")
+    click.echo(f"  {'plugins':<10} {', '.join(info.plugins)}")
+    refused = f", {info.refused} objects refused (see `daemun check`)" if info.refused else ""
+    click.echo(f"  {'routes':<10} {info.routes}{click.style(refused, fg='yellow')}")
