@@ -7,6 +7,9 @@ ends one exchange and is turned into a response once, at the edge, by the dialec
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 __all__ = [
     "DaemunError",
@@ -16,6 +19,7 @@ __all__ = [
     "Retry",
     "SettingsError",
     "Side",
+    "ungrouped",
 ]
 
 
@@ -46,7 +50,7 @@ class Reason(enum.Enum):
     side: Side
     status: int
 
-    def __new__(cls, label: str, side: Side, status: int) -> Reason:
+    def __new__(cls, label: str, side: Side, status: int) -> Self:
         member = object.__new__(cls)
         member._value_ = label
         member.side = side
@@ -132,3 +136,17 @@ class ExchangeError(DaemunError):
     def side(self) -> Side:
         """Who failed."""
         return self.reason.side
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Lets a lone exception out of the groups that task groups wrapped around it."""
+    lone: BaseException | None = None
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        lone = group
+        while isinstance(lone, BaseExceptionGroup) and len(lone.exceptions) == 1:
+            lone = lone.exceptions[0]
+    if lone is not None:
+        raise lone  # outside of the handler, so that it keeps the context that it has

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from daemun.message import Headers
 from daemun.stash import Stash
 
@@ -52,56 +54,38 @@ class Peer:
         return f"Peer({self.scheme} {self.address}:{self.port} on {self.listener})"
 
 
-class Exchange:
+class Exchange(Struct, eq=False):
     """One request and its response, seen by every hook that works for it.
 
     The wire protocol makes it and owns it; handlers read it and may shorten its deadline.
     """
 
-    __slots__ = (
-        "_stash",
-        "cold_start_seconds",
-        "deadline",
-        "endpoint",
-        "interim",
-        "on_deadline",
-        "on_half_close",
-        "peer",
-        "reason",
-        "route",
-        "started",
-        "status",
-        "tasks",
-        "timeout_reason",
-    )
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.started = monotonic()
-        """`time.monotonic()` when the request's head was complete."""
-        self.deadline = math.inf
-        """`time.monotonic()` at which the exchange is cancelled; inf: never. Change it by `expire_in`."""
-        self.timeout_reason: Reason | None = None
-        """What is reported when the deadline passes."""
-        self.tasks: TaskGroup | None = None
-        """Tasks that live as long as the exchange; there only if the request's body streams."""
-        self.on_deadline: Callable[[float], None] | None = None
-        """Set by the wire protocol: arms its timer."""
-        self.on_half_close: Callable[[], None] | None = None
-        """Set by whoever waits without using the connection: called once if the client stops sending."""
-        self.interim: Callable[[int, Headers], Awaitable[None]] | None = None
-        """Sends a 1xx response to the client, if its protocol has them."""
-        self.route = ""
-        """Name of the route that won."""
-        self.endpoint = ""
-        """Where the request was sent last, `host:port`."""
-        self.status = 0
-        """Status sent to the client; 0 until then."""
-        self.reason: Reason | None = None
-        """Why it failed, if it did."""
-        self.cold_start_seconds = -1.0
-        """How long the request waited for an endpoint to be started; negative: it did not wait."""
-        self._stash: Stash | None = None
+    peer: Peer
+    started: float = field(default_factory=monotonic)
+    """`time.monotonic()` when the request's head was complete."""
+    deadline: float = math.inf
+    """`time.monotonic()` at which the exchange is cancelled; inf: never. Change it by `expire_in`."""
+    timeout_reason: Reason | None = None
+    """What is reported when the deadline passes."""
+    tasks: TaskGroup | None = None
+    """Tasks that live as long as the exchange; there only if the request's body streams."""
+    on_deadline: Callable[[float], None] | None = None
+    """Set by the wire protocol: arms its timer."""
+    on_half_close: Callable[[], None] | None = None
+    """Set by whoever waits without using the connection: called once if the client stops sending."""
+    interim: Callable[[int, Headers], Awaitable[None]] | None = None
+    """Sends a 1xx response to the client, if its protocol has them."""
+    route: str = ""
+    """Name of the route that won."""
+    endpoint: str = ""
+    """Where the request was sent last, `host:port`."""
+    status: int = 0
+    """Status sent to the client; 0 until then."""
+    reason: Reason | None = None
+    """Why it failed, if it did."""
+    cold_start_seconds: float = -1.0
+    """How long the request waited for an endpoint to be started; negative: it did not wait."""
+    _stash: Stash | None = None
 
     @property
     def stash(self) -> Stash:

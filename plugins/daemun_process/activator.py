@@ -97,21 +97,22 @@ class ProcessActivator:
         """One step towards an endpoint: starts a process, or waits for what stands in the way."""
         if self._closed:
             raise ExchangeError(Reason.ACTIVATION_FAILED, "its processes are being stopped for good")
-        if self._in(State.STARTING):
+        if self._in(State.STARTING) or self._has_lessons():
             await self._changed.wait()
             return
-        ended, failures, pause = self._ended, self._backoff.failures, self._backoff.remaining_seconds
-        if ended is not None and pause:
-            words = ""
-            if self._starts > starts and (ended.hopeless or failures >= self._settings.start_attempts):
-                words = f"the process {ended.failure} ({_starts(self._starts - starts)})"
-            elif monotonic() + pause > deadline:
-                words = f"the process {ended.failure}; it failed {failures} times in a row"
+        pause = self._backoff.remaining_seconds
+        if self._ended is not None:
+            starts, failures, words = self._starts - starts, self._backoff.failures, ""
+            if starts and (self._ended.hopeless or failures >= self._settings.start_attempts):
+                words = f"the process {self._ended.failure} ({_starts(starts)})"
+            elif pause and monotonic() + pause > deadline:
+                words = f"the process {self._ended.failure}; it failed {failures} times in a row"
             if words:
-                retry_after = math.ceil(pause)
+                retry_after = max(1, math.ceil(pause))
                 raise ExchangeError(Reason.ACTIVATION_FAILED, words, retry_after_seconds=retry_after)
+        if pause:
             await anyio.sleep(pause)
-        elif self._may_launch():
+        elif len(self._instances) < self._settings.max_instances:
             self._launch()
         else:
             await self._changed.wait()
@@ -132,10 +133,9 @@ class ProcessActivator:
     def _in(self, state: State) -> list[Instance]:
         return [instance for instance in self._instances if instance.state is state]
 
-    def _may_launch(self) -> bool:
-        """Whether there is room, the back-off is over, and there is nothing left to learn from a failure."""
-        room = len(self._instances) < self._settings.max_instances
-        return room and not self._backoff.remaining_seconds and not any(i.failure for i in self._instances)
+    def _has_lessons(self) -> bool:
+        """Whether one that failed is still being cleared away: how long to wait is known only then."""
+        return any(instance.failure for instance in self._instances)
 
     def _launch(self) -> None:
         self._started = instance = Instance(self._settings, self._context, self._note)
@@ -180,9 +180,11 @@ class ProcessActivator:
         if waiting and ready and settings.capacity and not any(e.available for e in self._endpoints.ready):
             wanted = max(wanted, len(ready) + math.ceil(waiting / settings.capacity))
         wanted = min(wanted, settings.max_instances)
-        for _ in range(wanted - len(ready) - len(self._in(State.STARTING))):
-            if self._may_launch():
-                self._launch()
+        if self._has_lessons() or self._backoff.remaining_seconds:
+            return
+        room = settings.max_instances - len(self._instances)
+        for _ in range(min(room, wanted - len(ready) - len(self._in(State.STARTING)))):
+            self._launch()
 
     def _shrink(self) -> None:
         """Retires what was idle for long enough, the youngest first."""
@@ -212,8 +214,8 @@ class ProcessActivator:
             seconds = settings.idle_timeout_seconds
             if not endpoints.in_flight and not endpoints.waiting:
                 seconds -= monotonic() - max(ready[0].busy_at, endpoints.idle_since)
-        if len(ready) + len(self._in(State.STARTING)) < settings.min_instances:
-            seconds = min(seconds, self._backoff.remaining_seconds or seconds)
+        if len(self._instances) < settings.min_instances:
+            seconds = min(seconds, self._backoff.remaining_seconds)
         return max(seconds, _SOON_SECONDS)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -74,7 +75,13 @@ class Guard:
                 start_new_session=True,
             )
             self._sessions.add(process.pid)
-            self._tell(b"+%d\n" % process.pid)
+            try:
+                self._tell(b"+%d\n" % process.pid)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                self._sessions.discard(process.pid)
+                raise
             return process, f"{MARK_VARIABLE}={mark}".encode()
 
     def release(self, session: int) -> None:

@@ -169,6 +169,8 @@ class Instance:
         with anyio.move_on_after(settings.start_timeout_seconds - (monotonic() - self._began)):
             await self._probe.succeed()
             self.ready_at = self.busy_at = monotonic()
+        if self.failure or self.state is not State.STARTING:
+            return  # it ended, or was given up, in the same moment
         if self.ready_at == math.inf:
             self.abandon()
             return

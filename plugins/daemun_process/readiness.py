@@ -53,20 +53,19 @@ class Probe:
             await anyio.sleep(min(max(pause, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS))
 
     async def _ask(self) -> bool:
-        family = socket.AF_INET if self._port else socket.AF_UNIX
-        with socket.socket(family, socket.SOCK_STREAM) as stream:
-            stream.setblocking(False)
-            try:
+        try:
+            with socket.socket(socket.AF_INET if self._port else socket.AF_UNIX) as stream:
+                stream.setblocking(False)
                 await self._connect(stream)
                 return self._settings.kind == "tcp" or await self._get(stream)
-            except ConnectionRefusedError:
-                self.last = f"connection refused on {self._where}"
-            except FileNotFoundError:
-                self.last = "its socket is not there"
-            except OSError as error:
-                self.last = f"{os.strerror(error.errno or 0).lower()} on {self._where}"
-            except h11.RemoteProtocolError:
-                self.last = f"no answer in HTTP/1.1 on {self._where}"
+        except ConnectionRefusedError:
+            self.last = f"connection refused on {self._where}"
+        except FileNotFoundError:
+            self.last = "its socket is not there"
+        except OSError as error:
+            self.last = f"{os.strerror(error.errno or 0).lower()} on {self._where}"
+        except h11.RemoteProtocolError:
+            self.last = f"no answer in HTTP/1.1 on {self._where}"
         return False
 
     async def _connect(self, stream: socket.socket) -> None:

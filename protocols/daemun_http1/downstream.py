@@ -42,7 +42,6 @@ _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 4 * 1024 * 1024
 _LAST_WORDS_SECONDS = 5.0
 _TUNNEL_CLOSE_SECONDS = 60.0
-_SMALL_BYTES = 64 * 1024
 _STALL_CHECKS = 6
 
 
@@ -76,7 +75,7 @@ class Downstream:
         self._cause: _Cause | None = None
         self._exchange: Exchange | None = None
         self._body: RequestBody | TunnelBody | None = None
-        self._incoming = Incoming(b"", b"", 1)
+        self._incoming = Incoming(b"", b"", 1, keep_alive=True)
         self._keep_alive = True
         self._head_sent = False
         self._slow_seconds = 0.0
@@ -86,6 +85,7 @@ class Downstream:
         """Serves until the connection is over, and closes it."""
         stream, connection = self.stream, self._connection
         stream.on_eof, stream.on_lost = self._client_stopped_sending, self._client_left
+        stream.on_stall = self._stalled
         connection.on_drain = self._drain
         try:
             while True:
@@ -100,7 +100,7 @@ class Downstream:
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
         finally:
-            stream.on_eof = stream.on_lost = connection.on_drain = None
+            stream.on_eof = stream.on_lost = stream.on_stall = connection.on_drain = None
             self._timer.cancel()
             self._deadline.cancel()
             self._writes.cancel()
@@ -401,21 +401,10 @@ class Downstream:
             await tunnel.closed.wait()
 
     async def _send(self, data: bytes) -> None:
-        stream = self.stream
         try:
-            if len(data) < _SMALL_BYTES and not stream.unsent_bytes:
-                await stream.send(data)
-                return
-            self._watch_writes()
-            await stream.send(data)
-            self._writes.at = math.inf
+            await self.stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response") from None
-
-    def _watch_writes(self) -> None:
-        self._unsent = -1
-        self._stalled_since = now = monotonic()
-        self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
 
     # --- what happens meanwhile ---
 
@@ -432,6 +421,14 @@ class Downstream:
         if exchange is not None:
             exchange.reason = exchange.timeout_reason
             self._cancel(_Cause.DEADLINE)
+
+    def _stalled(self, waits: bool) -> None:
+        if not waits:
+            self._writes.at = math.inf
+            return
+        self._unsent = -1
+        self._stalled_since = now = monotonic()
+        self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
 
     def _not_reading(self) -> None:
         """A write waits: cuts the client off once nothing moved for the whole time allowed."""
@@ -514,9 +511,7 @@ class Downstream:
         if stream.lost:
             return
         if stream.unsent_bytes:
-            self._watch_writes()
             await stream.flush()
-            self._writes.at = math.inf
         if self.reader.left or self.reader.left == CHUNKED or stream.unread_bytes:
             await self._linger()
 

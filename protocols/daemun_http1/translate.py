@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
+
+from msgspec import Struct
 
 from daemun import (
     IDENTITY_FIELDS,
@@ -41,41 +44,29 @@ _TAKEN = _HOP | IDENTITY_FIELDS | {b"host", b"proxy", b"proxy-authorization", b"
 _KEPT = frozenset((b"host", b"close", b"keep-alive", b"upgrade", b""))
 
 
-class Incoming:
+class Incoming(Struct, eq=False):
     """A request as its connection needs it: the message's parts, and what the connection does next."""
 
-    __slots__ = (
-        "authority",
-        "expects_continue",
-        "headers",
-        "identity",
-        "keep_alive",
-        "length",
-        "method",
-        "minor",
-        "protocol",
-        "target",
-    )
-
-    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
-        self.method = method
-        self.target = target
-        self.minor = minor
-        self.authority = b""
-        self.headers: Headers = ()
-        self.identity: Fields = []
-        self.length = 0
-        """Bytes of content, or `CHUNKED`."""
-        self.keep_alive = minor == 1
-        self.expects_continue = False
-        self.protocol = b""
+    method: bytes
+    target: bytes
+    minor: int
+    keep_alive: bool
+    authority: bytes = b""
+    headers: Headers = ()
+    identity: Sequence[tuple[bytes, bytes]] = ()
+    """Fields about the client that it sent itself."""
+    length: int = 0
+    """Bytes of content, or `CHUNKED`."""
+    expects_continue: bool = False
+    protocol: bytes = b""
 
 
 def read_request(
     method: bytes, target: bytes, minor: int, fields: Fields, scheme: str, settings: Http1Settings
 ) -> Incoming:
     """A request from its head. Raises `ExchangeError` for what is ambiguous, forbidden or not spoken here."""
-    request = Incoming(method, target, minor)
+    request = Incoming(method, target, minor, minor == 1)
+    identity: Fields = []
     kept: Fields = []
     hosts: list[bytes] = []
     lengths: list[bytes] = []
@@ -101,7 +92,7 @@ def read_request(
                 raise ExchangeError(Reason.EXPECTATION_FAILED, "only 100-continue can be expected")
             request.expects_continue = minor == 1
         elif name in IDENTITY_FIELDS:
-            request.identity.append(field)
+            identity.append(field)
     if lengths or codings:
         request.length = _request_length(lengths, codings, minor)
     if len(hosts) > 1 or (not hosts and minor == 1):
@@ -119,12 +110,13 @@ def read_request(
         named -= _KEPT
         if named:
             kept = [field for field in kept if field[0] not in named]
-            request.identity = [field for field in request.identity if field[0] not in named]
+            identity = [field for field in identity if field[0] not in named]
     if request.expects_continue:
         if request.length:
             kept.append((b"expect", b"100-continue"))
         else:
             request.expects_continue = False
+    request.identity = identity
     request.headers = tuple(kept)
     return request
 

@@ -88,7 +88,7 @@ def asking(authority: str, target: str = "/") -> Request:
     return Request(b"GET", target.encode(), authority.encode(), (), EMPTY, Exchange(Peer()))
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(st.lists(routes, max_size=6), requests())
 @example([of_host(HostKind.ANY_DEPTH, "a")], asking(".a"))
 @example([of_host(HostKind.ANY_DEPTH, "a")], asking("..a"))

@@ -34,9 +34,10 @@ def _with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
     path = Path(file)
     settings = load_settings(path)
     manager = load_plugins(settings.plugins.block, settings.plugins.only)
+    base_dir = path.resolve().parent
 
     async def main() -> T:
-        async with open_table(settings, manager, path.resolve().parent) as parts:
+        async with open_table(settings, manager, base_dir) as parts:
             return look(settings, parts.table)
 
     return run_on(choose_loop(settings.event_loop), main)

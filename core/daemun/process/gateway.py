@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import Services
 from daemun.downstream.listener import Listener, bind, raise_descriptor_limit
-from daemun.errors import PluginError, SettingsError
+from daemun.errors import PluginError, SettingsError, ungrouped
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied, Source, SourceContext
 from daemun.process.info import GatewayInfo, ListenerInfo
@@ -174,26 +174,29 @@ async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir
     registry = Registry(manager)
     protocols = _protocol_settings(settings, registry)
     timers = Timers()
-    async with anyio.create_task_group() as tasks:
-        shared = Shared(tasks)
-        table = Table(
-            Compiler(registry, shared, protocols, base_dir, timers),
-            lambda applied: notify(manager, "daemun_applied", applied=applied),
-        )
-        parts = Parts(registry, protocols, timers, table)
-        tasks.start_soon(timers.run)
-        async with AsyncExitStack() as stack:
-            await _open_observers(settings, registry, stack, parts, base_dir)
-            async with anyio.create_task_group() as running:
-                await _run_sources(settings, registry, stack, parts, base_dir, running)
-                yield parts
-                running.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            table.close()
-            await shared.closed()
-            for _ in range(_CLOSING_ROUNDS):
-                await anyio.lowlevel.checkpoint()
-        tasks.cancel_scope.cancel()
+    with ungrouped():
+        async with anyio.create_task_group() as tasks:
+            shared = Shared(tasks)
+            table = Table(
+                Compiler(registry, shared, protocols, base_dir, timers),
+                lambda applied: notify(manager, "daemun_applied", applied=applied),
+            )
+            parts = Parts(registry, protocols, timers, table)
+            tasks.start_soon(timers.run)
+            try:
+                async with AsyncExitStack() as stack:
+                    await _open_observers(settings, registry, stack, parts, base_dir)
+                    async with anyio.create_task_group() as running:
+                        await _run_sources(settings, registry, stack, parts, base_dir, running)
+                        yield parts
+                        running.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    table.close()
+                    await shared.closed()
+                    for _ in range(_CLOSING_ROUNDS):
+                        await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
 
 
 def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:

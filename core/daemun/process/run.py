@@ -73,10 +73,11 @@ def _seconds_since_start() -> float:
     return uptime - ticks / os.sysconf("SC_CLK_TCK")
 
 
+_COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
+
+
 class _Format(logging.Formatter):
     """Time, level, logger, words; the level in colour on a terminal."""
-
-    _COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
 
     def __init__(self, colour: bool) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
@@ -84,7 +85,7 @@ class _Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        code = self._COLOURS.get(record.levelno)
+        code = _COLOURS.get(record.levelno)
         return f"\x1b[{code}m{line}\x1b[0m" if self._colour and code else line
 
 

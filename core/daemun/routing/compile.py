@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from daemun.errors import ExchangeError, PluginError, Reason, SettingsError
+from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, SettingsError
 from daemun.extend.ordering import in_order
 from daemun.extend.registry import Registry
 from daemun.extend.types import BackendContext, FailurePolicy, FilterContext, FilterType
@@ -19,11 +19,13 @@ from daemun.handler import Handler, Layer, compose
 from daemun.message import EMPTY, Buffered, NoContent, Request, Response
 from daemun.routing.actions import redirect, respond, split
 from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
+from daemun.routing.match import Index
 from daemun.routing.shared import Resource, Shared
 from daemun.routing.spec import (
     BackendSpec,
     FilterSpec,
     Forward,
+    HostKind,
     PathKind,
     Redirect,
     Respond,
@@ -175,8 +177,10 @@ class Compiler:
 
         try:
             resource = await self._shared.lease(key, guarded)
-        except (SettingsError, ValueError, OSError):
+        except DaemunError:
             raise
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"{key[0]} {key[1]}: {error}") from error
         except Exception as error:
             raise PluginError(f"its build failed: {type(error).__name__}: {error}", plugin=key[1]) from error
         route.resources.append(resource)
@@ -195,9 +199,11 @@ def used_backends(spec: RouteSpec, backends: Mapping[str, BackendSpec]) -> tuple
 
 
 def _check(spec: RouteSpec) -> None:
-    if spec.path.kind is PathKind.REGEX:
-        re.compile(spec.path.value)
-    elif not spec.path.value.startswith("/"):
+    Index([(spec, None)])
+    for host in spec.hosts:
+        if host.kind in (HostKind.ONE_LABEL, HostKind.ANY_DEPTH) and not host.value:
+            raise SettingsError("a wildcard host names a domain; for any host use HostKind.ANY")
+    if spec.path.kind is not PathKind.REGEX and not spec.path.value.startswith("/"):
         raise SettingsError(f"path {spec.path.value!r} does not start with /")
     if isinstance(spec.action, Forward) and not spec.action.splits:
         raise SettingsError("a route that forwards needs a back end")
@@ -246,7 +252,11 @@ def _open_on_failure(name: str, layer: Layer) -> Layer:
                 if error is failure or isinstance(error, ExchangeError):
                     raise
                 log.exception("filter %s failed and is passed by", name)
-                return answer if answer is not None else await handler(request)
+            if answer is not None:
+                return answer
+            if failure is not None:
+                raise failure
+            return await handler(request)
 
         return handle
 
@@ -259,9 +269,11 @@ def _buffered(limit: int, layer: Layer) -> Layer:
 
         async def handle(request: Request) -> Response:
             body = request.body
-            if isinstance(body, (NoContent, Buffered)):
-                if isinstance(body, Buffered) and len(body.data) > limit:
-                    raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"the content is larger than {limit} bytes")
+            if isinstance(body, NoContent):
+                return await filtered(request)
+            if body.length is not None and body.length > limit:
+                raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"the content is larger than {limit} bytes")
+            if isinstance(body, Buffered):
                 return await filtered(request)
             chunks, size = [], 0
             while chunk := await body.read():

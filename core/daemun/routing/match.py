@@ -25,7 +25,7 @@ def host_of(authority: bytes) -> bytes:
 class _Entry(Generic[T]):
     """One route in the index, its conditions prepared."""
 
-    __slots__ = ("headers", "listeners", "methods", "query", "rank", "regex", "value")
+    __slots__ = ("headers", "listeners", "methods", "query", "rank", "regex", "unconditional", "value")
 
     def __init__(self, rank: int, spec: RouteSpec, value: T) -> None:
         self.rank = rank
@@ -34,11 +34,8 @@ class _Entry(Generic[T]):
         self.listeners = frozenset(spec.listeners) or None
         self.headers = tuple(_value_test(match, match.name.lower()) for match in spec.headers)
         self.query = tuple(_value_test(match, match.name) for match in spec.query)
+        self.unconditional = not (self.methods or self.listeners or self.headers or self.query)
         self.regex = re.compile(spec.path.value.encode()) if spec.path.kind is PathKind.REGEX else None
-
-    @property
-    def unconditional(self) -> bool:
-        return not (self.methods or self.listeners or self.headers or self.query)
 
     def takes(self, request: Request) -> bool:
         if self.methods is not None and request.method not in self.methods:
@@ -143,7 +140,7 @@ def _lowest(entries: list[_Entry[T]], request: Request, best: _Entry[T] | None) 
     for entry in entries:
         if best is not None and entry.rank > best.rank:
             break
-        if entry.takes(request):
+        if entry.unconditional or entry.takes(request):
             return entry
     return best
 
@@ -161,6 +158,7 @@ class Index(Generic[T]):
             entry = _Entry(rank, spec, value)
             for host in dict.fromkeys(spec.hosts):
                 self._of(host).add(spec.path, entry)
+        self._hosts = bool(self._exact or self._one_label or self._any_depth)
 
     def _of(self, host: HostMatch) -> _Paths[T]:
         value = host.value.encode()
@@ -178,13 +176,19 @@ class Index(Generic[T]):
 
     def find(self, request: Request) -> T | None:
         """The value of the route that wins, or None."""
-        authority = request.authority
-        host = authority if authority in self._exact else host_of(authority)
         path = request.target.partition(b"?")[0]
         best: _Entry[T] | None = None
+        if self._hosts:
+            best = self._best_of_hosts(request, path)
+        if self._any is not None:
+            best = self._any.best(path, request, best)
+        return best.value if best is not None else None
+
+    def _best_of_hosts(self, request: Request, path: bytes) -> _Entry[T] | None:
+        authority = request.authority
+        host = authority if authority in self._exact else host_of(authority)
         paths = self._exact.get(host)
-        if paths is not None:
-            best = paths.best(path, request, None)
+        best = paths.best(path, request, None) if paths is not None else None
         if self._one_label:
             paths = self._one_label.get(host.partition(b".")[2])
             if paths is not None and host[:1] != b".":
@@ -196,9 +200,7 @@ class Index(Generic[T]):
                 paths = self._any_depth.get(rest)
                 if paths is not None:
                     best = paths.best(path, request, best)
-        if self._any is not None:
-            best = self._any.best(path, request, best)
-        return best.value if best is not None else None
+        return best
 
 
 def path_prefix(match: PathMatch) -> bytes | None:

@@ -11,6 +11,8 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from daemun.errors import ungrouped
+
 __all__ = ["Resource", "Shared"]
 
 log = logging.getLogger("daemun.routing")
@@ -76,9 +78,10 @@ class Shared:
     async def _own(self, resource: Resource, make: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._open += 1
         try:
-            async with make() as resource.value:
-                resource.opened.set()
-                await resource.over.wait()
+            with ungrouped():
+                async with make() as resource.value:
+                    resource.opened.set()
+                    await resource.over.wait()
         except Exception as error:
             resource.broken = True
             if resource.opened.is_set():

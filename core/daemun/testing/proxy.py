@@ -65,12 +65,11 @@ class Proxy:
         """Waits until no exchange runs. Raises `AssertionError` if one never ends."""
         await eventually(lambda: self.in_flight == 0, "the end of every exchange")
 
-    async def aclose(self) -> None:
-        """Closes what `connect` opened. Raises `AssertionError` if the gateway holds on to something."""
-        for wire in self._wires:
-            await wire.aclose()
-        await self.settled()
-        await eventually(lambda: self.connections == 0, "the end of every downstream connection")
+    async def leave(self) -> None:
+        """Closes what `connect` opened."""
+        with anyio.CancelScope(shield=True):
+            for wire in self._wires:
+                await wire.aclose()
 
 
 @asynccontextmanager
@@ -103,5 +102,9 @@ async def proxying(
         }
         async with running(settings, extra=extra) as gateway:
             proxy = Proxy(gateway, upstream)
-            yield proxy
-            await proxy.aclose()
+            try:
+                yield proxy
+            finally:
+                await proxy.leave()
+            await proxy.settled()
+            await eventually(lambda: proxy.connections == 0, "the end of every downstream connection")

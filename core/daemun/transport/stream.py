@@ -37,15 +37,14 @@ class Stream(ByteStream):
     """Called once when the peer has finished sending; it may still read."""
     on_lost: Callable[[], None] | None = None
     """Called once when nothing can be sent or received any more."""
+    on_stall: Callable[[bool], None] | None = None
+    """Called with True when a send begins to wait for the peer, with False when it goes on."""
+    unread_bytes = 0
+    """Bytes that `receive` would return without waiting."""
     at_eof = False
     """The peer has finished sending. There may be bytes left to receive."""
     lost = False
     """The connection is gone."""
-
-    @property
-    @abstractmethod
-    def unread_bytes(self) -> int:
-        """Bytes that `receive` would return without waiting."""
 
     @property
     @abstractmethod
@@ -72,7 +71,6 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._chunks: deque[bytes] = deque()
-        self._unread = 0
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._flushing = False
@@ -89,13 +87,13 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._chunks.append(_buffer[:nbytes].tobytes())
-        self._unread += nbytes
+        self.unread_bytes += nbytes
         reader = self._reader
         if reader is not None:
             self._reader = None
             if not reader.done():
                 reader.set_result(None)
-        elif self._unread > READ_AHEAD_BYTES and not self._paused:
+        elif self.unread_bytes > READ_AHEAD_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
@@ -123,10 +121,6 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
             self._writer.set_result(None)
 
     @property
-    def unread_bytes(self) -> int:
-        return self._unread
-
-    @property
     def unsent_bytes(self) -> int:
         return 0 if self.lost else self._transport.get_write_buffer_size()
 
@@ -151,15 +145,15 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         if len(data) > max_bytes:
             chunks.appendleft(data[max_bytes:])
             data = data[:max_bytes]
-        self._unread -= len(data)
-        if self._paused and self._unread < READ_AHEAD_BYTES // 2 and not self.lost:
+        self.unread_bytes -= len(data)
+        if self._paused and self.unread_bytes < READ_AHEAD_BYTES // 2 and not self.lost:
             self._paused = False
             self._transport.resume_reading()
         return data
 
     def unread(self, data: bytes) -> None:
         self._chunks.appendleft(data)
-        self._unread += len(data)
+        self.unread_bytes += len(data)
 
     async def send(self, item: bytes) -> None:
         if self.lost or self._closed:
@@ -186,10 +180,14 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     async def _drain(self) -> None:
         self._writer = self._loop.create_future()
+        if self.on_stall is not None:
+            self.on_stall(True)
         try:
             await self._writer
         finally:
             self._writer = None
+            if self.on_stall is not None:
+                self.on_stall(False)
         if self.lost:
             raise anyio.BrokenResourceError
 

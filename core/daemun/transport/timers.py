@@ -16,7 +16,7 @@ _TICK_SECONDS = 0.05
 class Timer:
     """One deadline that is moved often and seldom reached. Call `cancel` when its owner ends."""
 
-    __slots__ = ("_bucket", "_fire", "_timers", "at")
+    __slots__ = ("_bucket", "_fire", "_looked_at", "_timers", "at")
 
     def __init__(self, timers: Timers, fire: Callable[[], None]) -> None:
         self.at = math.inf
@@ -24,11 +24,12 @@ class Timer:
         self._timers = timers
         self._fire = fire
         self._bucket = -1
+        self._looked_at = math.inf  # when its bucket comes
 
     def set(self, at: float) -> None:
         """Fires at `at` and at no other time; inf disarms."""
         self.at = at
-        if at != math.inf:
+        if at < self._looked_at:
             bucket = max(int(at / _TICK_SECONDS), self._timers.done) + 1
             if self._bucket < 0 or bucket < self._bucket:
                 self._timers.move(self, bucket)
@@ -64,6 +65,7 @@ class Timers:
                 if not among:
                     del buckets[old]
         timer._bucket = bucket
+        timer._looked_at = bucket * _TICK_SECONDS if bucket >= 0 else math.inf
         if bucket >= 0:
             among = buckets.get(bucket)
             if among is None:
@@ -88,7 +90,7 @@ class Timers:
             self.done = current
             for bucket in due:
                 for timer in self._buckets.pop(bucket, ()):
-                    timer._bucket = -1
+                    timer._bucket, timer._looked_at = -1, math.inf
                     if timer.at <= now:
                         timer.at = math.inf
                         timer._fire()

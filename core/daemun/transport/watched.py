@@ -20,7 +20,6 @@ class WatchedStream(Stream):
     def __init__(self, inner: ByteStream, tasks: TaskGroup) -> None:
         self._inner = inner
         self._chunks: deque[bytes] = deque()
-        self._unread = 0
         self._unsent = 0
         self._news = anyio.Event()
         self._room = anyio.Event()
@@ -34,9 +33,9 @@ class WatchedStream(Stream):
                 while True:
                     data = await self._inner.receive(RECEIVE_BYTES)
                     self._chunks.append(data)
-                    self._unread += len(data)
+                    self.unread_bytes += len(data)
                     self._tell()
-                    while self._unread > READ_AHEAD_BYTES:
+                    while self.unread_bytes > READ_AHEAD_BYTES:
                         self._room = anyio.Event()
                         await self._room.wait()
             except anyio.EndOfStream:
@@ -59,10 +58,6 @@ class WatchedStream(Stream):
                 self.on_lost()
 
     @property
-    def unread_bytes(self) -> int:
-        return self._unread
-
-    @property
     def unsent_bytes(self) -> int:
         return self._unsent
 
@@ -79,17 +74,19 @@ class WatchedStream(Stream):
         if len(data) > max_bytes:
             self._chunks.appendleft(data[max_bytes:])
             data = data[:max_bytes]
-        self._unread -= len(data)
-        if self._unread <= READ_AHEAD_BYTES:
+        self.unread_bytes -= len(data)
+        if self.unread_bytes <= READ_AHEAD_BYTES:
             self._room.set()
         return data
 
     def unread(self, data: bytes) -> None:
         self._chunks.appendleft(data)
-        self._unread += len(data)
+        self.unread_bytes += len(data)
 
     async def send(self, item: bytes) -> None:
         self._unsent = len(item)
+        if self.on_stall is not None:
+            self.on_stall(True)
         try:
             await self._inner.send(item)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -97,6 +94,8 @@ class WatchedStream(Stream):
             raise
         finally:
             self._unsent = 0
+            if self.on_stall is not None:
+                self.on_stall(False)
 
     async def send_eof(self) -> None:
         try:
