@@ -55,6 +55,11 @@ class CompiledRoute:
         self.chain: list[str] = []
         """What a request passes, outermost first; printed by `daemun routes` and `explain`."""
 
+    @property
+    def broken(self) -> bool:
+        """Whether something that it holds open has ended by itself."""
+        return any(resource.broken for resource in self.resources)
+
 
 class Compiler:
     """Compiles routes of one worker. Equal settings share one filter or back end, over routes and reloads."""

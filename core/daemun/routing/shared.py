@@ -21,13 +21,14 @@ log = logging.getLogger("daemun.routing")
 class Resource:
     """One thing that is open, and how many hold it."""
 
-    __slots__ = ("broken", "error", "key", "leases", "opened", "over", "value")
+    __slots__ = ("broken", "error", "key", "leases", "opened", "over", "scope", "value")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.leases = 0
         self.opened = anyio.Event()
         self.over = anyio.Event()
+        self.scope = anyio.CancelScope()
         self.value: Any = None
         self.error: Exception | None = None
         self.broken = False
@@ -62,12 +63,14 @@ class Shared:
         return resource
 
     def release(self, resource: Resource) -> None:
-        """Ends one lease; the last one closes the resource."""
+        """Ends one lease; the last one closes the resource, or gives up opening it."""
         resource.leases -= 1
         if resource.leases == 0:
             if self._resources.get(resource.key) is resource:
                 del self._resources[resource.key]
             resource.over.set()
+            if not resource.opened.is_set():
+                resource.scope.cancel()
 
     async def closed(self) -> None:
         """Waits until nothing is open any more."""
@@ -78,14 +81,14 @@ class Shared:
     async def _own(self, resource: Resource, make: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._open += 1
         try:
-            with ungrouped():
+            with ungrouped(), resource.scope:
                 async with make() as resource.value:
                     resource.opened.set()
                     await resource.over.wait()
         except Exception as error:
             resource.broken = True
             if resource.opened.is_set():
-                log.exception("%s broke; it is opened anew by the next reload", _words(resource.key))
+                log.exception("%s broke; it is opened anew when a source next publishes its routes", _words(resource.key))
             else:
                 resource.error = error
                 resource.opened.set()

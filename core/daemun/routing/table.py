@@ -60,11 +60,17 @@ class Table:
             backends = {backend.name: backend for backend in snapshot.backends}
             compiled: dict[str, CompiledRoute] = {}
             statuses = list(snapshot.refused)
-            for spec in snapshot.routes:
-                route, status = await self._route(source, spec, backends, published.compiled, compiled)
-                if route is not None:
-                    compiled[spec.name] = route
-                statuses.append(status)
+            try:
+                for spec in snapshot.routes:
+                    route, status = await self._route(source, spec, backends, published.compiled, compiled)
+                    if route is not None:
+                        compiled[spec.name] = route
+                    statuses.append(status)
+            except BaseException:
+                for name, route in compiled.items():
+                    if route is not published.compiled.get(name):
+                        self._compiler.release(route)
+                raise
             statuses += [ObjectStatus("backend", backend.name, backend.origin) for backend in snapshot.backends]
             published.compiled = compiled
             published.statuses = tuple(statuses)
@@ -87,7 +93,8 @@ class Table:
             return taken[spec.name], ObjectStatus("route", spec.name, spec.origin, "another route has this name")
         old = before.get(spec.name)
         try:
-            if old is not None and old.spec == spec and old.backends == used_backends(spec, backends):
+            kept = old is not None and old.spec == spec and not old.broken
+            if kept and old.backends == used_backends(spec, backends):
                 return old, ObjectStatus("route", spec.name, spec.origin)
             return await self._compiler.compile(spec, source, backends), ObjectStatus("route", spec.name, spec.origin)
         except DaemunError as error:

@@ -1,0 +1,245 @@
+"""Limits: how much a client may send, how long it may take, how long it may not read."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute
+
+from daemun.testing import CutOff, Scene, Wire, eventually, proxying
+
+pytestmark = pytest.mark.anyio
+
+START = b"GET / HTTP/1.1\r\nHost: a.test\r\n"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_head_that_is_too_long_is_refused(whole: bool, codec: str) -> None:
+    async with proxying(http1={"codec": codec, "max_head_bytes": 2048}) as proxy:
+        field = b"X-Long: " + b"x" * 2048
+        answer = await proxy.ask(START + field + (b"\r\n\r\n" if whole else b""))
+        assert (answer.status, answer.field(b"connection")) == (431, b"close")
+        longest = START + b"X-Long: "
+        longest += b"x" * (2048 - len(longest) - 4) + b"\r\n\r\n"
+        assert (await proxy.ask(longest)).status == 200
+        assert (await proxy.ask(longest[:-4] + b"y\r\n\r\n")).status == 431
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_request_line_that_is_too_long_is_refused(whole: bool, codec: str) -> None:
+    async with proxying(http1={"codec": codec, "max_head_bytes": 2048}) as proxy:
+        line = b"GET /" + b"x" * 2048
+        answer = await proxy.ask(line + (b" HTTP/1.1\r\nHost: a.test\r\n\r\n" if whole else b""))
+        assert answer.status == 414
+
+
+async def test_a_head_with_too_many_fields_is_refused(codec: str) -> None:
+    async with proxying(http1={"codec": codec, "max_fields": 10}) as proxy:
+        nine = b"".join(b"X-%d: 1\r\n" % number for number in range(9))
+        assert (await proxy.ask(START + nine + b"\r\n")).status == 200
+        assert (await proxy.ask(START + nine + b"X-Ten: 1\r\n\r\n")).status == 431
+
+
+async def test_too_many_trailers_are_refused() -> None:
+    async with proxying(http1={"max_fields": 10}) as proxy:
+        trailers = b"".join(b"X-%d: 1\r\n" % number for number in range(11))
+        answer = await proxy.ask(
+            b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + trailers + b"\r\n"
+        )
+        assert answer.status == 400
+
+
+async def test_an_endless_chunk_extension_is_refused() -> None:
+    async with proxying() as proxy:
+        wire = await proxy.connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 5000)
+        assert (await wire.answer()).status == 400
+
+
+async def test_a_head_that_comes_too_slowly_is_refused(codec: str) -> None:
+    async with proxying(http1={"codec": codec, "head_timeout_seconds": 0.15}) as proxy:
+        first, second = await proxy.connect(), await proxy.connect()
+        await first.send(b"GET / HTT")
+        await second.send(START + b"\r\n")
+        assert (await second.answer()).status == 200
+        await second.send(START)
+        for wire in (first, second):
+            answer = await wire.answer()
+            assert (answer.status, answer.field(b"connection")) == (408, b"close")
+            await wire.aclose()
+
+
+async def test_a_head_may_not_be_stretched_byte_by_byte() -> None:
+    async with proxying(http1={"head_timeout_seconds": 0.2}) as proxy, anyio.create_task_group() as tasks:
+        wire = await proxy.connect()
+
+        async def trickle() -> None:
+            try:
+                while True:
+                    await wire.send(b"x")
+                    await anyio.sleep(0.01)
+            except CutOff:
+                pass
+
+        await wire.send(START + b"X-Slow: ")
+        tasks.start_soon(trickle)
+        assert (await wire.answer()).status == 408
+        tasks.cancel_scope.cancel()
+
+
+async def test_content_that_comes_too_slowly_is_refused() -> None:
+    limits = {"body_grace_seconds": 0.15, "body_min_bytes_per_second": 1_000_000}
+    async with proxying(http1=limits) as proxy:
+        wire = await proxy.connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc")
+        answer = await wire.answer()
+        assert (answer.status, answer.field(b"connection")) == (408, b"close")
+        await wire.aclose()
+        await proxy.settled()
+
+
+async def test_content_may_take_its_time_if_it_keeps_the_least_rate() -> None:
+    limits = {"body_grace_seconds": 0.15, "body_min_bytes_per_second": 1000}
+    async with proxying(http1=limits) as proxy:
+        wire = await proxy.connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(10):
+            await anyio.sleep(0.05)
+            await wire.send(b"x" * 100)
+        assert (await wire.answer()).status == 200
+
+
+async def test_the_gateways_own_slowness_does_not_count_against_the_client() -> None:
+    async def slow(scene: Scene) -> None:
+        await scene.head()
+        await anyio.sleep(0.4)
+        while len(scene.received) < 1_000_000:
+            await scene.more()
+        await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    limits = {"body_grace_seconds": 0.2, "body_min_bytes_per_second": 1}
+    async with proxying(slow, http1=limits) as proxy:
+        wire = await proxy.connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
+        assert (await wire.answer()).status == 200
+
+
+async def test_a_client_that_sends_no_content_after_an_early_answer_gets_no_second_one() -> None:
+    limits = {"body_grace_seconds": 0.1, "body_min_bytes_per_second": 1_000_000}
+    async with proxying(route={"to": None, "respond": {"body": "fixed"}}, http1=limits) as proxy:
+        wire = await proxy.connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n")
+        assert (await wire.answer()).body == b"fixed"
+        assert await wire.rest() == b""
+
+
+def small_window(wire: Wire) -> None:
+    """Lets the kernel take little for a client that does not read."""
+    wire.stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "many"])
+async def test_a_client_that_reads_nothing_is_cut_off(framing: str) -> None:
+    ended = anyio.Event()
+    piece = b"x" * 65536
+
+    async def endless(scene: Scene) -> None:
+        try:
+            if framing == "many":
+                while await scene.head():
+                    await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + piece)
+                return
+            await scene.head()
+            if framing == "length":
+                await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
+                while True:
+                    await scene.send(piece)
+            await scene.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                await scene.send(b"10000\r\n" + piece + b"\r\n")
+        finally:
+            ended.set()
+
+    async with proxying(endless, http1={"send_timeout_seconds": 0.4}) as proxy:
+        wire = await proxy.connect()
+        small_window(wire)
+        await wire.send((START + b"\r\n") * (1000 if framing == "many" else 1))
+        await eventually(lambda: proxy.connections == 0, "the end of the connection")
+        await proxy.settled()
+        if framing != "many":
+            await ended.wait()
+
+
+async def test_a_client_that_reads_slowly_is_served_to_the_end() -> None:
+    size = 6 * 1024 * 1024
+    settings: dict[str, Any] = {"send_timeout_seconds": 0.4}
+
+    async def big(scene: Scene) -> None:
+        await scene.request()
+        await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await scene.gone()
+
+    async with proxying(big, http1=settings) as proxy:
+        wire = await proxy.connect()
+        small_window(wire)
+        since = time.monotonic()
+        await wire.send(START + b"\r\n")
+        got = 0
+        while time.monotonic() - since < 1.5:
+            with anyio.fail_after(5):
+                got += len(await wire.stream.receive(16384))
+            await anyio.sleep(0.01)
+        assert got < size
+        while got < size:
+            with anyio.fail_after(5):
+                got += len(await wire.stream.receive(262144))
+        await wire.aclose()
+
+
+async def test_a_client_that_does_not_read_the_end_of_an_answer_is_cut_off() -> None:
+    size = 3 * 1024 * 1024
+
+    async def big(scene: Scene) -> None:
+        await scene.request()
+        await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await scene.gone()
+
+    async with proxying(big, http1={"send_timeout_seconds": 0.4}) as proxy:
+        wire = await proxy.connect()
+        small_window(wire)
+        await wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        await eventually(lambda: proxy.connections == 0, "the end of the connection")
+
+
+async def test_a_route_that_takes_too_long_is_answered_with_504_and_ends_the_upstreams_exchange() -> None:
+    gone = anyio.Event()
+
+    async def hang(scene: Scene) -> None:
+        await scene.request()
+        await scene.gone()
+        gone.set()
+
+    async with proxying(hang, route={"timeout_seconds": 0.1}) as proxy:
+        wire = await proxy.connect()
+        await wire.send(START + b"\r\n")
+        answer = await wire.answer()
+        assert (answer.status, answer.field(b"x-daemun-reason")) == (504, b"route_timeout")
+        await gone.wait()
+
+
+async def test_a_route_that_takes_too_long_in_the_middle_of_its_answer_is_cut_off() -> None:
+    async def stall(scene: Scene) -> None:
+        await scene.request()
+        await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        await scene.gone()
+
+    async with proxying(stall, route={"timeout_seconds": 0.1}) as proxy:
+        wire = await proxy.connect()
+        await wire.send(START + b"\r\n")
+        with pytest.raises(CutOff):
+            await wire.answer()
+        await proxy.settled()
