@@ -58,32 +58,57 @@ class Reason(enum.Enum):
         return member
 
     BAD_REQUEST = ("bad_request", Side.DOWNSTREAM, 400)
+    """A request that is malformed, or that two parsers could read in two ways."""
     CLIENT_LEFT = ("client_left", Side.DOWNSTREAM, 499)
+    """The client left, or stopped sending while it waited for an endpoint; the status is for logs."""
     REQUEST_TIMEOUT = ("request_timeout", Side.DOWNSTREAM, 408)
+    """A head that took too long, or content that came too slowly."""
     CONTENT_TOO_LARGE = ("content_too_large", Side.DOWNSTREAM, 413)
+    """Content above what a filter takes into memory (`buffer_bytes`)."""
     TARGET_TOO_LONG = ("target_too_long", Side.DOWNSTREAM, 414)
+    """A request line above the limit of a head."""
     EXPECTATION_FAILED = ("expectation_failed", Side.DOWNSTREAM, 417)
+    """An `Expect` other than `100-continue`."""
     HEAD_TOO_LARGE = ("head_too_large", Side.DOWNSTREAM, 431)
+    """A head with too many bytes or fields."""
     METHOD_REFUSED = ("method_refused", Side.DOWNSTREAM, 405)
+    """TRACE, which the gateway takes to nobody."""
     MISDIRECTED = ("misdirected", Side.DOWNSTREAM, 421)
+    """An absolute target whose scheme is not that of the listener."""
     NOT_IMPLEMENTED = ("not_implemented", Side.DOWNSTREAM, 501)
+    """A transfer coding other than chunked, or CONNECT where it is not allowed."""
     VERSION_REFUSED = ("version_refused", Side.DOWNSTREAM, 505)
+    """A version of HTTP that the listener does not speak."""
 
     NO_ROUTE = ("no_route", Side.GATEWAY, 404)
+    """No route matches."""
     PLUGIN_FAULT = ("plugin_fault", Side.GATEWAY, 500)
+    """A plugin raised what it may not, or built a message that cannot be sent; the log names it."""
     ROUTE_FAULT = ("route_fault", Side.GATEWAY, 500)
+    """A route that cannot send anything anywhere: every split has weight 0."""
     WAITING_ROOM_FULL = ("waiting_room_full", Side.GATEWAY, 503)
+    """Every endpoint is busy, or none is ready, and no more may wait."""
     NO_ENDPOINT = ("no_endpoint", Side.GATEWAY, 503)
+    """The back end has no endpoint, and nothing that could start one."""
     OVERLOADED = ("overloaded", Side.GATEWAY, 503)
+    """For plugins: the gateway takes no more work of this kind now."""
     DRAINING = ("draining", Side.GATEWAY, 503)
+    """For plugins: the gateway is about to stop and begins nothing new."""
     ACTIVATION_FAILED = ("activation_failed", Side.GATEWAY, 504)
+    """No endpoint was started, or became free, in time; the message says for how long it was queued and why."""
     ROUTE_TIMEOUT = ("route_timeout", Side.GATEWAY, 504)
+    """The route's `timeout_seconds` passed."""
 
     CONNECT_FAILED = ("connect_failed", Side.UPSTREAM, 502)
+    """No connection to the endpoint: refused, unreachable, or no TLS handshake."""
     CONNECT_TIMEOUT = ("connect_timeout", Side.UPSTREAM, 504)
+    """No connection to the endpoint within `connect_timeout_seconds`."""
     UPSTREAM_CLOSED = ("upstream_closed", Side.UPSTREAM, 502)
+    """The upstream ended the connection before its response was complete."""
     UPSTREAM_PROTOCOL = ("upstream_protocol", Side.UPSTREAM, 502)
+    """A response that is malformed, or whose framing cannot be trusted."""
     UPSTREAM_TIMEOUT = ("upstream_timeout", Side.UPSTREAM, 504)
+    """The upstream was silent for `response_timeout_seconds`, or one try took too long."""
 
 
 class DaemunError(Exception):

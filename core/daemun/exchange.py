@@ -48,7 +48,7 @@ class Peer:
         self.server_name = server_name
         """SNI of the TLS handshake, or ""."""
         self.client_name = client_name
-        """Subject of a verified client certificate, or ""."""
+        """Common name of a verified client certificate, or ""."""
 
     def __repr__(self) -> str:
         return f"Peer({self.scheme} {self.address}:{self.port} on {self.listener})"

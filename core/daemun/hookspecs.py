@@ -100,7 +100,8 @@ def daemun_applied(applied: Applied) -> None:
 
 @hookspec
 def daemun_draining(reason: str) -> None:
-    """The gateway has stopped to accept and waits for what runs. Exceptions are logged."""
+    """The gateway is about to stop: it accepts for `drain.delay_seconds` more, then waits for what runs. Exceptions
+    are logged."""
 
 
 @hookspec

@@ -39,6 +39,7 @@ class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     client_ca: str = ""
     """PEM file of the authorities of client certificates; "": none is asked for."""
     handshake_timeout_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    """From the accepted connection to the end of the handshake; then it is closed."""
 
 
 class ForwardedSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,13 +59,17 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """A socket that accepts connections."""
 
     name: str
+    """Unique; routes, logs and start-up output use it."""
     bind: str
     """`host:port`, `[v6]:port`, `unix:/path` or `fd:N` (inherited)."""
     protocols: tuple[str, ...] = ("http1",)
     """Wire protocols by name, in the order in which the first bytes are shown to them."""
     tls: TlsSettings | None = None
+    """Its certificate; without one it speaks plaintext."""
     forwarded: ForwardedSettings = ForwardedSettings()
+    """What the upstream is told about the client."""
     backlog: Annotated[int, Meta(ge=1)] = 4096
+    """Connections that the kernel holds until they are accepted."""
     max_connections: Annotated[int, Meta(ge=0)] = 0
     """Connections held at once; more wait in the kernel. 0: what the descriptor limit leaves."""
 
@@ -80,23 +85,26 @@ class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Which installed plugins are used."""
 
     block: tuple[str, ...] = ()
-    """Never imported."""
+    """Names of plugins that are never imported."""
     only: tuple[str, ...] | None = None
-    """All others are blocked."""
+    """Names of the plugins to use; all others are blocked."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The settings file."""
 
     listeners: tuple[ListenerSettings, ...] = ()
+    """Where connections are accepted; `daemun run` needs one at least."""
     sources: tuple[dict[str, Any], ...] = ()
-    """`{type: NAME, …settings}` each."""
+    """Where routes come from: `{type: NAME, …settings}` each. On equal priority the earlier one wins."""
     observers: tuple[dict[str, Any], ...] = ()
-    """`{type: NAME, …settings}` each."""
+    """Who sees each exchange when it is over: `{type: NAME, …settings}` each."""
     protocols: dict[str, dict[str, Any]] = {}
     """Settings of wire protocols by name."""
     plugins: PluginSettings = PluginSettings()
+    """Which installed plugins are used; all of them, unless it says otherwise."""
     drain: DrainSettings = field(default_factory=DrainSettings)
+    """How it stops."""
     event_loop: str = "auto"
     """`auto` (uvloop if installed), `asyncio`, `uvloop` or `trio`."""
 
@@ -144,7 +152,7 @@ _OTHER = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
 def convert(raw: Any, kind: type[T], *, file: str = "", path: str = "$") -> T:
-    """`raw` as a `kind`, strictly. Raises `SettingsError` with the path of the first fault; the path starts at `path`."""
+    """`raw` as a `kind`, strictly. Raises `SettingsError` with the path of the first fault, which starts at `path`."""
     try:
         return msgspec.convert(raw, kind, strict=True)
     except msgspec.ValidationError as error:

@@ -214,7 +214,7 @@ class ProcessActivator:
             seconds = settings.idle_timeout_seconds
             if not endpoints.in_flight and not endpoints.waiting:
                 seconds -= monotonic() - max(ready[0].busy_at, endpoints.idle_since)
-        if len(self._instances) < settings.min_instances:
+        if len(self._instances) < settings.min_instances and not self._has_lessons():
             seconds = min(seconds, self._backoff.remaining_seconds)
         return max(seconds, _SOON_SECONDS)
 

@@ -127,6 +127,7 @@ class Guard:
         if process is None:
             return
         os.close(self._pipe)
+        self._pipe = -1
         deadline = time.monotonic() + _GOODBYE_SECONDS
         while process.poll() is None:
             if time.monotonic() > deadline:

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.02
 def members(sessions: Collection[int], mark: bytes) -> list[int]:
     """Processes, zombies not counted, that are of one of `sessions` or have `mark` in their environment.
 
-    Blocks for about 10 µs a process of the machine. Without `/proc` there are none.
+    Blocks for about 20 µs a process of the machine. Without `/proc` there are none.
     """
     try:
         names = os.listdir("/proc")

@@ -7,12 +7,15 @@ scope, left and entered anew only when an exchange was cancelled.
 from __future__ import annotations
 
 import enum
+import logging
 import math
 import socket
+import struct
 from time import monotonic
 
 import anyio
 from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
 
 from daemun import (
     EMPTY,
@@ -32,17 +35,21 @@ from daemun_http1 import grammar
 from daemun_http1.bodies import RequestBody, TunnelBody
 from daemun_http1.chunked import ChunkError
 from daemun_http1.codec import Codec, HeadError
-from daemun_http1.reader import CHUNKED, Reader
+from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import Incoming, length_of, read_request, response_head
+from daemun_http1.translate import Incoming, field_lines, length_of, read_request, response_head
 
 __all__ = ["Downstream"]
+
+log = logging.getLogger("daemun.http1")
 
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 4 * 1024 * 1024
 _LAST_WORDS_SECONDS = 5.0
 _TUNNEL_CLOSE_SECONDS = 60.0
 _STALL_CHECKS = 6
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: a close that discards what is unsent and tells the peer so."""
 
 
 class _Cause(enum.Enum):
@@ -104,7 +111,12 @@ class Downstream:
             self._timer.cancel()
             self._deadline.cancel()
             self._writes.cancel()
-            stream.abort() if stream.unsent_bytes else await stream.aclose()
+            if self._exchange is not None and self._head_sent:
+                self._break_off()
+            elif stream.unsent_bytes:
+                stream.abort()
+            else:
+                await stream.aclose()
 
     # --- requests ---
 
@@ -144,7 +156,7 @@ class Downstream:
                 if waiting:
                     raise ExchangeError(Reason.BAD_REQUEST, "the head ends in the middle") from None
                 return None
-            if not seen and reader.waiting[:1] == b"\r":
+            if seen < 2 and reader.waiting[:1] == b"\r":
                 reader.skip_empty_line()
             head = reader.head(grammar.REQUEST)
             if head is None and reader.waiting:
@@ -215,21 +227,37 @@ class Downstream:
             if self._body is None:
                 await connection.run_exchange(request, self._respond)
             else:
-                async with anyio.create_task_group() as exchange.tasks:
-                    try:
-                        await connection.run_exchange(request, self._respond)
-                    finally:
-                        exchange.tasks.cancel_scope.cancel()
-        except ExchangeError:
-            self.stream.abort()
+                await self._run_with_tasks(request)
+        except ExchangeError as error:
             self._keep_alive = False
-            return
+            if not self._head_sent:
+                await self._refuse(error)
+            return  # the exchange stays where it was broken off: `serve` ends the connection accordingly
         self._exchange = None
         self._deadline.at = math.inf
         if self._body is not None:
             self._body = None
             if self._keep_alive and reader.left:
                 self._keep_alive = await self._skip_content()
+
+    async def _run_with_tasks(self, request: Request) -> None:
+        """Runs an exchange whose request streams, with a task group to lend."""
+        broken: ExchangeError | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                request.exchange.tasks = tasks
+                try:
+                    await self._connection.run_exchange(request, self._respond)
+                except ExchangeError as error:
+                    broken = error  # not through the group, which would wrap it
+                finally:
+                    tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            log.error("route %s: a task of an exchange failed", request.exchange.route or "-", exc_info=group)
+            request.exchange.reason = Reason.PLUGIN_FAULT
+            broken = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+        if broken is not None:
+            raise broken
 
     def _open_body(self, incoming: Incoming) -> Body:
         reader = self.reader
@@ -322,24 +350,37 @@ class Downstream:
         if self._body is not None and not incoming.protocol and self._keep_alive and not self._content_will_end():
             self._keep_alive = False
         kind = type(body)
-        if kind is Buffered and not body.trailers:
-            framing = length_of(body, response.status)
-            head = response_head(response, framing, close=not self._keep_alive, minor=incoming.minor)
-            self._head_sent = True
-            data = head if incoming.method == b"HEAD" or not framing else head + body.data  # type: ignore[attr-defined]
-            await self._send(data)
-        elif kind is NoContent:
-            head = response_head(
-                response, length_of(body, response.status), close=not self._keep_alive, minor=incoming.minor
-            )
-            self._head_sent = True
-            await self._send(head)
-        elif incoming.protocol and (
-            response.status == 101 or (incoming.protocol == b"connect" and response.status < 300)
-        ):
-            await self._switch(response)
-        else:
-            await self._stream(response, body)
+        try:
+            if kind is Buffered and not body.trailers:
+                framing = length_of(body, response.status)
+                head = response_head(response, framing, close=not self._keep_alive, minor=incoming.minor)
+                self._head_sent = True
+                bare = incoming.method == b"HEAD" or not framing or response.status == 304
+                await self._send(head if bare else head + body.data)  # type: ignore[attr-defined]
+            elif kind is NoContent:
+                framing = length_of(body, response.status)
+                head = response_head(response, framing, close=not self._keep_alive, minor=incoming.minor)
+                self._head_sent = True
+                await self._send(head)
+            elif incoming.protocol and (
+                response.status == 101 or (incoming.protocol == b"connect" and response.status < 300)
+            ):
+                await self._switch(response)
+            else:
+                await self._stream(response, body)
+        except ExchangeError as error:
+            if self._head_sent:
+                raise
+            await self._respond(self._unsendable(error))
+
+    def _unsendable(self, error: ExchangeError) -> Response:
+        """The response in place of one whose head cannot be written."""
+        exchange = self._exchange
+        assert exchange is not None
+        log.error("route %s: its response cannot be sent: %s", exchange.route or "-", error)
+        response = render(error)
+        exchange.reason, exchange.status = error.reason, response.status
+        return response
 
     def _content_will_end(self) -> bool:
         """Whether what is left of the request can be read in passing, so that the connection is kept."""
@@ -351,6 +392,8 @@ class Downstream:
 
     async def _stream(self, response: Response, body: Body) -> None:
         incoming = self._incoming
+        if response.status < 200:
+            raise ExchangeError(Reason.PLUGIN_FAULT, f"status {response.status} ends no exchange")
         bare = incoming.method == b"HEAD" or response.status in (204, 304)
         chunked = not bare and (body.length is None or bool(body.trailers)) and incoming.minor == 1
         if chunked:
@@ -360,8 +403,9 @@ class Downstream:
             self._keep_alive = self._keep_alive and bare
         else:
             framing = length_of(body, response.status)
+        head = response_head(response, framing, close=not self._keep_alive, minor=incoming.minor)
         self._head_sent = True
-        await self._send(response_head(response, framing, close=not self._keep_alive, minor=incoming.minor))
+        await self._send(head)
         if bare:
             return
         left = body.length
@@ -374,10 +418,7 @@ class Downstream:
                     raise ExchangeError(Reason.PLUGIN_FAULT, "a body is longer than it said")
             await self._send(data)
         if chunked:
-            trailers = b"".join(b"%b: %b\r\n" % pair for pair in body.trailers)
-            if trailers.count(b"\n") != len(body.trailers):
-                raise ExchangeError(Reason.PLUGIN_FAULT, "a trailer holds a line break")
-            await self._send(b"0\r\n" + trailers + b"\r\n")
+            await self._send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
         elif left:
             raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
 
@@ -387,13 +428,16 @@ class Downstream:
         framing = b""
         if response.status == 101:
             framing = b"connection: upgrade\r\nupgrade: %b\r\n" % self._incoming.protocol
+        head = response_head(response, framing, close=False, minor=1)
         self._head_sent = True
-        await self._send(response_head(response, framing, close=False, minor=1))
+        await self._send(head)
         tunnel = self._body
         assert isinstance(tunnel, TunnelBody)
         tunnel.open()
         while data := await response.body.read():
             await self._send(data)
+        if self.stream.extra(TLSAttribute.ssl_object, None) is not None:
+            return  # TLS has no half of an end
         await self.stream.send_eof()
         if not tunnel.ended:
             self._waits_for = _Cause.TUNNEL
@@ -438,7 +482,7 @@ class Downstream:
                 self._stalled_since = now
             self._unsent = unsent
         elif now - self._stalled_since >= limit - limit / _STALL_CHECKS / 2:
-            self.stream.abort()
+            self._break_off()
             return
         self._writes.set(now + limit / _STALL_CHECKS)
 
@@ -465,17 +509,16 @@ class Downstream:
     # --- endings ---
 
     async def _after_cancel(self) -> bool:
-        """What is still said after a cancelled exchange. The connection is over."""
+        """What is still said after a cancelled exchange that had no response. The connection is over."""
         cause, exchange = self._cause, self._exchange
         reason = exchange.timeout_reason if exchange is not None else None
         self._writes.at = self._timer.at = self._deadline.at = math.inf
         if self._head_sent and exchange is not None:
-            self.stream.abort()
             return False
         with anyio.move_on_after(_LAST_WORDS_SECONDS):
             if cause is _Cause.HEAD:
                 await self._refuse(ExchangeError(Reason.REQUEST_TIMEOUT, "the head took too long"))
-            elif cause is _Cause.CONTENT:
+            elif cause is _Cause.CONTENT and exchange is not None:
                 await self._refuse(ExchangeError(Reason.REQUEST_TIMEOUT, "the content came too slowly"))
             elif cause is _Cause.DEADLINE and reason is not None:
                 await self._refuse(ExchangeError(reason, f"the exchange took too long ({reason.value})"))
@@ -488,8 +531,9 @@ class Downstream:
         body = response.body
         assert isinstance(body, Buffered)
         head = response_head(response, length_of(body, response.status), close=True, minor=1)
+        bare = self._exchange is not None and self._incoming.method == b"HEAD"
         try:
-            await self.stream.send(head + (b"" if self._incoming.method == b"HEAD" else body.data))
+            await self.stream.send(head if bare else head + body.data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
         await self._linger()
@@ -508,12 +552,23 @@ class Downstream:
     async def _end(self) -> None:
         """A close in order: what is written is delivered first."""
         stream = self.stream
-        if stream.lost:
+        if stream.lost or self._exchange is not None:
             return
         if stream.unsent_bytes:
             await stream.flush()
-        if self.reader.left or self.reader.left == CHUNKED or stream.unread_bytes:
+        if self.reader.left or stream.unread_bytes:
             await self._linger()
+
+    def _break_off(self) -> None:
+        """Ends the connection in the middle of a response: by a reset where its end would pass for the response's."""
+        if self._incoming.minor == 0 or self._incoming.protocol:
+            raw = self.stream.extra(SocketAttribute.raw_socket, None)
+            if raw is not None:
+                try:
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                except OSError:
+                    pass
+        self.stream.abort()
 
 
 def _probe(stream: Stream) -> None:

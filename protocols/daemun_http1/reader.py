@@ -43,6 +43,7 @@ class Reader:
         """Passes over the CR LF that old clients send after content (RFC 9112 §2.2)."""
         while self.waiting[:2] == b"\r\n":
             self.waiting = self.waiting[2:]
+            self.seen = 0
 
     def head(self, pattern: re.Pattern[bytes]) -> tuple[bytes, re.Match[bytes] | None] | None:
         """The next head with its match, or None until it is whole. No match: it is malformed."""

@@ -24,7 +24,15 @@ from daemun_http1.codec import Fields
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE
 from daemun_http1.settings import Http1Settings
 
-__all__ = ["Incoming", "length_of", "read_request", "read_response", "response_head", "upstream_head"]
+__all__ = [
+    "Incoming",
+    "field_lines",
+    "length_of",
+    "read_request",
+    "read_response",
+    "response_head",
+    "upstream_head",
+]
 
 _HOP = frozenset(
     (
@@ -230,7 +238,7 @@ def upstream_head(request: Request) -> bytes:
     elif request.protocol:
         if request.method != b"CONNECT":
             framing = b"connection: upgrade\r\nupgrade: %b\r\n" % request.protocol
-    elif body.length is not None:
+    elif body.length is not None and not body.trailers:
         framing = b"content-length: %d\r\n" % body.length
     else:
         framing = b"transfer-encoding: chunked\r\n"
@@ -238,7 +246,7 @@ def upstream_head(request: Request) -> bytes:
         request.method,
         target,
         request.authority,
-        _field_lines(headers),
+        field_lines(headers),
         framing,
     )
 
@@ -246,10 +254,14 @@ def upstream_head(request: Request) -> bytes:
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
-def _field_lines(headers: Headers) -> bytes:
+def field_lines(headers: Headers) -> bytes:
+    """Fields as they stand in a head or a trailer section. Raises `ExchangeError` for what would break its line."""
     if not headers:
         return b""
-    block = b"\r\n".join(map(b": ".join, headers))
+    try:
+        block = b"\r\n".join(map(b": ".join, headers))
+    except TypeError:
+        raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
     breaks = len(headers) - 1
     if block.count(b"\n") != breaks or block.count(b"\r") != breaks or b"\0" in block:
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field holds a line break or NUL")
@@ -259,7 +271,7 @@ def _field_lines(headers: Headers) -> bytes:
 def response_head(response: Response, framing: bytes, *, close: bool, minor: int) -> bytes:
     """The head of `response`; `framing` is its framing field lines. Raises `ExchangeError` for a field that cannot
     be sent."""
-    lines = _field_lines(response.headers)
+    lines = field_lines(response.headers)
     if close:
         framing += b"connection: close\r\n"
     elif minor == 0:
@@ -268,8 +280,10 @@ def response_head(response: Response, framing: bytes, *, close: bool, minor: int
 
 
 def length_of(body: Body, status: int) -> bytes:
-    """The framing field of a response that is not chunked."""
-    if status < 200 or status == 204 or body.length is None:
+    """The framing field of a response that is not chunked. Raises `ExchangeError` for an interim status."""
+    if status < 200:
+        raise ExchangeError(Reason.PLUGIN_FAULT, f"status {status} ends no exchange")
+    if status == 204 or body.length is None:
         return b""
     if status == 304 and not body.length:
         return b""
@@ -278,7 +292,9 @@ def length_of(body: Body, status: int) -> bytes:
 
 @cache
 def status_line(status: int) -> bytes:
-    """The first line of a response."""
+    """The first line of a response. Raises `ExchangeError` for a status that cannot stand there."""
+    if not 100 <= status <= 999:
+        raise ExchangeError(Reason.PLUGIN_FAULT, f"status {status} does not have three digits")
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:

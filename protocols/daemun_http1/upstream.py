@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from time import monotonic
@@ -26,12 +27,15 @@ from daemun_http1.chunked import ChunkError
 from daemun_http1.codec import Codec, Fields, HeadError
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import read_response, upstream_head
+from daemun_http1.translate import field_lines, read_response, upstream_head
 
 __all__ = ["Upstream"]
 
+log = logging.getLogger("daemun.http1")
+
 _MAX_INTERIM = 32
 _CONTINUE_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 10.0
 
 
 class Upstream:
@@ -51,6 +55,7 @@ class Upstream:
         self._reusable = True
         self._sent = True
         self._pump_error: ExchangeError | None = None
+        self._finished = False
         self._continue: anyio.Event | None = None
         stream.on_eof = stream.on_lost = self._gone
 
@@ -72,10 +77,23 @@ class Upstream:
         self.capacity = 0
         self._running = True
         try:
+            if self.stream.unread_bytes:
+                raise ExchangeError(
+                    Reason.UPSTREAM_CLOSED, "the upstream spoke before it was asked", retry=Retry.UNSENT
+                )
             return await self._exchange(request)
         except BaseException:
             self.over(reusable=False)
             raise
+
+    async def finish(self) -> None:
+        """Delivers what the client said last in a tunnel; the upstream has finished before it."""
+        if self._finished:
+            with anyio.move_on_after(_LAST_WORDS_SECONDS):
+                try:
+                    await self.stream.flush()
+                except anyio.BrokenResourceError:
+                    pass
 
     def over(self, *, reusable: bool) -> None:
         """The exchange is over; the connection goes back to the pool if both sides ended where they should."""
@@ -109,8 +127,7 @@ class Upstream:
             await self._send_head(head)
             if not request.protocol:
                 self._sent = False
-                if request.header(b"expect") is not None:
-                    self._continue = anyio.Event()
+                self._continue = anyio.Event() if request.header(b"expect") is not None else None
                 if request.exchange.tasks is None:
                     await self._pump(request)
                 else:
@@ -122,12 +139,11 @@ class Upstream:
         return self._response(request, status, minor, fields)
 
     async def _send_head(self, data: bytes) -> None:
+        retry = Retry.UNSENT if self.stream.lost else Retry.IDEMPOTENT
         try:
             await self.stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise ExchangeError(
-                Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=Retry.UNSENT
-            ) from None
+            raise ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry) from None
 
     def _arm(self) -> None:
         if self._timeout_seconds:
@@ -136,7 +152,7 @@ class Upstream:
     async def _pump(self, request: Request) -> None:
         """Sends the content of `request`; what goes wrong with it ends the exchange."""
         body = request.body
-        chunked = body.length is None and not request.protocol
+        chunked = (body.length is None or bool(body.trailers)) and not request.protocol
         if self._continue is not None:
             with anyio.move_on_after(_CONTINUE_SECONDS):
                 await self._continue.wait()
@@ -144,15 +160,20 @@ class Upstream:
             while data := await body.read():
                 await self.stream.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             if chunked:
-                trailers = b"".join(b"%b: %b\r\n" % pair for pair in body.trailers)
-                await self.stream.send(b"0\r\n" + trailers + b"\r\n")
+                await self.stream.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
             if request.protocol:
                 await self.stream.send_eof()
+                self._finished = True
         except ExchangeError as error:
             self._pump_error = error
             self.stream.abort()
             return
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+        except Exception:
+            log.exception("route %s: the content of a request failed", request.exchange.route or "-")
+            self._pump_error = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+            self.stream.abort()
             return
         self._sent = True
         if self._running and not request.protocol:
@@ -276,4 +297,5 @@ class UpstreamBody:
     async def aclose(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
+            await upstream.finish()
             upstream.over(reusable=False)

@@ -104,7 +104,7 @@ async def test_targets_that_could_be_read_in_two_ways_are_refused(target: bytes,
 
 
 async def test_options_may_ask_for_the_server_itself() -> None:
-    async with proxying() as proxy:
+    async with proxying(route={"match": {"regex": ".*"}}) as proxy:
         assert (await proxy.ask(b"OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n")).status == 200
         assert proxy.upstream.asked[0].target == b"*"
 

@@ -150,7 +150,7 @@ async def test_other_protocols_can_be_allowed_by_a_setting() -> None:
 
     async with proxying(agree, http1={"upgrades": ["irc/6.9"]}) as proxy:
         wire = await proxy.connect()
-        await wire.send(UPGRADE.replace(b"WebSocket", b"IRC/6.9"))
+        await wire.send(UPGRADE.replace(b": WebSocket", b": IRC/6.9"))
         assert b"upgrade: irc/6.9" in (await wire.until(b"\r\n\r\n")).lower()
         assert await wire.rest() == b"welcome"
 

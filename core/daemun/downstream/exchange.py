@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 
@@ -24,7 +24,7 @@ log = logging.getLogger("daemun.exchange")
 class Services:
     """What all connections of a worker share."""
 
-    __slots__ = ("dialects", "draining", "observers", "table", "timers")
+    __slots__ = ("dialects", "draining", "observers", "plugins", "table", "timers")
 
     def __init__(
         self,
@@ -32,11 +32,14 @@ class Services:
         timers: Timers,
         dialects: Sequence[Dialect] = (),
         observers: Sequence[Observer] = (),
+        plugins: Mapping[str, str] | None = None,
     ) -> None:
         self.table = table
         self.timers = timers
         self.dialects = tuple(dialects)
         self.observers = tuple(observers)
+        self.plugins = plugins or {}
+        """Names of plugins by the package that their code is in."""
         self.draining = False
 
 
@@ -72,13 +75,9 @@ class Connection:
         try:
             try:
                 response = await generation.handle(request)
-            except ExchangeError as error:
-                exchange.reason = error.reason
-                response = self.render(request, error)
+                exchange.status = response.status
             except Exception as error:
-                exchange.reason = Reason.PLUGIN_FAULT
-                response = self.render(request, self._fault(request, error))
-            exchange.status = response.status
+                response = self._failed(request, error)
             try:
                 await respond(response)
             except ExchangeError as error:
@@ -110,10 +109,31 @@ class Connection:
                 log.exception("dialect %s failed", dialect.name)
         return render(error, request)
 
+    def _failed(self, request: Request, error: Exception) -> Response:
+        """The response for what a handler raised."""
+        lone: BaseException = error
+        while isinstance(lone, BaseExceptionGroup) and len(lone.exceptions) == 1:
+            lone = lone.exceptions[0]
+        failure = lone if isinstance(lone, ExchangeError) else self._fault(request, error)
+        response = self.render(request, failure)
+        request.exchange.reason, request.exchange.status = failure.reason, response.status
+        return response
+
     def _fault(self, request: Request, error: Exception) -> ExchangeError:
-        culprit = _module_of(error)
+        culprit = self._culprit(error)
         log.error("route %s: %s raised %r", request.exchange.route or "-", culprit, error, exc_info=error)
         return ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+
+    def _culprit(self, error: Exception) -> str:
+        """The innermost plugin that the error came through, with its module; or the module that raised it."""
+        trace, module, plugin = error.__traceback__, "?", ""
+        while trace is not None:
+            raised_in = str(trace.tb_frame.f_globals.get("__name__", "?"))
+            name = self._services.plugins.get(raised_in.partition(".")[0], "")
+            if name or not plugin:
+                module, plugin = raised_in, name
+            trace = trace.tb_next
+        return f"plugin {plugin} ({module})" if plugin else module
 
     async def _close(self, request: Request, response: Response) -> None:
         try:
@@ -127,12 +147,3 @@ class Connection:
                 observer.finished(request, response, request.exchange)
             except Exception as error:
                 self._fault(request, error)
-
-
-def _module_of(error: Exception) -> str:
-    """The package that raised: where the innermost frame of its traceback is."""
-    trace, name = error.__traceback__, "?"
-    while trace is not None:
-        name = str(trace.tb_frame.f_globals.get("__name__", name))
-        trace = trace.tb_next
-    return name

@@ -31,14 +31,15 @@ IDENTITY_FIELDS = frozenset(
 
 
 class Forwarding:
-    """The fields for one connection; those for its usual authority are made once."""
+    """The fields for one connection; those for its usual authority and version are made once."""
 
-    __slots__ = ("_authority", "_fields", "_peer", "_settings")
+    __slots__ = ("_authority", "_fields", "_peer", "_settings", "_version")
 
     def __init__(self, peer: Peer, settings: ForwardedSettings) -> None:
         self._peer = peer
         self._settings = settings
         self._authority: bytes | None = None
+        self._version = b""
         self._fields: Headers = ()
 
     def fields(self, authority: bytes, version: bytes, received: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -46,9 +47,9 @@ class Forwarding:
         sent, already taken out of the request; `version` is its protocol's, as `Via` writes it."""
         if self._settings.trusted_hops and received:
             return self._build(authority, version, tuple(received))
-        if authority != self._authority:
+        if authority != self._authority or version != self._version:
             self._fields = self._build(authority, version, ())
-            self._authority = authority
+            self._authority, self._version = authority, version
         return self._fields
 
     def _build(self, authority: bytes, version: bytes, received: Headers) -> Headers:

@@ -7,13 +7,16 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.streams.tls import TLSAttribute
 
 from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import Connection, Services
@@ -24,6 +27,7 @@ from daemun.exchange import Peer
 from daemun.extend.types import WireProtocol
 from daemun.settings import ListenerSettings
 from daemun.transport.open import wrap_accepted
+from daemun.transport.stream import Stream
 from daemun.transport.tls import server_context
 from daemun.upstream.endpoints import parse_address
 
@@ -60,20 +64,16 @@ def bind(settings: ListenerSettings) -> socket.socket:
     where = settings.bind
     try:
         if where.startswith("fd:"):
-            sock = socket.socket(fileno=os.dup(int(where[3:])))
+            sock = _inherited(int(where[3:]))
         elif where.startswith("unix:"):
             sock = _bind_unix(Path(where[5:]))
         else:
-            host, port, _ = parse_address(where if not where.endswith(":0") else where[:-1] + "1")
-            port = 0 if where.endswith(":0") else port
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            info = socket.getaddrinfo(
-                host, port, family if host[:1].isdigit() or ":" in host else 0, socket.SOCK_STREAM
-            )
-            sock = socket.socket(info[0][0], socket.SOCK_STREAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(info[0][4])
-        sock.listen(settings.backlog)
+            sock = _bind_tcp(where)
+        try:
+            sock.listen(settings.backlog)
+        except OSError:
+            sock.close()
+            raise
     except (OSError, ValueError) as error:
         words = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
         raise SettingsError(
@@ -83,14 +83,42 @@ def bind(settings: ListenerSettings) -> socket.socket:
     return sock
 
 
+def _inherited(descriptor: int) -> socket.socket:
+    own = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        raise
+
+
+def _bind_tcp(where: str) -> socket.socket:
+    host, port, _ = parse_address(where if not where.endswith(":0") else where[:-1] + "1")
+    port = 0 if where.endswith(":0") else port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    info = socket.getaddrinfo(host, port, family if host[:1].isdigit() or ":" in host else 0, socket.SOCK_STREAM)
+    sock = socket.socket(info[0][0], socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(info[0][4])
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def _bind_unix(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if stat.S_ISSOCK(path.lstat().st_mode) and not _answers(path):
             path.unlink()
     except FileNotFoundError:
         pass
-    sock.bind(str(path))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -126,12 +154,15 @@ class Listener:
         self._limit = settings.max_connections or connection_limit()
         self._tcp = sock.family != socket.AF_UNIX
         self._complained = False
-        self._context = None
+        self._context: ssl.SSLContext | None = None
+        self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
+        """SNI of connections whose handshake runs."""
         if settings.tls is not None:
             tls = settings.tls
             alpn = [name for protocol in protocols for name in protocol.alpn]
             ca = Path(base_dir, tls.client_ca) if tls.client_ca else None
             self._context = server_context(Path(base_dir, tls.certificate), Path(base_dir, tls.key), alpn, ca)
+            self._context.sni_callback = self._asked_for
 
     @property
     def address(self) -> str:
@@ -148,30 +179,36 @@ class Listener:
         return f"{scheme}://{self.address}" if self._tcp else self.address
 
     async def accept(self, tasks: TaskGroup) -> None:
-        """Accepts until cancelled; each connection is served in a task of `tasks`."""
-        while True:
-            await self._connections.below(self._limit)
-            await anyio.wait_readable(self.sock)
-            for _ in range(_ACCEPTS_IN_A_ROW):
-                if len(self._connections) >= self._limit:
-                    break
-                try:
-                    sock, address = self.sock.accept()
-                except (BlockingIOError, InterruptedError):
-                    break
-                except OSError as error:
-                    if error.errno in _EXHAUSTED:
-                        await self._wait_out(error)
-                        break
-                    if error.errno in (errno.EBADF, errno.EINVAL):
-                        raise
-                    continue
-                sock.setblocking(False)
-                peer = self._peer(address)
-                forwarding = Forwarding(peer, self.settings.forwarded)
-                connection = Connection(self._services, peer, forwarding)
-                self._connections.add(connection)
-                tasks.start_soon(self._serve, sock, connection, tasks)
+        """Accepts until cancelled, and closes; each connection is served in a task of `tasks`."""
+        try:
+            while True:
+                await self._connections.below(self._limit)
+                await anyio.wait_readable(self.sock)
+                await self._accept_waiting(tasks)
+        finally:
+            self.close()
+
+    async def _accept_waiting(self, tasks: TaskGroup) -> None:
+        for _ in range(_ACCEPTS_IN_A_ROW):
+            if len(self._connections) >= self._limit:
+                return
+            try:
+                sock, address = self.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    await self._wait_out(error)
+                    return
+                if error.errno in (errno.EBADF, errno.EINVAL):
+                    raise
+                continue
+            sock.setblocking(False)
+            peer = self._peer(address)
+            forwarding = Forwarding(peer, self.settings.forwarded)
+            connection = Connection(self._services, peer, forwarding)
+            self._connections.add(connection)
+            tasks.start_soon(self._serve, sock, connection, tasks)
 
     async def _wait_out(self, error: OSError) -> None:
         if not self._complained:
@@ -201,6 +238,8 @@ class Listener:
                 log.debug("listener %s: no handshake: %s", self.settings.name, error)
                 sock.close()
                 return
+            if self._context is not None:
+                self._note_tls(stream, connection.peer)
             try:
                 protocol = await negotiate(stream, self._protocols, _SNIFF_TIMEOUT_SECONDS)
                 if protocol is not None:
@@ -214,8 +253,19 @@ class Listener:
         finally:
             self._connections.remove(connection)
 
+    def _asked_for(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        self._names[tls] = name or ""
+
+    def _note_tls(self, stream: Stream, peer: Peer) -> None:
+        tls = stream.extra(TLSAttribute.ssl_object)
+        peer.server_name = self._names.get(tls, "")
+        subject: Any = (tls.getpeercert() or {}).get("subject", ())
+        peer.client_name = next((value for part in subject for name, value in part if name == "commonName"), "")
+
     def close(self) -> None:
-        """Accepts no more. A Unix socket's file is removed."""
+        """Accepts no more. A Unix socket's file is removed. Idempotent: the file may be another's by then."""
+        if self.sock.fileno() < 0:
+            return
         if not self._tcp and not self.settings.bind.startswith("fd:"):
             path = Path(self.settings.bind[5:])
             path.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ def load_plugins(
     """A manager with the installed plugins, imported and checked.
 
     Blocked ones are not imported; with `only`, all others are blocked. `extra` are modules that need no entry
-    point (`daemun run --dev`, tests). Raises `PluginError`: the import failed, a dependency is missing, a hook
+    point (tests, scripts). Raises `PluginError`: the import failed, a dependency is missing, a hook
     or an argument of one is misspelt.
     """
     manager = pluggy.PluginManager("daemun")

@@ -103,6 +103,16 @@ class Registry:
                     )
                 kind.add(thing.name, thing, plugin)
 
+    def packages(self) -> dict[str, str]:
+        """The plugin by each package that code of plugins is in: who is to blame for an exception."""
+        packages: dict[str, str] = {}
+        for name, plugin in self.manager.list_name_plugin():
+            for caller in self.manager.get_hookcallers(plugin) or ():
+                for implementation in caller.get_hookimpls():
+                    if implementation.plugin is plugin:
+                        packages[implementation.function.__module__.partition(".")[0]] = name
+        return packages
+
     def protocol(self, name: str) -> WireProtocol:
         """The wire protocol `name`; raises `SettingsError` that lists what there is."""
         return self.protocols.get(name)

@@ -193,7 +193,7 @@ class Activator(Protocol):
         """Returns once `context.endpoints` holds one that answers.
 
         Called once for all who wait, in a task of the back end: a client that leaves does not cancel it. Raises
-        `ActivationError` with words for the client when it gives up.
+        `ExchangeError` (`ACTIVATION_FAILED`) with words for the client when it gives up.
         """
         ...
 

@@ -69,7 +69,8 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
     raise_descriptor_limit()
     async with open_table(settings, manager, base_dir) as parts:
         connections = Connections()
-        services = Services(parts.table, parts.timers, list(parts.registry.dialects), parts.observers)
+        registry = parts.registry
+        services = Services(parts.table, parts.timers, list(registry.dialects), parts.observers, registry.packages())
         listeners = _listeners(settings, parts, services, connections, base_dir)
         info = GatewayInfo(
             version=version("daemun"),
@@ -93,7 +94,7 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
                     yield gateway
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await _drain(settings, manager, services, listeners, gateway, accepting)
+                        await _drain(settings, manager, services, gateway, accepting)
                     serving.cancel_scope.cancel()
         finally:
             for listener in listeners:
@@ -105,7 +106,6 @@ async def _drain(
     settings: Settings,
     manager: pluggy.PluginManager,
     services: Services,
-    listeners: list[Listener],
     gateway: Gateway,
     accepting: TaskGroup,
 ) -> None:
@@ -116,8 +116,6 @@ async def _drain(
         finally:
             accepting.cancel_scope.cancel()
             services.draining = True
-            for listener in listeners:
-                listener.close()
         await gateway.connections.drain(settings.drain.grace_seconds)
     left = len(gateway.connections)
     if left:

@@ -88,7 +88,9 @@ class Shared:
         except Exception as error:
             resource.broken = True
             if resource.opened.is_set():
-                log.exception("%s broke; it is opened anew when a source next publishes its routes", _words(resource.key))
+                log.exception(
+                    "%s broke; it is opened anew when a source next publishes its routes", _words(resource.key)
+                )
             else:
                 resource.error = error
                 resource.opened.set()

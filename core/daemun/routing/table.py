@@ -93,16 +93,18 @@ class Table:
             return taken[spec.name], ObjectStatus("route", spec.name, spec.origin, "another route has this name")
         old = before.get(spec.name)
         try:
-            kept = old is not None and old.spec == spec and not old.broken
-            if kept and old.backends == used_backends(spec, backends):
+            used = used_backends(spec, backends)
+            if old is not None and old.spec == spec and old.backends == used and not old.broken:
                 return old, ObjectStatus("route", spec.name, spec.origin)
             return await self._compiler.compile(spec, source, backends), ObjectStatus("route", spec.name, spec.origin)
         except DaemunError as error:
-            words = f"{error}; the version from before stays in use" if old is not None else str(error)
-            return old, ObjectStatus("route", spec.name, spec.origin, words)
+            words = str(error)
         except Exception as error:
             log.exception("route %s cannot be compiled", spec.name)
-            return old, ObjectStatus("route", spec.name, spec.origin, f"{type(error).__name__}: {error}")
+            words = f"{type(error).__name__}: {error}"
+        if old is not None:
+            words += "; the version from before stays in use"
+        return old, ObjectStatus("route", spec.name, spec.origin, words)
 
     def _swap(self) -> int:
         routes = [route for published in self._sources.values() for route in published.compiled.values()]

@@ -27,8 +27,9 @@ async def wrap_accepted(
     if sniffio.current_async_library() == "asyncio":
         from asyncio import get_running_loop
 
-        _, stream = await get_running_loop().connect_accepted_socket(
-            LoopStream, sock, ssl=context, ssl_handshake_timeout=handshake_seconds if context else None
+        stream = LoopStream()  # kept by name: with TLS, uvloop gives its own protocol back
+        await get_running_loop().connect_accepted_socket(
+            lambda: stream, sock, ssl=context, ssl_handshake_timeout=handshake_seconds if context else None
         )
         return stream
     plain: ByteStream = await SocketStream.from_socket(sock)
@@ -57,10 +58,11 @@ async def dial(
 
         loop = get_running_loop()
         name_or_none = name if context is not None else None
+        stream = LoopStream()
         if path:
-            _, stream = await loop.create_unix_connection(LoopStream, path, ssl=context, server_hostname=name_or_none)
+            await loop.create_unix_connection(lambda: stream, path, ssl=context, server_hostname=name_or_none)
         else:
-            _, stream = await loop.create_connection(LoopStream, host, port, ssl=context, server_hostname=name_or_none)
+            await loop.create_connection(lambda: stream, host, port, ssl=context, server_hostname=name_or_none)
         return stream
     plain: ByteStream = await (anyio.connect_unix(path) if path else anyio.connect_tcp(host, port))
     if context is not None:
@@ -79,3 +81,6 @@ async def _handshake(plain: ByteStream, context: ssl.SSLContext, *, server_side:
         )
     except anyio.BrokenResourceError as error:
         raise ConnectionResetError("the peer ended the TLS handshake") from error
+    except BaseException:
+        await anyio.aclose_forcefully(plain)
+        raise

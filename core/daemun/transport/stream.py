@@ -7,6 +7,7 @@ are there and writes at once when the transport takes them (DESIGN §3).
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from abc import abstractmethod
 from collections import deque
@@ -105,12 +106,26 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         return self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._closed:
+            self._rescue()
         self.lost = True
         self._wake()
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
         if self.on_lost is not None:
             self.on_lost()
+
+    def _rescue(self) -> None:
+        """Takes in what the peer said before it broke off: a write that fails makes the transport stop reading."""
+        raw = self._transport.get_extra_info("socket")
+        if raw is None or self._transport.get_extra_info("sslcontext") is not None:
+            return
+        try:
+            while self.unread_bytes <= READ_AHEAD_BYTES and (data := os.read(raw.fileno(), RECEIVE_BYTES)):
+                self._chunks.append(data)
+                self.unread_bytes += len(data)
+        except OSError:
+            pass  # there is no more
 
     def pause_writing(self) -> None:
         self._full = True

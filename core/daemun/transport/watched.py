@@ -13,6 +13,9 @@ from daemun.transport.stream import READ_AHEAD_BYTES, RECEIVE_BYTES, Stream
 
 __all__ = ["WatchedStream"]
 
+_SEND_BYTES = 64 * 1024
+"""What is sent in one piece, so that `unsent_bytes` tells whether the peer takes any."""
+
 
 class WatchedStream(Stream):
     """Reads ahead in a task of `tasks`, so that a peer that leaves is noticed while nobody receives."""
@@ -25,6 +28,8 @@ class WatchedStream(Stream):
         self._room = anyio.Event()
         self._scope = anyio.CancelScope()
         self._closed = False
+        self._broken = False
+        self._sending = anyio.Lock()
         tasks.start_soon(self._read_ahead)
 
     async def _read_ahead(self) -> None:
@@ -39,6 +44,9 @@ class WatchedStream(Stream):
                         self._room = anyio.Event()
                         await self._room.wait()
             except anyio.EndOfStream:
+                if self._broken:  # an error that a send has met is not told again: this is no end in order
+                    self._lose()
+                    return
                 self.at_eof = True
                 self._tell()
                 if self.on_eof is not None:
@@ -84,24 +92,35 @@ class WatchedStream(Stream):
         self.unread_bytes += len(data)
 
     async def send(self, item: bytes) -> None:
-        self._unsent = len(item)
-        if self.on_stall is not None:
-            self.on_stall(True)
-        try:
-            await self._inner.send(item)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self._lose()
-            raise
-        finally:
-            self._unsent = 0
+        if self._closed or self.lost or self._broken:
+            raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
+        async with self._sending:
             if self.on_stall is not None:
-                self.on_stall(False)
+                self.on_stall(True)
+            try:
+                self._unsent = len(item)
+                if len(item) <= _SEND_BYTES:
+                    await self._inner.send(item)
+                    return
+                whole = memoryview(item)
+                for start in range(0, len(item), _SEND_BYTES):
+                    await self._inner.send(bytes(whole[start : start + _SEND_BYTES]))
+                    self._unsent = len(item) - start - _SEND_BYTES
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self._broken = True  # what the peer said before it left may still be read
+                raise
+            finally:
+                self._unsent = 0
+                if self.on_stall is not None:
+                    self.on_stall(False)
 
     async def send_eof(self) -> None:
         try:
             await self._inner.send_eof()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, NotImplementedError):
-            self._lose()
+        except NotImplementedError:
+            pass  # TLS: its end is the end of both directions
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            self._broken = True
 
     async def flush(self) -> None:
         return None

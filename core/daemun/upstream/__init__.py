@@ -5,4 +5,5 @@ balance.py     picking one of several
 pool.py        open connections to one endpoint
 activation.py  the waiting room: "none ready" and "all full" are one case
 forward.py     pick, pool, send; again if nothing was sent
+backend.py     all of them, as one resource
 """

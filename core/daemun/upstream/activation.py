@@ -57,9 +57,10 @@ class WaitingRoom:
         balancer: Balancer,
         settings: WaitingRoomSettings,
         tasks: TaskGroup,
+        activator: Activator | None = None,
     ) -> None:
-        self.activator: Activator | None = None
-        """Makes endpoints when there are none; None: nobody waits for an empty back end."""
+        """`activator` makes endpoints when there are none; None: nobody waits for an empty back end."""
+        self._activator = activator
         self._endpoints = endpoints
         self._balancer = balancer
         self._settings = settings
@@ -76,7 +77,7 @@ class WaitingRoom:
         failed or took too long. Cancellation frees the place.
         """
         settings, endpoints = self._settings, self._endpoints
-        if not endpoints.ready and self.activator is None:
+        if self._activator is None and not any(endpoint.weight for endpoint in endpoints.ready):
             raise ExchangeError(
                 Reason.NO_ENDPOINT,
                 f"back end {endpoints.name} has no endpoint",
@@ -152,9 +153,9 @@ class WaitingRoom:
             self._activate()
 
     def _activate(self) -> None:
-        if not self._activating and self.activator is not None:
+        if not self._activating and self._activator is not None:
             self._activating = True
-            self._tasks.start_soon(self._run_activation, self.activator)
+            self._tasks.start_soon(self._run_activation, self._activator)
 
     async def _run_activation(self, activator: Activator) -> None:
         endpoints = self._endpoints

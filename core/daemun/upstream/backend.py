@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from daemun.errors import SettingsError
 from daemun.extend.registry import Registry
-from daemun.extend.types import ActivatorContext
+from daemun.extend.types import Activator, ActivatorContext
 from daemun.handler import Handler
 from daemun.routing.spec import BackendSpec
 from daemun.settings import convert
@@ -36,6 +36,7 @@ class UpstreamTls(Struct, frozen=True, forbid_unknown_fields=True):
     ca: str = ""
     """PEM file of the authorities; "": the system's."""
     verify: bool = True
+    """Whether the certificate and its name are checked."""
 
 
 class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +45,7 @@ class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     balancer: str | dict[str, Any] = "round_robin"
     """Name of a balancer, or `{type: NAME, …its settings}`."""
     connect_timeout_seconds: Annotated[float, Meta(gt=0)] = 5.0
+    """From the first packet to the end of the TLS handshake; then another endpoint is tried."""
     max_idle_connections: Annotated[int, Meta(ge=0, description="Kept open for each endpoint.")] = 256
     idle_timeout_seconds: Annotated[float, Meta(gt=0, description="Idle connections are closed after it.")] = 30.0
     response_timeout_seconds: Annotated[
@@ -51,9 +53,11 @@ class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=0, description="An upstream may be silent for it before its response begins; 0: for ever."),
     ] = 60.0
     waiting_room: WaitingRoomSettings = WaitingRoomSettings()
+    """Where requests wait while no endpoint is ready, or all are full."""
     cold_start_header: bool = True
     """Whether an answer that waited for a start carries `X-Daemun-Cold-Start: true`."""
     tls: UpstreamTls = UpstreamTls()
+    """For endpoints whose URL is `https`."""
 
 
 class Backend:
@@ -106,28 +110,34 @@ async def open_backend(
     pools: list[Pool] = []
     async with anyio.create_task_group() as tasks:
         endpoints = Endpoints(spec.name, lend_pool)
-        room = WaitingRoom(endpoints, balancer, settings.waiting_room, tasks)
         try:
             endpoints.update(spec.endpoints)
         except (ValueError, OSError) as error:
             raise SettingsError(str(error), path="$.endpoints") from error
         tasks.start_soon(_sweep, pools)
         async with AsyncExitStack() as stack:
-            if spec.activator:
-                kind = registry.activator(spec.activator)
-                room.activator = await stack.enter_async_context(
-                    kind.build(
-                        convert(spec.activation, kind.settings, path="$.activation"),
-                        ActivatorContext(backend=spec.name, endpoints=endpoints, base_dir=base_dir),
-                    )
+            activator = await _open_activator(spec, registry, endpoints, base_dir, stack)
+            async with anyio.create_task_group() as activations:
+                room = WaitingRoom(endpoints, balancer, settings.waiting_room, activations, activator)
+                yield Backend(
+                    forward(endpoints, balancer.pick, room, cold_start_header=settings.cold_start_header),
+                    endpoints,
                 )
-            yield Backend(
-                forward(endpoints, balancer.pick, room, cold_start_header=settings.cold_start_header),
-                endpoints,
-            )
+                activations.cancel_scope.cancel()
         for pool in pools:
             pool.close_idle()
         tasks.cancel_scope.cancel()
+
+
+async def _open_activator(
+    spec: BackendSpec, registry: Registry, endpoints: Endpoints, base_dir: Path, stack: AsyncExitStack
+) -> Activator | None:
+    if not spec.activator:
+        return None
+    kind = registry.activator(spec.activator)
+    settings = convert(spec.activation, kind.settings, path="$.activation")
+    context = ActivatorContext(backend=spec.name, endpoints=endpoints, base_dir=base_dir)
+    return await stack.enter_async_context(kind.build(settings, context))
 
 
 async def _sweep(pools: list[Pool]) -> None:

@@ -33,11 +33,11 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
     that was used before closed under a request that is idempotent and can be repeated (RFC 9112 §9.3.1).
     """
 
-    async def handle(request: Request) -> Response:
-        endpoint = pick(endpoints.ready, request)
+    async def handle(request: Request, endpoint: Endpoint | None = None) -> Response:
         if endpoint is None:
-            endpoint = await room.wait(request)
-        else:
+            endpoint = pick(endpoints.ready, request)
+            if endpoint is None:
+                return marked(request, await handle(request, await room.wait(request)))
             endpoints.enter(endpoint)
         exchange = request.exchange
         exchange.endpoint = endpoint.address
@@ -77,9 +77,13 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
                     raise
                 endpoint = await place(request)
                 continue
-            if cold_start_header and request.exchange.cold_start_seconds >= 0:
-                response = response.with_header(_COLD_START_FIELD, b"true")
-            return response
+            return marked(request, response)
+
+    def marked(request: Request, response: Response) -> Response:
+        """`response`, with the field that says so if `request` waited for a start."""
+        if cold_start_header and request.exchange.cold_start_seconds >= 0:
+            return response.with_header(_COLD_START_FIELD, b"true")
+        return response
 
     return handle
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Callable
 from time import monotonic
@@ -79,9 +81,8 @@ class Pool:
                 retry=Retry.UNSENT,
             ) from None
         except OSError as error:
-            words = error.strerror or type(error).__name__
             raise ExchangeError(
-                Reason.CONNECT_FAILED, f"cannot connect to the upstream: {words.lower()}", retry=Retry.UNSENT
+                Reason.CONNECT_FAILED, f"cannot connect to the upstream: {_words(error)}", retry=Retry.UNSENT
             ) from error
         connection = await self._protocol.connect(stream, endpoint, self._settings)
         connection.released = self._released
@@ -112,3 +113,12 @@ class Pool:
         for connection, _ in self._idle:
             connection.close()
         self._idle.clear()
+
+
+def _words(error: OSError) -> str:
+    """What a client may know: the text of the error itself can hold an address or a name."""
+    if isinstance(error, ssl.SSLError):
+        return f"tls: {(error.reason or 'handshake failed').lower().replace('_', ' ')}"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    return os.strerror(error.errno).lower() if error.errno else "no answer"

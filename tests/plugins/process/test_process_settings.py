@@ -68,7 +68,7 @@ def test_the_readme_has_every_setting_with_its_default(struct: type[msgspec.Stru
 
 def test_the_example_in_the_readme_can_be_read() -> None:
     example = yaml.safe_load(README.partition("```yaml\n")[2].partition("```")[0])
-    (backend,) = example["backends"]
+    backend = example["backends"]["shop"]
     assert backend["activator"] == "process"
     settings = msgspec.convert(backend["activation"], ProcessSettings)
     assert settings.readiness.kind == "http"
