@@ -62,7 +62,7 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Unique; routes, logs and start-up output use it."""
     bind: str
     """`host:port`, `[v6]:port`, `unix:/path` or `fd:N` (inherited)."""
-    protocols: tuple[str, ...] = ("http1",)
+    protocols: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http1",)
     """Wire protocols by name, in the order in which the first bytes are shown to them."""
     tls: TlsSettings | None = None
     """Its certificate; without one it speaks plaintext."""

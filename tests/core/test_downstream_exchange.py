@@ -255,7 +255,10 @@ async def test_the_body_of_a_response_is_closed_whatever_happens() -> None:
 
     async with edge(stream) as service:
         assert (await service.ask()).body == b"ab"
-        assert (await service.ask(b"HEAD / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n".replace(b"HEAD", b"GET"))).body == b"ab"
+        wire = await service.connect()
+        await wire.send(GET.replace(b"GET", b"HEAD"))
+        assert (await wire.answer("HEAD")).body == b""
+        await wire.aclose()
     assert [body.closed >= 1 for body in bodies] == [True, True]
 
 
@@ -273,7 +276,6 @@ async def test_a_body_that_fails_to_close_does_no_harm(caplog: pytest.LogCapture
         with pytest.raises(CutOff):
             await wire.answer()
         await wire.aclose()
-        assert (await service.connect()) is not None
     assert len(service.seen.ends) == 1
 
 
@@ -282,15 +284,8 @@ async def test_a_field_that_would_break_the_head_is_a_fault_of_the_plugin() -> N
         return Response(200, ((b"x", b"a\r\nset-cookie: b"),))
 
     async with edge(split) as service:
-        wire = await service.connect()
-        await wire.send(GET)
-        data = b""
-        try:
-            data = await wire.rest()
-        except CutOff:
-            pass
-        assert b"set-cookie" not in data
-        await wire.aclose()
+        answer = await service.ask()
+        assert (answer.status, answer.field(b"set-cookie")) == (500, None)
     assert [reason for _, reason in service.seen.ends] == [Reason.PLUGIN_FAULT]
 
 
@@ -453,7 +448,7 @@ async def test_observers_see_every_exchange_once() -> None:
         for number in range(3):
             await wire.send(GET)
             await wire.answer()
-            assert len(service.seen.exchanges) == number + 1
+            await eventually(lambda number=number: len(service.seen.exchanges) == number + 1)  # type: ignore[misc]
         await wire.aclose()
         assert service.seen.ends == [(200, None)] * 3
         assert {exchange.route for exchange in service.seen.exchanges} == {"all"}
