@@ -9,7 +9,6 @@ settings, process            a gateway from a file: load_settings, serve
 """
 
 from daemun.dates import http_date
-from daemun.downstream.exchange import Connection
 from daemun.downstream.forwarded import IDENTITY_FIELDS
 from daemun.downstream.render import render
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, Retry, SettingsError, Side
@@ -32,26 +31,15 @@ from daemun.extend.types import (
     ObserverType,
     Phase,
     Publish,
-    Sniff,
     Source,
     SourceContext,
     SourceType,
-    UpstreamConnection,
-    WireProtocol,
 )
+from daemun.extend.wire import Connection, Sniff, WireProtocol
 from daemun.handler import Handler, Layer, compose
+from daemun.headers import Headers, header, header_values
 from daemun.hookspecs import hookimpl
-from daemun.message import (
-    EMPTY,
-    Body,
-    Buffered,
-    Headers,
-    NoContent,
-    Request,
-    Response,
-    header,
-    header_values,
-)
+from daemun.message import EMPTY, Body, Buffered, NoContent, Request, Response
 from daemun.process.serve import serve
 from daemun.routing.spec import (
     BackendSpec,
@@ -76,6 +64,7 @@ from daemun.routing.spec import (
 from daemun.settings import load_settings
 from daemun.stash import Stash, StashKey
 from daemun.transport.stream import Stream
+from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from daemun.message import Headers
+from daemun.headers import Headers
 from daemun.stash import Stash
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         FilterType,
         ObserverType,
         SourceType,
-        WireProtocol,
     )
+    from daemun.extend.wire import WireProtocol
     from daemun.process.info import GatewayInfo
     from daemun.routing.spec import FilterSpec, RouteSpec
 

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-if TYPE_CHECKING:
-    from daemun.exchange import Exchange
+from daemun.exchange import Exchange
+from daemun.headers import Headers, header
 
 __all__ = [
     "EMPTY",
     "Body",
     "Buffered",
-    "Headers",
     "NoContent",
     "Request",
     "Response",
-    "header",
-    "header_values",
 ]
-
-Headers = tuple[tuple[bytes, bytes], ...]
-"""Fields in the order of the wire. Names are lower-case. Framing and hop-by-hop fields are not among them:
-`content-length` and `transfer-encoding` follow from the body (RFC 9110 §7.6.1)."""
-
-
-def header(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of the field `name` (lower-case), or None."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
-
-
-def header_values(headers: Headers, name: bytes) -> list[bytes]:
-    """Every value of the field `name` (lower-case), in order."""
-    return [value for key, value in headers if key == name]
 
 
 @runtime_checkable

@@ -55,7 +55,9 @@ def commands() -> str:
         command = daemun.get_command(context, name)
         assert command is not None
         words = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
-        usage = [parameter.make_metavar(context) for parameter in command.params if isinstance(parameter, click.Argument)]
+        usage = [
+            parameter.make_metavar(context) for parameter in command.params if isinstance(parameter, click.Argument)
+        ]
         found.append((f"`{' '.join(['daemun', name, *usage])}`", words))
     return _lines(("command", "what it does"), found)
 
@@ -69,7 +71,9 @@ def shipped() -> str:
         module = installed()[name].value
         (path,) = ROOT.glob(f"*/{module}")
         folder = path.relative_to(ROOT)
-        brings = [f"{word.rstrip('s')} `{thing}`" for word, things in kinds for thing in things if things[thing] == name]
+        brings = [
+            f"{word.rstrip('s')} `{thing}`" for word, things in kinds for thing in things if things[thing] == name
+        ]
         found.append((f"`{name}`", f"[`{folder}/`](../{folder}/README.md)", ", ".join(brings)))
     return _lines(("plugin", "where", "brings"), found)
 
@@ -121,7 +125,8 @@ def reasons() -> str:
 def hooks() -> str:
     """Every hook: its signature and what it is for."""
     return "\n".join(
-        f"#### `{signature}`\n\n{inspect.getdoc(vars(hookspecs)[name])}\n" for name, signature in hook_signatures().items()
+        f"#### `{signature}`\n\n{inspect.getdoc(vars(hookspecs)[name])}\n"
+        for name, signature in hook_signatures().items()
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -131,7 +130,9 @@ def faults(caplog: pytest.LogCaptureFixture) -> list[str]:
 # --- faults of plugins ---
 
 
-async def test_an_exception_of_a_plugin_is_a_500_that_names_it_in_the_log_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_of_a_plugin_is_a_500_that_names_it_in_the_log_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with edge(broken) as service:
         answer = await service.ask()
     assert (answer.status, answer.field(b"x-daemun-reason")) == (500, b"plugin_fault")
@@ -554,5 +555,3 @@ async def test_a_body_in_memory_is_read_once() -> None:
     assert await closed.read() == b""
     assert await EMPTY.read() == b""
     assert (repr(body), repr(EMPTY)) == ("Buffered(4 bytes)", "NoContent(length=0)")
-
-

@@ -73,7 +73,9 @@ async def all_of(stream: Any) -> bytes:
             return data
 
 
-@pytest.mark.parametrize(("bind_to", "address"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("localhost:0", None)])
+@pytest.mark.parametrize(
+    ("bind_to", "address"), [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("localhost:0", None)]
+)
 async def test_tcp(bind_to: str, address: str | None) -> None:
     peers = Peers()
     listener = {"name": "tcp", "bind": bind_to}
@@ -377,9 +379,7 @@ async def test_an_upstream_with_tls(certificates: Path) -> None:
         routes = [{"name": name, "hosts": [name], "to": name} for name in backends]
         source = {"type": "inline", "backends": backends, "routes": routes}
         async with running({"sources": [source]}, certificates, only=["http1", "file"]) as gateway:
-            answers = {
-                name: await gateway.exchange(GET.replace(b"a.test", name.encode())) for name in backends
-            }
+            answers = {name: await gateway.exchange(GET.replace(b"a.test", name.encode())) for name in backends}
     assert answers["trusting"].endswith(b"fine")
     assert answers["careless"].endswith(b"fine")
     assert answers["careful"].startswith(b"HTTP/1.1 502 ")

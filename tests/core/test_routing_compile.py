@@ -309,7 +309,9 @@ async def test_a_body_that_announces_too_much_is_refused_unread() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Chunks(b"1234567890"), Chunks, lambda: Buffered(b"1234567890")], ids=["chunked", "empty", "in memory"]
+    "make",
+    [lambda: Chunks(b"1234567890"), Chunks, lambda: Buffered(b"1234567890")],
+    ids=["chunked", "empty", "in memory"],
 )
 async def test_a_body_up_to_the_limit_is_taken(make: Callable[[], Body]) -> None:
     async with routed(plugin_with(marking("a", buffer_bytes=10))) as table:
@@ -451,7 +453,10 @@ LIMIT = FilterType("limit", Limits, built(lambda handler: handler))
         (RouteSpec("r", Respond(), headers=(ValueMatch("x", ValueKind.REGEX, "["),)), "unterminated character set"),
         (RouteSpec("r", Respond(), query=(ValueMatch("x", ValueKind.REGEX, "["),)), "unterminated character set"),
         (RouteSpec("r", Respond(), hosts=(HostMatch(HostKind.ANY_DEPTH),)), "a wildcard host names a domain"),
-        (RouteSpec("r", Respond(), request_headers=HeaderEdit(set={"host": "x"})), "field 'host' belongs to the connection"),
+        (
+            RouteSpec("r", Respond(), request_headers=HeaderEdit(set={"host": "x"})),
+            "field 'host' belongs to the connection",
+        ),
         (RouteSpec("r", Respond(headers=(("x", "\n"),))), "the value of field 'x' holds a control character"),
         (RouteSpec("r", Redirect(host="a b")), "'a b' is no host"),
     ],
@@ -521,5 +526,3 @@ async def test_a_layer_that_cannot_be_applied_refuses_the_route() -> None:
         applied = await table.publish(route("odd"), RouteSpec("good", Respond()), backends=BACKENDS)
         assert [(status.name, status.error) for status in applied.refused] == [("r", "RuntimeError: not like this")]
         assert (await table.handle(make_request())).status == 200
-
-

@@ -121,7 +121,9 @@ async def test_a_route_whose_back_end_changed_is_compiled_anew() -> None:
 
 async def test_higher_priority_wins_then_the_order_of_the_source() -> None:
     async with routed() as table:
-        await table.publish(answer(201, "a"), answer(202, "b"), answer(203, "c", priority=1), answer(204, "d", priority=-1))
+        await table.publish(
+            answer(201, "a"), answer(202, "b"), answer(203, "c", priority=1), answer(204, "d", priority=-1)
+        )
         assert [route.spec.name for route in table.table.current.routes] == ["c", "a", "b", "d"]
         assert (await table.handle(make_request())).status == 203
 

@@ -180,7 +180,9 @@ def test_consistent_hash_spreads_keys_by_weight() -> None:
     ],
     ids=["address", "header", "cookie", "path"],
 )
-def test_what_keeps_a_client_with_its_endpoint(settings: HashSettings, same: list[Request], other: list[Request]) -> None:
+def test_what_keeps_a_client_with_its_endpoint(
+    settings: HashSettings, same: list[Request], other: list[Request]
+) -> None:
     balancer, of = ConsistentHash(settings), endpoints(1, 1, 1, 1)
     assert len({pick(balancer, of, request) for request in same}) == 1
     assert len({pick(balancer, of, request) for request in other}) > 1

@@ -120,7 +120,9 @@ def test_idle_since_moves_when_the_last_exchange_ends() -> None:
     assert endpoints.idle_since > 0.0
 
 
-@pytest.mark.parametrize(("capacity", "active", "available"), [(0, 99, True), (2, 1, True), (2, 2, False), (2, 3, False)])
+@pytest.mark.parametrize(
+    ("capacity", "active", "available"), [(0, 99, True), (2, 1, True), (2, 2, False), (2, 3, False)]
+)
 def test_capacity(capacity: int, active: int, *, available: bool) -> None:
     endpoint = Endpoint(at(1, capacity=capacity))
     endpoint.active = active

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from daemun.testing import CutOff, Proxy, Scene, eventually, proxying
@@ -120,7 +121,7 @@ async def test_pipelined_requests_are_the_same_however_the_bytes_come() -> None:
         data = (GET % 1) + b"POST /2 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc" + (GET % 3)
         for position in range(len(data)):
             await wire.send(data[position : position + 1])
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         assert [(await wire.answer()).body for _ in range(3)] == [b"/1", b"/2abc", b"/3"]
 
 
@@ -238,7 +239,7 @@ async def stop(proxy: Proxy, tasks: anyio.abc.TaskGroup) -> None:
     for connection in list(proxy.gateway.gateway.connections._open):
         connection._services.draining = True
     tasks.start_soon(proxy.gateway.gateway.connections.drain, 5.0)
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 async def test_draining_ends_idle_connections_and_lets_running_exchanges_finish() -> None:

@@ -328,7 +328,9 @@ async def test_a_refused_connect_is_answered_as_plain_http() -> None:
         assert (await wire.answer()).status == 403
 
 
-@pytest.mark.parametrize("target", [b"db.test", b"/", b"http://db.test:1/", b"db.test:", b"db.test:99999", b":80", b"*"])
+@pytest.mark.parametrize(
+    "target", [b"db.test", b"/", b"http://db.test:1/", b"db.test:", b"db.test:99999", b":80", b"*"]
+)
 async def test_connect_needs_a_host_and_a_port(target: bytes) -> None:
     async with proxying(http1={"connect": True}) as proxy:
         assert (await proxy.ask(b"CONNECT %b HTTP/1.1\r\nHost: db.test\r\n\r\n" % target)).status == 400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from daemun.downstream.exchange import Connection
+from daemun.extend.wire import Connection
 
 __all__ = ["Connections"]
 

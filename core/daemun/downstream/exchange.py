@@ -16,7 +16,7 @@ from daemun.message import Buffered, NoContent, Request, Response
 from daemun.routing.table import Table
 from daemun.transport.timers import Timers
 
-__all__ = ["Connection", "Services"]
+__all__ = ["DownstreamConnection", "Services"]
 
 log = logging.getLogger("daemun.exchange")
 
@@ -43,7 +43,7 @@ class Services:
         self.draining = False
 
 
-class Connection:
+class DownstreamConnection:
     """A downstream connection: what the core lends to the protocol that serves it."""
 
     __slots__ = ("_services", "forwarding", "on_drain", "peer", "timers")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daemun.exchange import Peer
-from daemun.message import Headers, header_values
+from daemun.headers import Headers, header_values
 from daemun.settings import ForwardedSettings
 
 __all__ = ["IDENTITY_FIELDS", "Forwarding"]

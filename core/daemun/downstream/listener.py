@@ -19,12 +19,12 @@ from anyio.abc import TaskGroup
 from anyio.streams.tls import TLSAttribute
 
 from daemun.downstream.drain import Connections
-from daemun.downstream.exchange import Connection, Services
+from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.negotiate import negotiate
 from daemun.errors import SettingsError
 from daemun.exchange import Peer
-from daemun.extend.types import WireProtocol
+from daemun.extend.wire import Connection, WireProtocol
 from daemun.settings import ListenerSettings
 from daemun.transport.open import wrap_accepted
 from daemun.transport.stream import Stream
@@ -206,7 +206,7 @@ class Listener:
             sock.setblocking(False)
             peer = self._peer(address)
             forwarding = Forwarding(peer, self.settings.forwarded)
-            connection = Connection(self._services, peer, forwarding)
+            connection = DownstreamConnection(self._services, peer, forwarding)
             self._connections.add(connection)
             tasks.start_soon(self._serve, sock, connection, tasks)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 from anyio.streams.tls import TLSAttribute
 
-from daemun.extend.types import Sniff, WireProtocol
+from daemun.extend.wire import Sniff, WireProtocol
 from daemun.transport.stream import Stream
 
 __all__ = ["negotiate"]

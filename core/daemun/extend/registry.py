@@ -17,8 +17,8 @@ from daemun.extend.types import (
     FilterType,
     ObserverType,
     SourceType,
-    WireProtocol,
 )
+from daemun.extend.wire import WireProtocol
 from daemun.upstream.balance import BALANCERS
 
 if TYPE_CHECKING:

@@ -10,20 +10,16 @@ import enum
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from daemun.errors import ExchangeError
+from daemun.exchange import Exchange
 from daemun.handler import Handler, Layer
 from daemun.message import Request, Response
 from daemun.routing.spec import ObjectStatus, Snapshot
-
-if TYPE_CHECKING:
-    from daemun.downstream.exchange import Connection
-    from daemun.exchange import Exchange
-    from daemun.transport.stream import Stream
-    from daemun.upstream.endpoints import Endpoint, Endpoints
+from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = [
     "Activator",
@@ -43,12 +39,9 @@ __all__ = [
     "ObserverType",
     "Phase",
     "Publish",
-    "Sniff",
     "Source",
     "SourceContext",
     "SourceType",
-    "UpstreamConnection",
-    "WireProtocol",
 ]
 
 
@@ -220,48 +213,6 @@ class ObserverType(Struct, frozen=True):
     name: str
     settings: type[Struct]
     build: Callable[[Any, Path], AbstractAsyncContextManager[Observer]]
-
-
-class Sniff(enum.Enum):
-    """What a wire protocol says of a connection's first bytes."""
-
-    YES = "yes"
-    NO = "no"
-    MORE = "more"
-
-
-class UpstreamConnection(Protocol):
-    """One open connection to an endpoint."""
-
-    capacity: int
-    """Exchanges it would take now; 0 once it is of no more use."""
-
-    released: Callable[[UpstreamConnection], None]
-    """Set by the pool; to be called once for each `send`, when its exchange is over, however it ended."""
-
-    async def send(self, request: Request) -> Response:
-        """Sends one exchange. Raises `ExchangeError` with `retry` set by what was sent."""
-        ...
-
-    def close(self) -> None:
-        """Ends it at once. Idempotent, never raises."""
-        ...
-
-
-class WireProtocol(Struct, frozen=True):
-    """Something that owns bytes: `http1`, `http2`."""
-
-    name: str
-    settings: type[Struct]
-    """Section of the settings file with the same name."""
-    alpn: tuple[str, ...]
-    sniff: Callable[[bytes], Sniff]
-    """Says by the first bytes of a plaintext connection whether it is this protocol; asked in the order of
-    `Listener.protocols`; MORE with enough bytes to tell is a fault."""
-    serve: Callable[[Stream, Connection, Any], Awaitable[None]]
-    """`serve(stream, connection, settings)`: the downstream half. Owns the connection until it returns."""
-    connect: Callable[[Stream, Endpoint, Any], Awaitable[UpstreamConnection]]
-    """`connect(stream, endpoint, settings)`: the upstream half."""
 
 
 class Dialect(Struct, frozen=True):

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 
 from daemun.handler import Handler, Layer
-from daemun.message import Headers, Request, Response
+from daemun.headers import Headers
+from daemun.message import Request, Response
 from daemun.routing.match import path_prefix
 from daemun.routing.spec import HeaderEdit, RouteSpec
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 from urllib.parse import parse_qsl
 
-from daemun.message import Request, header_values
+from daemun.headers import header_values
+from daemun.message import Request
 from daemun.routing.spec import HostKind, HostMatch, PathKind, PathMatch, RouteSpec, ValueKind, ValueMatch
 
 __all__ = ["Index", "host_of", "mismatch", "path_prefix"]

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from daemun.exchange import Exchange, Peer
+from daemun.headers import Headers
 from daemun.hookspecs import hookimpl
-from daemun.message import EMPTY, Body, Headers, Request
+from daemun.message import EMPTY, Body, Request
 
 __all__ = ["built", "make_plugin", "make_request"]
 

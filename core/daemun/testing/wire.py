@@ -11,7 +11,7 @@ import anyio
 import h11
 from anyio.abc import SocketAttribute, SocketStream
 
-from daemun.message import Headers, header, header_values
+from daemun.headers import Headers, header, header_values
 from daemun.testing.patience import PATIENCE_SECONDS
 
 __all__ = ["Answer", "Asked", "CutOff", "Wire", "read_asked", "reset"]

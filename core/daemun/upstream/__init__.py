@@ -1,5 +1,6 @@
 """The upstream side: where a request goes once its route is known.
 
+connection.py  the seam: an open connection, a pool of them
 endpoints.py   the live view of a back end's endpoints, changed without a recompile
 balance.py     picking one of several
 pool.py        open connections to one endpoint

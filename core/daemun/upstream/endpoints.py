@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from daemun.routing.spec import EndpointSpec
-
-if TYPE_CHECKING:
-    from daemun.transport.timers import Timers
-    from daemun.upstream.pool import Pool
+from daemun.transport.timers import Timers
+from daemun.upstream.connection import ConnectionPool
 
 __all__ = ["Endpoint", "Endpoints"]
 
@@ -43,7 +40,7 @@ class Endpoint:
         """Exchanges that run on it, upgraded ones included."""
         self.retired = False
         """It was taken out of the view; what runs on it ends in peace."""
-        self.pool: Pool
+        self.pool: ConnectionPool
         """Open connections to it; lent by the back end that owns the view."""
         self.timers: Timers
         self.response_timeout_seconds = 0.0
@@ -61,7 +58,7 @@ class Endpoint:
 class Endpoints:
     """The endpoints of one back end, in use now. `ready` is replaced as a whole, never changed in place."""
 
-    def __init__(self, name: str, lend_pool: Callable[[Endpoint], Pool]) -> None:
+    def __init__(self, name: str, lend_pool: Callable[[Endpoint], ConnectionPool]) -> None:
         self.name = name
         self.ready: tuple[Endpoint, ...] = ()
         self.in_flight = 0

@@ -7,17 +7,16 @@ import socket
 import ssl
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from daemun.errors import ExchangeError, Reason, Retry
+from daemun.extend.wire import WireProtocol
 from daemun.transport.open import dial
-
-if TYPE_CHECKING:
-    from daemun.extend.types import UpstreamConnection, WireProtocol
-    from daemun.upstream.endpoints import Endpoint
+from daemun.upstream.connection import UpstreamConnection
+from daemun.upstream.endpoints import Endpoint
 
 __all__ = ["Pool"]
 

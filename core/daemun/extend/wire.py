@@ -1,0 +1,73 @@
+"""What a wire protocol registers, and what the core lends to it: one downstream connection."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from daemun.downstream.forwarded import Forwarding
+from daemun.errors import ExchangeError
+from daemun.exchange import Peer
+from daemun.message import Request, Response
+from daemun.transport.stream import Stream
+from daemun.transport.timers import Timers
+from daemun.upstream.connection import UpstreamConnection
+from daemun.upstream.endpoints import Endpoint
+
+__all__ = ["Connection", "Sniff", "WireProtocol"]
+
+
+class Sniff(enum.Enum):
+    """What a wire protocol says of a connection's first bytes."""
+
+    YES = "yes"
+    NO = "no"
+    MORE = "more"
+
+
+class Connection(Protocol):
+    """A downstream connection: what the core lends to the protocol that serves it."""
+
+    peer: Peer
+    forwarding: Forwarding
+    """The fields that tell the upstream about the client."""
+    timers: Timers
+    """Deadlines that cost no scope."""
+    on_drain: Callable[[], None] | None
+    """Set by the protocol: called when the gateway begins to drain, to end what is idle."""
+
+    @property
+    def draining(self) -> bool:
+        """No further exchange should begin on this connection."""
+        ...
+
+    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None]]) -> None:
+        """Runs the handler for `request` and passes its response, or one that renders its error, to `respond`.
+
+        Closes the response's body whatever happens. Raises `ExchangeError` only if `respond` did: the response was
+        broken off, and the client must be able to tell.
+        """
+        ...
+
+    def render(self, request: Request, error: ExchangeError) -> Response:
+        """`error` as a response in the dialect of `request`."""
+        ...
+
+
+class WireProtocol(Struct, frozen=True):
+    """Something that owns bytes: `http1`, `http2`."""
+
+    name: str
+    settings: type[Struct]
+    """Section of the settings file with the same name."""
+    alpn: tuple[str, ...]
+    sniff: Callable[[bytes], Sniff]
+    """Says by the first bytes of a plaintext connection whether it is this protocol; asked in the order of
+    `Listener.protocols`; MORE with enough bytes to tell is a fault."""
+    serve: Callable[[Stream, Connection, Any], Awaitable[None]]
+    """`serve(stream, connection, settings)`: the downstream half. Owns the connection until it returns."""
+    connect: Callable[[Stream, Endpoint, Any], Awaitable[UpstreamConnection]]
+    """`connect(stream, endpoint, settings)`: the upstream half."""
