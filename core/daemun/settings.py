@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -123,13 +124,28 @@ def read_document(file: Path) -> Any:
     try:
         if file.suffix == ".toml":
             return tomllib.loads(text.decode())
-        return yaml.load(text, _StrictLoader) or {}
+        if file.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_once)
+        document = yaml.load(text, _StrictLoader)
+        return {} if document is None else document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SettingsError(f"{where}{error.problem or error.context}", file=str(file)) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(" ".join(str(error).split()), file=str(file)) from error
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        raise SettingsError(where + words, file=str(file)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        words = " ".join(str(error).split())
+        raise SettingsError(words[:1].lower() + words[1:], file=str(file)) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, without the parser's silence about a key that stands twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} stands twice")
+        found[key] = value
+    return found
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -148,7 +164,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?: - at `(?P<path>[^`]*)`)?")
-_OTHER = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_OTHER = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 
 
 def convert(raw: Any, kind: type[T], *, file: str = "", path: str = "$") -> T:
@@ -167,7 +183,7 @@ def convert(raw: Any, kind: type[T], *, file: str = "", path: str = "$") -> T:
             other = _OTHER.match(str(error))
             assert other is not None
             inner = other["path"] or "$"
-            words = other["what"][:1].lower() + other["what"][1:]
+            words = other["what"][:1].lower() + other["what"][1:] + (" as a key" if other["key"] else "")
         raise SettingsError(words, file=file, path=path + inner[1:]) from error
 
 

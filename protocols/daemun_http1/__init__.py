@@ -2,18 +2,19 @@
 
 settings.py     limits
 grammar.py      what a head may look like
-codec*.py       the seam for field lines: httptools where installed, h11 always
+codec*.py       the seam for field lines: httptools where installed, h11 always; choose.py
 chunked.py      the chunked coding
 reader.py       bytes in, heads and content out
 translate.py    heads to messages and back
-downstream.py   serving a connection; bodies.py: its requests' content
+downstream.py   serving a connection: heads.py its requests, bodies.py their content, responder.py the answers,
+                watch.py its timers
 upstream.py     using a connection
 """
 
 from __future__ import annotations
 
 from daemun import Connection, Endpoint, Sniff, Stream, UpstreamConnection, WireProtocol, hookimpl
-from daemun_http1.codec import choose
+from daemun_http1.choose import choose
 from daemun_http1.downstream import Downstream
 from daemun_http1.settings import Http1Settings
 from daemun_http1.upstream import Upstream

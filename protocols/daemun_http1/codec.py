@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Codec", "Fields", "HeadError", "choose"]
+__all__ = ["Codec", "Fields", "HeadError"]
 
 Fields = list[tuple[bytes, bytes]]
 """Names lower-case, values without the blanks around them."""
@@ -26,21 +26,3 @@ class Codec(Protocol):
     def response_fields(self, lines: bytes) -> Fields:
         """The fields of a response, from its field lines without the empty one. Raises `HeadError`."""
         ...
-
-
-def choose(name: str) -> Codec:
-    """The codec `name`; `auto` is httptools where it is installed, h11 otherwise.
-
-    Raises `ModuleNotFoundError` if it was asked for and is not installed (`pip install 'daemun[fast]'`).
-    """
-    if name != "h11":
-        try:
-            from daemun_http1.codec_httptools import HttptoolsCodec
-
-            return HttptoolsCodec()
-        except ModuleNotFoundError:
-            if name == "httptools":
-                raise
-    from daemun_http1.codec_h11 import H11Codec
-
-    return H11Codec()

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import msgspec
 
+import daemun as facade
 from daemun import Reason, hookspecs
 from daemun.cli.main import main as daemun
-from daemun.extend import types
 from daemun.extend.loading import GROUP, installed, load_plugins
 from daemun.extend.registry import Registry
 from daemun.settings import DrainSettings, ForwardedSettings, Settings
@@ -150,7 +150,7 @@ def kinds() -> str:
     found = []
     for name, signature in hook_signatures().items():
         _, _, returned = signature.partition(" -> Iterable[")
-        kind = getattr(types, returned.rstrip("]"), None)
+        kind = getattr(facade, returned.rstrip("]"), None)
         if kind is None or name == "daemun_route_filters":
             continue
         tree = ast.parse(inspect.getsource(kind)).body[0]

@@ -128,7 +128,6 @@ async def test_content_streams_before_it_is_whole() -> None:
         await wire.until(b"pong\r\n")
         await wire.send(b"3\r\nend\r\n0\r\n\r\n")
         assert await wire.until(b"0\r\n\r\n") == b"0\r\n\r\n"
-        await wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 
 
 async def test_head_gets_the_fields_of_a_get_and_no_content(codec: str) -> None:

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import Services
 from daemun.downstream.listener import Listener, bind, raise_descriptor_limit
-from daemun.errors import PluginError, SettingsError, ungrouped
+from daemun.errors import DaemunError, SettingsError, ungrouped
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied, Source, SourceContext
 from daemun.process.info import GatewayInfo, ListenerInfo
@@ -126,12 +126,8 @@ def _listeners(
     settings: Settings, parts: Parts, services: Services, connections: Connections, base_dir: Path
 ) -> list[Listener]:
     listeners: list[Listener] = []
-    names: set[str] = set()
     try:
         for one in settings.listeners:
-            if one.name in names:
-                raise SettingsError(f"two listeners are named {one.name!r}", path="$.listeners")
-            names.add(one.name)
             protocols = [parts.registry.protocol(name) for name in one.protocols]
             sock = bind(one)
             try:
@@ -170,6 +166,7 @@ class Parts:
 async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir: Path) -> AsyncIterator[Parts]:
     """The table of `settings`, filled by its sources, until the context is left."""
     registry = Registry(manager)
+    _check_listeners(settings, registry)
     protocols = _protocol_settings(settings, registry)
     timers = Timers()
     with ungrouped():
@@ -195,6 +192,16 @@ async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir
                     for _ in range(_CLOSING_ROUNDS):
                         await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
+
+
+def _check_listeners(settings: Settings, registry: Registry) -> None:
+    names: set[str] = set()
+    for one in settings.listeners:
+        if one.name in names:
+            raise SettingsError(f"two listeners are named {one.name!r}", path="$.listeners")
+        names.add(one.name)
+        for name in one.protocols:
+            registry.protocol(name)
 
 
 def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:
@@ -223,9 +230,13 @@ async def _open_observers(
         path = f"$.observers[{position}]"
         name, rest = _typed(raw, path)
         kind = registry.observers.get(name)
-        parts.observers.append(
-            await stack.enter_async_context(kind.build(convert(rest, kind.settings, path=path), base_dir))
-        )
+        decoded = convert(rest, kind.settings, path=path)
+        try:
+            parts.observers.append(await stack.enter_async_context(kind.build(decoded, base_dir)))
+        except DaemunError:
+            raise
+        except Exception as error:
+            raise SettingsError(f"observer {name} cannot be opened: {error}", path=path) from error
 
 
 async def _run_sources(
@@ -245,7 +256,7 @@ async def _run_sources(
         context = SourceContext(name=name, base_dir=base_dir)
         try:
             source = await stack.enter_async_context(kind.build(convert(rest, kind.settings, path=path), context))
-        except (SettingsError, PluginError):
+        except DaemunError:
             raise
         except Exception as error:
             raise SettingsError(f"source {name} cannot be opened: {error}", path=path) from error

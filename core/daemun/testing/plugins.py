@@ -22,7 +22,8 @@ def make_plugin(name: str, **hooks: Callable[..., Any]) -> ModuleType:
     """A plugin for `running(extra=…)`: a module `name` whose hooks are the given functions."""
     module = ModuleType(name)
     for hook, function in hooks.items():
-        setattr(module, hook, hookimpl(function))
+        hookimpl(getattr(function, "__func__", function))
+        setattr(module, hook, function)
     return module
 
 

@@ -179,7 +179,10 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     async def send_eof(self) -> None:
         if not self.lost and not self._closed and self._transport.can_write_eof():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:
+                pass  # the peer has left, and the transport is about to say so
 
     async def flush(self) -> None:
         if self.unsent_bytes:

@@ -1,0 +1,149 @@
+"""Writing the response of an exchange: whole, streamed, or as the first bytes of another protocol."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+from anyio.streams.tls import TLSAttribute
+
+from daemun import Body, Buffered, Exchange, ExchangeError, Headers, NoContent, Reason, Response, Stream, render
+from daemun_http1.bodies import RequestBody, TunnelBody
+from daemun_http1.settings import Http1Settings
+from daemun_http1.translate import Incoming, field_lines, length_of, response_head
+from daemun_http1.watch import Cause, Watch
+
+__all__ = ["Responder"]
+
+log = logging.getLogger("daemun.http1")
+
+_TUNNEL_CLOSE_SECONDS = 60.0
+
+
+class Responder:
+    """The writing side of one connection; `begin` is called for each exchange."""
+
+    __slots__ = ("_settings", "_stream", "_watch", "body", "exchange", "head_sent", "incoming", "keep_alive")
+
+    def __init__(self, stream: Stream, settings: Http1Settings, watch: Watch) -> None:
+        self.incoming = Incoming(b"", b"", 1, keep_alive=True)
+        self.exchange: Exchange | None = None
+        """The exchange that runs; stays where it is when it was broken off."""
+        self.body: RequestBody | TunnelBody | None = None
+        """The content of its request, if that streams."""
+        self.keep_alive = True
+        """Whether a further request may follow."""
+        self.head_sent = False
+        """The head of the response is out: nothing else can be said any more."""
+        self._stream = stream
+        self._settings = settings
+        self._watch = watch
+
+    async def respond(self, response: Response) -> None:
+        """Writes `response`. Raises `ExchangeError` if it is broken off."""
+        incoming, body = self.incoming, response.body
+        request_body = self.body
+        if request_body is not None and type(request_body) is RequestBody and self.keep_alive:
+            self.keep_alive = request_body.can_be_skipped(self._settings.drain_bytes)
+        kind = type(body)
+        try:
+            if kind is Buffered and not body.trailers:
+                framing = length_of(body, response.status)
+                head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
+                self.head_sent = True
+                bare = incoming.method == b"HEAD" or not framing or response.status == 304
+                await self.send(head if bare else head + body.data)  # type: ignore[attr-defined]
+            elif kind is NoContent:
+                framing = length_of(body, response.status)
+                head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
+                self.head_sent = True
+                await self.send(head)
+            elif incoming.protocol and (
+                response.status == 101 or (incoming.protocol == b"connect" and response.status < 300)
+            ):
+                await self._switch(response)
+            else:
+                await self._stream_body(response, body)
+        except ExchangeError as error:
+            if self.head_sent:
+                raise
+            await self.respond(self._unsendable(error))
+
+    def _unsendable(self, error: ExchangeError) -> Response:
+        """The response in place of one whose head cannot be written."""
+        exchange = self.exchange
+        assert exchange is not None
+        log.error("route %s: its response cannot be sent: %s", exchange.route or "-", error)
+        response = render(error)
+        exchange.reason, exchange.status = error.reason, response.status
+        return response
+
+    async def _stream_body(self, response: Response, body: Body) -> None:
+        incoming = self.incoming
+        if response.status < 200:
+            raise ExchangeError(Reason.PLUGIN_FAULT, f"status {response.status} ends no exchange")
+        bare = incoming.method == b"HEAD" or response.status in (204, 304)
+        chunked = not bare and (body.length is None or bool(body.trailers)) and incoming.minor == 1
+        if chunked:
+            framing = b"transfer-encoding: chunked\r\n"
+        elif body.length is None:
+            framing = b""
+            self.keep_alive = self.keep_alive and bare
+        else:
+            framing = length_of(body, response.status)
+        head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
+        self.head_sent = True
+        await self.send(head)
+        if bare:
+            return
+        left = body.length
+        while data := await body.read():
+            if chunked:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            elif left is not None:
+                left -= len(data)
+                if left < 0:
+                    raise ExchangeError(Reason.PLUGIN_FAULT, "a body is longer than it said")
+            await self.send(data)
+        if chunked:
+            await self.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
+        elif left:
+            raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
+
+    async def _switch(self, response: Response) -> None:
+        """Bytes both ways from here on, until both sides have finished."""
+        self.keep_alive = False
+        framing = b""
+        if response.status == 101:
+            framing = b"connection: upgrade\r\nupgrade: %b\r\n" % self.incoming.protocol
+        head = response_head(response, framing, close=False, minor=1)
+        self.head_sent = True
+        await self.send(head)
+        tunnel = self.body
+        assert isinstance(tunnel, TunnelBody)
+        tunnel.open()
+        while data := await response.body.read():
+            await self.send(data)
+        if self._stream.extra(TLSAttribute.ssl_object, None) is not None:
+            return  # TLS has no half of an end
+        await self._stream.send_eof()
+        if not tunnel.ended:
+            self._watch.wait_for(Cause.TUNNEL, _TUNNEL_CLOSE_SECONDS)
+            await tunnel.closed.wait()
+
+    async def send_continue(self) -> None:
+        """`100 Continue`, before the first read of content that the client holds back."""
+        if not self.head_sent:
+            await self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def interim(self, status: int, headers: Headers) -> None:
+        """A 1xx response."""
+        if not self.head_sent:
+            await self.send(response_head(Response(status, headers), b"", close=False, minor=1))
+
+    async def send(self, data: bytes) -> None:
+        """Bytes as they are. Raises `ExchangeError` if the client has left."""
+        try:
+            await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response") from None

@@ -1,0 +1,118 @@
+"""What can end an exchange from outside, and the timers of a connection: none of it costs a scope of its own."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from time import monotonic
+
+import anyio
+
+from daemun import Connection, Stream
+from daemun_http1.settings import Http1Settings
+
+__all__ = ["Cause", "Watch"]
+
+_STALL_CHECKS = 6
+
+
+class Cause(enum.Enum):
+    """Why the scope of a connection was cancelled."""
+
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    CONTENT = enum.auto()
+    DEADLINE = enum.auto()
+    LEFT = enum.auto()
+    TUNNEL = enum.auto()
+
+
+class Watch:
+    """The one cancel scope of a connection, and what may cancel it."""
+
+    __slots__ = (
+        "_settings",
+        "_stalled_since",
+        "_stream",
+        "_unsent",
+        "_writes",
+        "cause",
+        "cut_off",
+        "deadline",
+        "on_deadline",
+        "scope",
+        "timer",
+        "waits_for",
+    )
+
+    def __init__(self, stream: Stream, connection: Connection, settings: Http1Settings) -> None:
+        self.scope = anyio.CancelScope()
+        self.cause: Cause | None = None
+        """The first thing that cancelled it."""
+        self.waits_for = Cause.IDLE
+        """What `timer` would cancel for."""
+        self.timer = connection.timers.timer(self._too_slow)
+        self.deadline = connection.timers.timer(self._deadline_passed)
+        self.on_deadline: Callable[[], None] = lambda: None
+        """Called when the deadline of the exchange has passed, before it is cancelled."""
+        self.cut_off = stream.abort
+        """How a client is left that takes no byte."""
+        self._stream = stream
+        self._settings = settings
+        self._writes = connection.timers.timer(self._not_reading)
+        self._unsent = -1
+        self._stalled_since = 0.0
+
+    def wait_for(self, cause: Cause, seconds: float) -> None:
+        """From now on the connection waits for something that may take so long; then `cause` cancels."""
+        self.waits_for = cause
+        self.timer.set(monotonic() + seconds)
+
+    def rest(self) -> None:
+        """Nothing is waited for."""
+        self.timer.at = math.inf
+
+    def cancel(self, cause: Cause) -> None:
+        """Cancels what runs on the connection; later causes do not count."""
+        if self.cause is None:
+            self.cause = cause
+            self.scope.cancel()
+
+    def disarm(self) -> None:
+        """Nothing fires any more, until it is set again."""
+        self.timer.at = self.deadline.at = self._writes.at = math.inf
+
+    def end(self) -> None:
+        """Forgets the timers."""
+        self.timer.cancel()
+        self.deadline.cancel()
+        self._writes.cancel()
+
+    def stalled(self, waits: bool) -> None:
+        """The stream's `on_stall`."""
+        if not waits:
+            self._writes.at = math.inf
+            return
+        self._unsent = -1
+        self._stalled_since = now = monotonic()
+        self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
+
+    def _too_slow(self) -> None:
+        self.cancel(self.waits_for)
+
+    def _deadline_passed(self) -> None:
+        self.on_deadline()
+        self.cancel(Cause.DEADLINE)
+
+    def _not_reading(self) -> None:
+        """A write waits: cuts the client off once nothing moved for the whole time allowed."""
+        unsent, limit, now = self._stream.unsent_bytes, self._settings.send_timeout_seconds, monotonic()
+        if unsent != self._unsent:
+            if self._unsent >= 0:
+                self._stalled_since = now
+            self._unsent = unsent
+        elif now - self._stalled_since >= limit - limit / _STALL_CHECKS / 2:
+            self.cut_off()
+            return
+        self._writes.set(now + limit / _STALL_CHECKS)
