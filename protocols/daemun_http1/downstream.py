@@ -250,7 +250,7 @@ class Downstream:
             if raw is not None:
                 try:
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                except OSError:
+                except (OSError, ValueError):  # it is closed
                     pass
         self._stream.abort()
 
@@ -265,5 +265,5 @@ def _probe(stream: Stream) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    except OSError:
+    except (OSError, ValueError):  # it is closed
         pass

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import enum
+import fcntl
 import math
+import termios
+from array import array
 from collections.abc import Callable
 from time import monotonic
 
 import anyio
+from anyio.abc import SocketAttribute
 
 from daemun import Connection, Stream
 from daemun_http1.settings import Http1Settings
@@ -107,7 +111,7 @@ class Watch:
 
     def _not_reading(self) -> None:
         """A write waits: cuts the client off once nothing moved for the whole time allowed."""
-        unsent, limit, now = self._stream.unsent_bytes, self._settings.send_timeout_seconds, monotonic()
+        unsent, limit, now = _untaken(self._stream), self._settings.send_timeout_seconds, monotonic()
         if unsent != self._unsent:
             if self._unsent >= 0:
                 self._stalled_since = now
@@ -116,3 +120,16 @@ class Watch:
             self.cut_off()
             return
         self._writes.set(now + limit / _STALL_CHECKS)
+
+
+def _untaken(stream: Stream) -> int:
+    """Bytes that the client has not taken, with those in the kernel: it takes many before we may write again."""
+    raw = stream.extra(SocketAttribute.raw_socket, None)
+    if raw is None:
+        return stream.unsent_bytes
+    held = array("i", [0])
+    try:
+        fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, held)
+    except OSError:
+        pass
+    return stream.unsent_bytes + held[0]

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -216,14 +217,13 @@ def _curl(words: list[str]) -> str:
                 assert word.startswith("http://"), word
                 url = word
     parts = urlsplit(url)
-    client = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_PATIENCE_SECONDS)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    client.request(method or ("POST" if data else "GET"), target, data, headers)
-    response = client.getresponse()
-    head = f"HTTP/1.1 {response.status} {response.reason}\n"
-    head += "".join(f"{name}: {value}\n" for name, value in response.getheaders())
-    body = response.read().decode()
-    client.close()
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=_PATIENCE_SECONDS)) as client:
+        client.request(method or ("POST" if data else "GET"), target, data, headers)
+        response = client.getresponse()
+        head = f"HTTP/1.1 {response.status} {response.reason}\n"
+        head += "".join(f"{name}: {value}\n" for name, value in response.getheaders())
+        body = response.read().decode()
     return f"{head}\n{body}" if show_head else body
 
 

@@ -232,7 +232,8 @@ async def _open_observers(
         kind = registry.observers.get(name)
         decoded = convert(rest, kind.settings, path=path)
         try:
-            parts.observers.append(await stack.enter_async_context(kind.build(decoded, base_dir)))
+            with ungrouped():
+                parts.observers.append(await stack.enter_async_context(kind.build(decoded, base_dir)))
         except DaemunError:
             raise
         except Exception as error:
