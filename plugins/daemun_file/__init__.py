@@ -1,6 +1,6 @@
 """Routes from files (source `file`) and from the settings themselves (source `inline`).
 
-document, translate   what a person writes, and the specs that it stands for
+document, translate   what a person writes, and the specs that it stands for; `fields` for its structs
 places, precedence    hosts and URLs; which route wins
 parse, explain        bytes to data with lines; faults in words
 find, load            paths to files; files to objects, with the last good version of each

@@ -148,7 +148,7 @@ class Stage:
         for word in words[1:]:
             name, _, extras = word.rstrip("]").partition("[")
             if name == ".":
-                assert self._projects or self._plugins == {}
+                assert self._projects
             elif not word.startswith("-"):
                 assert name == project["name"]
                 assert not extras or set(extras.split(",")) <= set(project["optional-dependencies"])

@@ -132,7 +132,10 @@ def explain(method: str, url: str, headers: tuple[str, ...], listener: str, file
 
 
 def _request(method: str, url: str, headers: tuple[str, ...], listener: str) -> Request:
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError as error:
+        raise click.UsageError(f"{url!r} is no URL: {error}") from None
     fields = []
     authority = parts.netloc
     for header in headers:

@@ -52,12 +52,12 @@ class _Commands(click.Group):
     def _brought(self) -> dict[str, click.Command]:
         try:
             registry = Registry(load_plugins())
+            commands = {command.name: command for command in registry.commands if command.name}
+            for name in commands.keys() & self.commands.keys():
+                raise PluginError(f"command {name!r} is daemun's own", plugin=registry.commands.items()[name])
         except PluginError as error:
             click.secho(f"daemun: {error}", fg="red", err=True)
             return {}
-        commands = {command.name: command for command in registry.commands if command.name}
-        for name in commands.keys() & self.commands.keys():
-            raise PluginError(f"command {name!r} is daemun's own", plugin=registry.commands.items()[name])
         return commands
 
 

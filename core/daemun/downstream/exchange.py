@@ -1,4 +1,4 @@
-"""One connection as a wire protocol sees it, and how each of its exchanges runs (DESIGN §4: `run_exchange`)."""
+"""One connection as a wire protocol sees it, and how each of its exchanges runs."""
 
 from __future__ import annotations
 

@@ -256,7 +256,8 @@ async def _run_sources(
         name = kind_name if kind_name not in parts.sources else f"{kind_name}-{position}"
         context = SourceContext(name=name, base_dir=base_dir)
         try:
-            source = await stack.enter_async_context(kind.build(convert(rest, kind.settings, path=path), context))
+            with ungrouped():
+                source = await stack.enter_async_context(kind.build(convert(rest, kind.settings, path=path), context))
         except DaemunError:
             raise
         except Exception as error:

@@ -1,7 +1,7 @@
 """A byte stream that is fast when there is nothing to wait for, and tells when the peer leaves.
 
 anyio's socket stream pays a checkpoint and two epoll_ctl calls for each receive. Ours returns at once when bytes
-are there and writes at once when the transport takes them (DESIGN §3).
+are there and writes at once when the transport takes them.
 """
 
 from __future__ import annotations

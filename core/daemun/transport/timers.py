@@ -1,4 +1,4 @@
-"""Many deadlines, one task: arming one costs an assignment and a comparison, and no scope (DESIGN §0.7)."""
+"""Many deadlines, one task: arming one costs an assignment and a comparison, and no scope."""
 
 from __future__ import annotations
 

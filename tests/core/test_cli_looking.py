@@ -1,0 +1,343 @@
+"""Commands that look: check, routes, explain, plugins, hooks, schema, --version; their texts, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import Result
+
+from daemun import hookspecs
+
+Cli = Callable[..., Result]
+
+GOOD = {
+    "listeners": [{"name": "http", "bind": "127.0.0.1:8080"}],
+    "sources": [
+        {
+            "type": "inline",
+            "backends": {"up": {"endpoints": ["http://127.0.0.1:9000"]}},
+            "routes": [
+                {"name": "api", "hosts": ["a.test"], "match": {"prefix": "/api"}, "to": "up", "timeout_seconds": 5},
+                {"name": "posts", "hosts": ["a.test"], "match": {"methods": ["POST"]}, "to": "up"},
+                {"name": "wild", "hosts": ["*.test"], "respond": {"status": 204}},
+                {"name": "urgent", "hosts": ["u.test"], "priority": 9, "respond": {}},
+                {"name": "rest", "hosts": ["u.test"], "respond": {}},
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    file = tmp_path / "daemun.yaml"
+    file.write_text(yaml.safe_dump(GOOD))
+    return file
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    settings = json.loads(json.dumps(GOOD))
+    settings["sources"][0]["routes"] += [{"name": "lost", "to": "nowhere"}, {"name": "idle"}]
+    file = tmp_path / "bad.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+def plain(result: Result) -> str:
+    """The output, which holds no colour because nobody looks."""
+    assert "\x1b" not in result.output
+    return result.stdout
+
+
+# --- check ---
+
+
+def test_check_of_what_is_good(cli: Cli, good: Path) -> None:
+    result = cli("check", "-s", good)
+    assert result.exit_code == 0
+    assert plain(result) == f"{good}: 6 objects, all good\n"
+
+
+def test_check_tells_every_fault_with_its_place(cli: Cli, bad: Path) -> None:
+    result = cli("check", "-s", bad)
+    assert result.exit_code == 1
+    lines = plain(result).splitlines()
+    assert any(line.startswith("inline#lost: route lost: unknown back end 'nowhere'") for line in lines)
+    assert any(line.startswith("inline#idle: route idle: ") for line in lines)
+    assert lines[-1] == f"{bad}: 2 of 8 objects refused"
+
+
+def test_check_for_programs(cli: Cli, good: Path, bad: Path) -> None:
+    assert json.loads(cli("check", "-s", good, "--json").stdout)["faults"] == 0
+    result = cli("check", "-s", bad, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["faults"] == 2
+    assert {one["name"] for one in found["objects"] if one["error"]} == {"lost", "idle"}
+
+
+def test_check_finds_the_settings_by_the_environment(cli: Cli, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMUN_SETTINGS", str(good))
+    assert cli("check").exit_code == 0
+    monkeypatch.delenv("DAEMUN_SETTINGS")
+    monkeypatch.chdir(good.parent)
+    assert plain(cli("check")) == "daemun.yaml: 6 objects, all good\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("listener: []", "unknown key `listener`; did you mean `listeners`?"),
+        ("sources: [{type: fil}]", "unknown source 'fil'; did you mean 'file'?"),
+        ("a: [", "line 1, column"),
+        ("plugins: {only: [nobody]}", "plugin nobody: not installed"),
+        ("event_loop: twisted", "unknown event loop 'twisted'"),
+        ("listeners: [{name: a, bind: 'x:1', protocols: [http9]}]", "unknown wire protocol 'http9'"),
+        ("listeners: [{name: a, bind: 'x:1'}, {name: a, bind: 'x:2'}]", "two listeners are named 'a'"),
+        ("listeners: [{name: a, bind: 'x:1', tls: {certificate: no.pem, key: no.key}}]", "no.pem: no such file"),
+        ("observers: [{type: nobody}]", "unknown observer 'nobody'"),
+    ],
+)
+@pytest.mark.parametrize("command", [("check",), ("check", "--json")])
+def test_settings_that_cannot_be_used_are_one_line_and_exit_1(
+    cli: Cli, tmp_path: Path, text: str, words: str, command: tuple[str, ...]
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    result = cli(*command, "-s", file)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("daemun: ")
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_exits_1(cli: Cli, tmp_path: Path) -> None:
+    for command in (("check",), ("routes",), ("explain", "GET", "a.test")):
+        result = cli(*command, "-s", tmp_path / "none.yaml")
+        assert result.exit_code == 1
+        assert "cannot be read: no such file or directory" in result.stderr
+
+
+# --- routes ---
+
+
+def test_routes_prints_the_table_in_order_with_chains(cli: Cli, good: Path) -> None:
+    result = cli("routes", "-s", good)
+    assert result.exit_code == 0
+    lines = plain(result).splitlines()
+    assert re.fullmatch(r"ROUTE +HOSTS +PATH +CHAIN +ORIGIN", lines[0])
+    assert re.fullmatch(r"urgent +u\.test +segment_prefix / +respond 200 +inline#urgent", lines[1])
+    assert re.fullmatch(
+        r"api +a\.test +segment_prefix /api +timeout 5 s → forward up +inline#api",
+        next(line for line in lines if line.startswith("api")),
+    )
+    assert any(re.fullmatch(r"wild +\*\.test +.*respond 204.*", line) for line in lines)
+
+
+def test_routes_tells_what_was_refused(cli: Cli, bad: Path) -> None:
+    result = cli("routes", "-s", bad)
+    assert result.exit_code == 0
+    assert re.search(r"REFUSED +NAME +WHY +ORIGIN\n", plain(result))
+    assert re.search(r"route +lost +unknown back end 'nowhere' \(accepted: up\) +inline#lost", plain(result))
+
+
+def test_routes_for_programs(cli: Cli, good: Path) -> None:
+    found = json.loads(cli("routes", "-s", good, "--json").stdout)
+    assert [route["spec"]["name"] for route in found["routes"]][0] == "urgent"
+    assert found["routes"][0]["chain"] == ["respond 200"]
+    assert len(found["objects"]) == 6
+
+
+# --- explain ---
+
+
+def test_explain_tells_the_winner_its_chain_and_why_two_lost(cli: Cli, good: Path) -> None:
+    result = cli("explain", "GET", "http://a.test/api/x?q=1", "-s", good)
+    assert result.exit_code == 0
+    lines = plain(result).splitlines()
+    assert lines[0] == "api wins  (a.test segment_prefix /api, inline#api)"
+    assert lines[1:3] == ["  1. timeout 5 s", "  2. forward up"]
+    assert len(lines) == 5
+    assert lines[3] == "wild lost: matches too, and its source lists it later"
+    assert lines[4].startswith("urgent lost: host a.test is none of its hosts")
+
+
+def test_explain_tells_of_priority(cli: Cli, good: Path) -> None:
+    lines = plain(cli("explain", "GET", "u.test", "-s", good)).splitlines()
+    assert lines[0].startswith("urgent wins")
+    assert "rest lost: matches too, at priority 0 below 9" in lines
+
+
+def test_explain_of_what_nobody_takes_exits_1(cli: Cli, good: Path) -> None:
+    result = cli("explain", "GET", "http://a.b.other/", "-s", good)
+    assert result.exit_code == 1
+    lines = plain(result).splitlines()
+    assert lines[0] == "no route matches: the answer is 404 no_route"
+    assert len(lines) == 3
+    assert all("lost: host a.b.other is none of its hosts" in line for line in lines[1:])
+
+
+def test_explain_takes_method_and_fields(cli: Cli, good: Path) -> None:
+    result = cli("explain", "post", "http://127.0.0.1:8080/", "-H", "Host: a.test", "-H", "x: y", "-s", good)
+    assert plain(result).startswith("posts wins")
+
+
+def test_explain_for_programs(cli: Cli, good: Path) -> None:
+    found = json.loads(cli("explain", "GET", "a.test/api", "-s", good, "--json").stdout)
+    assert found["winner"]["spec"]["name"] == "api"
+    assert found["winner"]["chain"] == ["timeout 5 s", "forward up"]
+    assert [one["route"] for one in found["lost"]] == ["wild", "urgent"]
+    result = cli("explain", "GET", "b.other", "-s", good, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["winner"] is None
+
+
+def test_explain_knows_listeners(cli: Cli, tmp_path: Path) -> None:
+    routes = [{"name": "inner", "listeners": ["inner"], "respond": {}}]
+    file = tmp_path / "s.yaml"
+    file.write_text(yaml.safe_dump({"sources": [{"type": "inline", "routes": routes}]}))
+    assert cli("explain", "GET", "a", "-s", file).exit_code == 1
+    assert "listener  is not one of inner" in cli("explain", "GET", "a", "-s", file).stdout
+    assert cli("explain", "GET", "a", "--listener", "inner", "-s", file).exit_code == 0
+
+
+# --- plugins, hooks, schema ---
+
+
+def test_plugins_tells_what_each_brings(cli: Cli) -> None:
+    result = cli("plugins")
+    assert result.exit_code == 0
+    lines = plain(result).splitlines()
+    assert re.fullmatch(r"PLUGIN +VERSION +MODULE +BRINGS", lines[0])
+    assert any(re.fullmatch(r"http1 +\S+ +daemun_http1 +protocol http1", line) for line in lines)
+    assert any(re.fullmatch(r"file +\S+ +daemun_file +source file; source inline", line) for line in lines)
+
+
+def test_plugins_for_programs(cli: Cli) -> None:
+    rows = {row["name"]: row for row in json.loads(cli("plugins", "--json").stdout)}
+    assert rows["process"]["brings"] == ["activator process"]
+    assert rows["static"]["hooks"] == ["daemun_backends"]
+    assert rows["http1"]["module"] == "daemun_http1"
+
+
+def test_hooks_tells_every_hook(cli: Cli) -> None:
+    names = [name for name in vars(hookspecs) if name.startswith("daemun_")]
+    output = plain(cli("hooks"))
+    assert [line.partition("(")[0] for line in output.splitlines() if not line.startswith(" ")] == names
+    assert "daemun_route_filters(route: 'RouteSpec') -> 'Iterable[FilterSpec]'" in output
+    rows = {row["name"]: row for row in json.loads(cli("hooks", "--json").stdout)}
+    assert list(rows) == names
+    assert rows["daemun_protocols"]["plugins"] == ["http1"]
+    assert rows["daemun_started"]["plugins"] == []
+    assert all(row["doc"] for row in rows.values())
+
+
+def test_schema_is_one_of_json(cli: Cli) -> None:
+    schema = json.loads(cli("schema").stdout)
+    assert "Settings" in schema["$defs"]
+    assert set(schema["x-daemun-plugins"]["sources"]) >= {"file", "inline"}
+    assert set(schema["x-daemun-plugins"]["balancers"]) >= {"round_robin", "consistent_hash"}
+    listener = schema["$defs"]["ListenerSettings"]["properties"]
+    assert listener["bind"] == {"type": "string"}
+
+
+# --- usage ---
+
+
+def test_version(cli: Cli) -> None:
+    result = cli("--version")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"daemun \d+\.\d+\.\d+\S*\n", result.stdout)
+
+
+def test_help_lists_every_command_with_those_of_plugins(cli: Cli) -> None:
+    result = cli("--help")
+    assert result.exit_code == 0
+    listed = re.findall(r"^  ([a-z-]+)  ", result.stdout.partition("Commands:")[2], re.MULTILINE)
+    own = ["check", "explain", "file-server", "hooks", "plugins", "reverse-proxy", "routes", "run", "schema"]
+    assert listed == sorted([*own, "demo"])
+    assert "Exit codes: 0 it worked, 1 a fault in settings, plugins or objects, 2 wrong usage." in " ".join(result.stdout.split())
+    for name in listed:
+        assert cli(name, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["chek"],
+        ["check", "--jsn"],
+        ["explain", "GET"],
+        ["explain", "GET", "a.test", "-H", "no colon"],
+        ["explain", "GET", "http://[::1"],
+        ["reverse-proxy"],
+        ["reverse-proxy", "--to", "http://a", "--workers", "many"],
+        ["file-server", "--root", "/nowhere/at/all"],
+        ["--log-level", "loud", "check"],
+        ["run", "a", "b"],
+    ],
+)
+def test_wrong_usage_exits_2(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*arguments)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Installs a plugin of the given source."""
+
+    def install(name: str, source: str) -> None:
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[daemun]\n{name} = {name}_module\n")
+        (tmp_path / f"{name}_module.py").write_text(source)
+        monkeypatch.delitem(sys.modules, f"{name}_module", raising=False)
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return install
+
+
+def test_a_command_of_a_plugin(cli: Cli, stranger: Any) -> None:
+    stranger(
+        "greeter",
+        "import click\nfrom daemun import hookimpl\n@click.command()\ndef greet(): click.echo('hello')\n"
+        "@hookimpl\ndef daemun_commands(): return [greet]\n",
+    )
+    assert cli("greet").stdout == "hello\n"
+    assert "greet" in cli("--help").stdout
+
+
+def test_a_broken_plugin_breaks_no_command_that_does_not_need_it(cli: Cli, stranger: Any, good: Path) -> None:
+    stranger("broken", "1 / 0")
+    settings = yaml.safe_load(good.read_text())
+    good.write_text(yaml.safe_dump({**settings, "plugins": {"block": ["broken"]}}))
+    assert cli("check", "-s", good).exit_code == 0
+    help_ = cli("--help")
+    assert help_.exit_code == 0
+    assert "plugin broken: its import failed: ZeroDivisionError" in help_.stderr
+    assert "check" in help_.stdout
+    result = cli("plugins")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_a_plugin_may_not_take_the_name_of_a_command_of_ours(cli: Cli, stranger: Any) -> None:
+    stranger(
+        "usurper",
+        "import click\nfrom daemun import hookimpl\n@click.command('run')\ndef command(): click.echo('mine')\n"
+        "@hookimpl\ndef daemun_commands(): return [command]\n",
+    )
+    result = cli("--help")
+    assert result.exit_code == 0
+    assert "plugin usurper: command 'run' is daemun's own" in result.stderr
+    assert cli("greet").exit_code == 2
