@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from daemun_file.parse import SUFFIXES
 
-__all__ = ["Found", "WatchPlan", "find"]
+__all__ = ["MAX_FILES", "Found", "WatchPlan", "find"]
 
 MAX_FILES = 10_000
 _MAX_LINKS = 40

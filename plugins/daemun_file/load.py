@@ -21,7 +21,7 @@ from daemun_file.explain import ObjectError, show_path
 from daemun_file.find import Found, WatchPlan, find
 from daemun_file.parse import Path, TextDocument, UnreadableError, parse
 
-__all__ = ["Entry", "RawObject", "Reader", "Reading"]
+__all__ = ["SETTLED_NS", "Entry", "RawObject", "Reader", "Reading"]
 
 T = TypeVar("T")
 

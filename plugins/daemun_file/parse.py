@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["SUFFIXES", "Path", "TextDocument", "UnreadableError", "parse"]
+__all__ = ["MAX_ALIASED_VALUES", "MAX_DEPTH", "SUFFIXES", "Path", "TextDocument", "UnreadableError", "parse"]
 
 MAX_DEPTH = 64
 MAX_ALIASED_VALUES = 100_000

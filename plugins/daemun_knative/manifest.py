@@ -14,7 +14,27 @@ from msgspec import UNSET, Struct
 
 from daemun_file import ObjectError
 
-__all__ = ["ALPHA", "VERSIONS", "Container", "Probe", "Revision", "Service", "Template", "Traffic", "ignored"]
+__all__ = [
+    "ALPHA",
+    "IGNORED",
+    "REFUSED",
+    "VERSIONS",
+    "Configuration",
+    "Container",
+    "HttpGet",
+    "Metadata",
+    "Path",
+    "Port",
+    "Probe",
+    "Revision",
+    "RunLatest",
+    "Service",
+    "Spec",
+    "Template",
+    "Traffic",
+    "Variable",
+    "ignored",
+]
 
 Path = tuple[str | int, ...]
 

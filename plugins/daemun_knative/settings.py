@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-__all__ = ["KnativeFilesSettings"]
+__all__ = ["KnativeFilesSettings", "Names", "Seconds"]
 
 Names = tuple[Annotated[str, Meta(min_length=1)], ...]
 Seconds = Annotated[float, Meta(ge=0)]

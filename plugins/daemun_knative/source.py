@@ -14,7 +14,7 @@ from daemun_knative.settings import KnativeFilesSettings
 from daemun_knative.translate import Specs, specs_of
 from daemun_knative.validate import parts_of
 
-__all__ = ["open_knative_files", "split_manifest"]
+__all__ = ["DEFAULT_NAMESPACE", "assemble", "decode_manifest", "open_knative_files", "split_manifest"]
 
 log = logging.getLogger("daemun.knative")
 

@@ -10,7 +10,17 @@ from msgspec import Struct
 from daemun_file import ObjectError
 from daemun_knative.manifest import ALPHA, Container, Path, Revision, Service, Template, Traffic
 
-__all__ = ["Parts", "parts_of"]
+__all__ = [
+    "DEFAULT_TIMEOUT_SECONDS",
+    "MAX_CONCURRENCY",
+    "MAX_TIMEOUT_SECONDS",
+    "OLD_VISIBILITY",
+    "RESERVED_PORTS",
+    "RESERVED_VARIABLES",
+    "VISIBILITY",
+    "Parts",
+    "parts_of",
+]
 
 MAX_CONCURRENCY = 1000
 MAX_TIMEOUT_SECONDS = 600

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-__all__ = ["Walk"]
+__all__ = ["MAX_DEPTH", "MAX_LINKS", "Walk"]
 
 MAX_LINKS = 40
 """Links followed in one walk, as in Linux."""

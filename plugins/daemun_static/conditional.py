@@ -15,7 +15,15 @@ from functools import lru_cache
 from time import time
 from typing import NamedTuple
 
-__all__ = ["Validators", "http_date", "parse_http_date", "range_counts", "status_of", "validators_of"]
+__all__ = [
+    "MAX_FIELD_BYTES",
+    "Validators",
+    "http_date",
+    "parse_http_date",
+    "range_counts",
+    "status_of",
+    "validators_of",
+]
 
 MAX_FIELD_BYTES = 8192
 

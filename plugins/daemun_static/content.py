@@ -18,7 +18,15 @@ from anyio.lowlevel import checkpoint
 from daemun import ExchangeError, Headers, Reason
 from daemun_static.ranges import Span
 
-__all__ = ["FileBody", "SmallFiles", "read_small", "read_small_at_once"]
+__all__ = [
+    "AT_ONCE_BYTES",
+    "SETTLED_NANOSECONDS",
+    "THREAD_BYTES",
+    "FileBody",
+    "SmallFiles",
+    "read_small",
+    "read_small_at_once",
+]
 
 THREAD_BYTES = 262_144
 """What one trip to a thread brings back."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["accepts_html", "codings_for"]
+__all__ = ["MAX_FIELD_BYTES", "accepts_html", "codings_for"]
 
 MAX_FIELD_BYTES = 1024
 """A longer field is taken for one that says nothing."""

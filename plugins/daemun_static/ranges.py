@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-__all__ = ["Span", "content_range", "multipart", "spans_of"]
+__all__ = ["MAX_FIELD_BYTES", "MAX_POSITION", "Span", "content_range", "multipart", "spans_of"]
 
 Span = tuple[int, int]
 """First byte, and the one after the last."""

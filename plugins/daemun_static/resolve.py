@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-__all__ = ["Names", "RefusedPathError", "names_of", "redirect_into"]
+__all__ = ["MAX_NAMES", "Names", "RefusedPathError", "names_of", "redirect_into"]
 
 MAX_NAMES = 100
 """Depth of a path; each level costs a descriptor while the file is looked up."""

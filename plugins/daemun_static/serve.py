@@ -43,7 +43,7 @@ from daemun_static.refuse import refusal, status_of_error
 from daemun_static.resolve import Names, RefusedPathError, names_of, redirect_into
 from daemun_static.settings import StaticSettings
 
-__all__ = ["build"]
+__all__ = ["Chosen", "FileServer", "build"]
 
 _SUFFIXES = {"br": b".br", "gzip": b".gz", "zstd": b".zst"}
 _READ_FIELDS = frozenset(

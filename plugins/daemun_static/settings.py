@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["FieldValue", "StaticSettings"]
+__all__ = ["Extension", "FieldValue", "FileName", "StaticSettings"]
 
 FieldValue = Annotated[str, Meta(pattern=r"^[ -~]*$(?!\n)")]
 """What may stand in a header field. The look-ahead is there because `$` alone lets a last line break pass."""

@@ -46,6 +46,9 @@ class Downstream:
         self._watch = watch = Watch(stream, connection, settings)
         self._heads = Heads(stream, self._reader, connection, settings, codec, watch)
         self._responder = Responder(stream, settings, watch)
+        self._respond = self._responder.respond
+        self._interim = self._responder.interim
+        self._set_deadline = watch.deadline.set
         watch.cut_off = self._break_off
         watch.on_deadline = self._deadline_passed
 
@@ -93,9 +96,9 @@ class Downstream:
     async def _run(self, incoming: Incoming) -> None:
         connection, responder, watch = self._connection, self._responder, self._watch
         exchange = Exchange(connection.peer)
-        exchange.on_deadline = watch.deadline.set
+        exchange.on_deadline = self._set_deadline
         if incoming.minor == 1:
-            exchange.interim = responder.interim
+            exchange.interim = self._interim
         responder.incoming = incoming
         responder.keep_alive = incoming.keep_alive and not connection.draining
         responder.head_sent = False
@@ -112,7 +115,7 @@ class Downstream:
         )
         try:
             if responder.body is None:
-                await connection.run_exchange(request, responder.respond)
+                await connection.run_exchange(request, self._respond)
             else:
                 await self._run_with_tasks(request)
         except ExchangeError as error:
@@ -135,7 +138,7 @@ class Downstream:
             async with anyio.create_task_group() as tasks:
                 request.exchange.tasks = tasks
                 try:
-                    await self._connection.run_exchange(request, self._responder.respond)
+                    await self._connection.run_exchange(request, self._respond)
                 except ExchangeError as error:
                     broken = error  # not through the group, which would wrap it
                 finally:
@@ -153,11 +156,11 @@ class Downstream:
             responder.body = TunnelBody(self._stream, reader)
             return responder.body
         responder.body = None
-        reader.expect(incoming.length)
         if incoming.length == 0:
             return EMPTY
         if 0 < incoming.length <= len(reader.waiting):
-            return Buffered(reader.content())
+            return Buffered(reader.take(incoming.length))
+        reader.expect(incoming.length)
         send_continue = responder.send_continue if incoming.expects_continue else None
         responder.body = RequestBody(self._stream, reader, self._settings, self._watch, send_continue)
         return responder.body

@@ -34,10 +34,14 @@ class Reader:
         """Takes what came."""
         self.waiting = self.waiting + data if self.waiting else data
 
-    def take(self) -> bytes:
-        """What came and was not asked for, given away."""
-        data, self.waiting = self.waiting, b""
-        return data
+    def take(self, length: int = -1) -> bytes:
+        """What came and was not asked for, given away: all of it, or its first `length` bytes."""
+        data = self.waiting
+        if length < 0 or length == len(data):
+            self.waiting = b""
+            return data
+        self.waiting = data[length:]
+        return data[:length]
 
     def skip_empty_line(self) -> None:
         """Passes over the CR LF that old clients send after content (RFC 9112 §2.2)."""

@@ -52,7 +52,7 @@ class Responder:
                 head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
                 self.head_sent = True
                 bare = incoming.method == b"HEAD" or not framing or response.status == 304
-                await self.send(head if bare else head + body.data)  # type: ignore[attr-defined]
+                await self._stream.send(head if bare else head + body.data)  # type: ignore[attr-defined]
             elif kind is NoContent:
                 framing = length_of(body, response.status)
                 head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
@@ -68,6 +68,8 @@ class Responder:
             if self.head_sent:
                 raise
             await self.respond(self._unsendable(error))
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise _left() from None
 
     def _unsendable(self, error: ExchangeError) -> Response:
         """The response in place of one whose head cannot be written."""
@@ -146,4 +148,8 @@ class Responder:
         try:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response") from None
+            raise _left() from None
+
+
+def _left() -> ExchangeError:
+    return ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response")

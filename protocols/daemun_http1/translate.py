@@ -31,6 +31,7 @@ __all__ = [
     "read_request",
     "read_response",
     "response_head",
+    "status_line",
     "upstream_head",
 ]
 
@@ -225,30 +226,31 @@ def read_response(
 
 
 def upstream_head(request: Request) -> bytes:
-    """The head of `request` for an HTTP/1.1 upstream. Raises `ExchangeError` for a field that cannot be sent."""
+    """The head of `request` for an HTTP/1.1 upstream. Raises `ExchangeError` for what would break its lines."""
     body = request.body
     headers = request.headers
     target = request.target or request.authority
-    framing = b""
+    framing, breaks = b"", len(headers) + 3
     if type(body) is Buffered and not body.trailers:
-        framing = b"content-length: %d\r\n" % len(body.data)
+        framing, breaks = b"content-length: %d\r\n" % len(body.data), breaks + 1
     elif type(body) is NoContent:
         if request.method in _WITH_CONTENT:
-            framing = b"content-length: 0\r\n"
+            framing, breaks = b"content-length: 0\r\n", breaks + 1
     elif request.protocol:
         if request.method != b"CONNECT":
-            framing = b"connection: upgrade\r\nupgrade: %b\r\n" % request.protocol
+            framing, breaks = b"connection: upgrade\r\nupgrade: %b\r\n" % request.protocol, breaks + 2
     elif body.length is not None and not body.trailers:
-        framing = b"content-length: %d\r\n" % body.length
+        framing, breaks = b"content-length: %d\r\n" % body.length, breaks + 1
     else:
-        framing = b"transfer-encoding: chunked\r\n"
-    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (
-        request.method,
-        target,
-        request.authority,
-        field_lines(headers),
-        framing,
-    )
+        framing, breaks = b"transfer-encoding: chunked\r\n", breaks + 1
+    try:
+        lines = b"\r\n".join((b"host: %b" % request.authority, *map(b": ".join, headers)))
+        head = b"%b %b HTTP/1.1\r\n%b\r\n%b\r\n" % (request.method, target, lines, framing)
+    except TypeError:
+        raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise ExchangeError(Reason.PLUGIN_FAULT, "a field or the request line holds a line break or NUL")
+    return head
 
 
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))

@@ -29,10 +29,11 @@ from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.translate import field_lines, read_response, upstream_head
 
-__all__ = ["Upstream"]
+__all__ = ["Upstream", "UpstreamBody"]
 
 log = logging.getLogger("daemun.http1")
 
+_GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 _MAX_INTERIM = 32
 _CONTINUE_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 10.0
@@ -81,7 +82,21 @@ class Upstream:
                 raise ExchangeError(
                     Reason.UPSTREAM_CLOSED, "the upstream spoke before it was asked", retry=Retry.UNSENT
                 )
-            return await self._exchange(request)
+            body, kind = request.body, type(request.body)
+            head = upstream_head(request)
+            if kind is NoContent:
+                await self._send_head(head)
+            elif kind is Buffered and not body.trailers:
+                await self._send_head(head + body.data)  # type: ignore[attr-defined]
+            else:
+                await self._send_head(head)
+                if not request.protocol:
+                    await self._send_content(request)
+            if self._sent:
+                self._arm()
+            status, minor, fields = await self._response_head(request)
+            self._timer.at = math.inf
+            return self._response(request, status, minor, fields)
         except BaseException:
             self.over(reusable=False)
             raise
@@ -116,27 +131,14 @@ class Upstream:
             self.close()
         self.released(self)
 
-    async def _exchange(self, request: Request) -> Response:
-        body, kind = request.body, type(request.body)
-        head = upstream_head(request)
-        if kind is NoContent:
-            await self._send_head(head)
-        elif kind is Buffered and not body.trailers:
-            await self._send_head(head + body.data)  # type: ignore[attr-defined]
+    async def _send_content(self, request: Request) -> None:
+        """Sends content that streams: beside the response where the exchange lends tasks, before it otherwise."""
+        self._sent = False
+        self._continue = anyio.Event() if request.header(b"expect") is not None else None
+        if request.exchange.tasks is None:
+            await self._pump(request)
         else:
-            await self._send_head(head)
-            if not request.protocol:
-                self._sent = False
-                self._continue = anyio.Event() if request.header(b"expect") is not None else None
-                if request.exchange.tasks is None:
-                    await self._pump(request)
-                else:
-                    request.exchange.tasks.start_soon(self._pump, request)
-        if self._sent:
-            self._arm()
-        status, minor, fields = await self._response_head(request)
-        self._timer.at = math.inf
-        return self._response(request, status, minor, fields)
+            request.exchange.tasks.start_soon(self._pump, request)
 
     async def _send_head(self, data: bytes) -> None:
         retry = Retry.UNSENT if self.stream.lost else Retry.IDEMPOTENT
@@ -186,7 +188,10 @@ class Upstream:
             head = reader.head(grammar.RESPONSE) if reader.waiting else None
             while head is None:
                 seen = reader.seen
-                data = await self._receive(Retry.NEVER if seen_any else Retry.IDEMPOTENT)
+                try:
+                    data = await self.stream.receive()
+                except _GONE:
+                    raise self._lost(Retry.NEVER if seen_any else Retry.IDEMPOTENT) from None
                 seen_any = True
                 reader.feed(data)
                 head = reader.head(grammar.RESPONSE)
@@ -217,17 +222,13 @@ class Upstream:
         except HeadError:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
 
-    async def _receive(self, retry: Retry) -> bytes:
-        try:
-            return await self.stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            if self._pump_error is not None:
-                raise self._pump_error from None
-            if self._timed_out:
-                raise ExchangeError(
-                    Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {self._timeout_seconds:g} s"
-                ) from None
-            raise ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry) from None
+    def _lost(self, retry: Retry) -> ExchangeError:
+        """Why the connection ended under the exchange."""
+        if self._pump_error is not None:
+            return self._pump_error
+        if self._timed_out:
+            return ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {self._timeout_seconds:g} s")
+        return ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry)
 
     def _response(self, request: Request, status: int, minor: int, fields: Fields) -> Response:
         headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, fields)
@@ -243,11 +244,11 @@ class Upstream:
         if length == 0:
             self.over(reusable=True)
             return Response(status, headers, NoContent(announced))
-        reader.expect(length)
         if 0 < length <= len(reader.waiting):
-            data = reader.content()
+            data = reader.take(length)
             self.over(reusable=True)
             return Response(status, headers, Buffered(data))
+        reader.expect(length)
         return Response(status, headers, UpstreamBody(self, None if length in (CHUNKED, UNTIL_CLOSE) else length))
 
     async def read_content(self) -> bytes:
@@ -265,10 +266,10 @@ class Upstream:
             if reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes:
                 break
             try:
-                reader.feed(await self._receive(Retry.NEVER))
-            except ExchangeError:
+                reader.feed(await self.stream.receive())
+            except _GONE:
                 if reader.left != UNTIL_CLOSE or not self.stream.at_eof:
-                    raise
+                    raise self._lost(Retry.NEVER) from None
                 break
         return b""
 

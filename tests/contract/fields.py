@@ -120,7 +120,7 @@ def _bounded(word: str, info: types.IntType | types.FloatType) -> str:
 def _default(field: types.Field) -> str:
     if field.required:
         return "required"
-    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[misc]
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     if isinstance(value, msgspec.Struct) or value is None:
         return ""
     if isinstance(value, float) and value == int(value):

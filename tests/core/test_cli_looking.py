@@ -152,7 +152,7 @@ def test_routes_tells_what_was_refused(cli: Cli, bad: Path) -> None:
 
 def test_routes_for_programs(cli: Cli, good: Path) -> None:
     found = json.loads(cli("routes", "-s", good, "--json").stdout)
-    assert [route["spec"]["name"] for route in found["routes"]][0] == "urgent"
+    assert [route["spec"]["name"] for route in found["routes"]] == ["urgent", "api", "posts", "rest", "wild"]
     assert found["routes"][0]["chain"] == ["respond 200"]
     assert len(found["objects"]) == 6
 
@@ -265,7 +265,9 @@ def test_help_lists_every_command_with_those_of_plugins(cli: Cli) -> None:
     listed = re.findall(r"^  ([a-z-]+)  ", result.stdout.partition("Commands:")[2], re.MULTILINE)
     own = ["check", "explain", "file-server", "hooks", "plugins", "reverse-proxy", "routes", "run", "schema"]
     assert listed == sorted([*own, "demo"])
-    assert "Exit codes: 0 it worked, 1 a fault in settings, plugins or objects, 2 wrong usage." in " ".join(result.stdout.split())
+    assert "Exit codes: 0 it worked, 1 a fault in settings, plugins or objects, 2 wrong usage." in " ".join(
+        result.stdout.split()
+    )
     for name in listed:
         assert cli(name, "--help").exit_code == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import re
 import signal
@@ -41,8 +42,13 @@ class Running:
     def port(self) -> int:
         return int(json.loads(self.first)["listeners"][0]["url"].rpartition(":")[2])
 
-    def get(self, port: int = 0) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+    def printed_port(self) -> int:
+        """The port in its second line."""
+        assert self.process.stdout is not None
+        return int(self.process.stdout.readline().split()[1].rpartition(":")[2])
+
+    def get(self) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", "/", headers={"Host": "a.test"})
             response = connection.getresponse()
@@ -172,16 +178,13 @@ def test_run_that_cannot_start_exits_1(
 
 def test_reverse_proxy_serves(tmp_path: Path) -> None:
     body = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-    with socket.socket() as upstream, socket.socket() as free:
+    with socket.socket() as upstream:
         upstream.bind(("127.0.0.1", 0))
         upstream.listen()
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
         to = f"http://127.0.0.1:{upstream.getsockname()[1]}"
         with (
-            daemun("reverse-proxy", "--listen", f"127.0.0.1:{port}", "--to", to) as program,
-            socket.create_connection(("127.0.0.1", port)) as client,
+            daemun("reverse-proxy", "--listen", "127.0.0.1:0", "--to", to) as program,
+            socket.create_connection(("127.0.0.1", program.printed_port())) as client,
         ):
             client.sendall(b"GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n")
             accepted, _ = upstream.accept()
@@ -258,8 +261,7 @@ def test_refused_objects_are_pointed_at_on_start(capsys: pytest.CaptureFixture[s
 def test_the_log_is_coloured_only_on_a_terminal(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import logging
-
+    del cli  # it puts the log back
     monkeypatch.delenv("NO_COLOR", raising=False)
     for terminal, no_color, coloured in ((True, "", True), (False, "", False), (True, "1", False)):
         if no_color:

@@ -206,7 +206,9 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 # --- any data at all ---
 
-names = st.sampled_from([*Settings.__struct_fields__, *ListenerSettings.__struct_fields__, *DrainSettings.__struct_fields__])
+names = st.sampled_from(
+    [*Settings.__struct_fields__, *ListenerSettings.__struct_fields__, *DrainSettings.__struct_fields__]
+)
 keys = st.one_of(names, st.text(max_size=8), st.sampled_from(["a`b", "x - at `$.y`", "a.b", "[0]", ""]))
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=4), st.dates()

@@ -184,7 +184,8 @@ async def test_an_error_of_ours_may_come_through_the_task_group_of_a_filter() ->
     def layer(handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             async with anyio.create_task_group():
-                return await handler(request)
+                response = await handler(request)
+            return response
 
         return handle
 

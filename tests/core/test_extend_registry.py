@@ -114,7 +114,7 @@ def test_a_plugin_may_not_take_the_name_of_a_balancer_of_ours() -> None:
 
 
 def test_a_near_miss_is_hinted_at() -> None:
-    with pytest.raises(SettingsError, match="unknown balancer 'round-robin'; did you mean 'round_robin'?"):
+    with pytest.raises(SettingsError, match=r"unknown balancer 'round-robin'; did you mean 'round_robin'\?"):
         registry().balancer("round-robin")
     with pytest.raises(SettingsError, match=r"unknown activator 'process' \(accepted: none\)"):
         registry().activator("process")

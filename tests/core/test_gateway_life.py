@@ -153,12 +153,10 @@ async def test_a_notice_that_raises_is_logged_and_the_others_are_told(caplog: py
     diary = Diary()
     slow = Slow()
     async with running(slow.settings(), only=["http1", "file"], extra=[failing, diary.plugin, slow.plugin]) as gateway:
-        assert (await gateway.exchange(GET.replace(b"/ ", b"/x ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")))
+        assert await gateway.exchange(GET.replace(b"/ ", b"/x ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert diary.lines == ["applied 2", "started 1 1", "draining stop", "stopped"]
     logged = [record.getMessage() for record in caplog.records if "moody" in record.getMessage()]
-    assert logged == [
-        f"plugin moody failed in daemun_{hook}" for hook in ("applied", "started", "draining", "stopped")
-    ]
+    assert logged == [f"plugin moody failed in daemun_{hook}" for hook in ("applied", "started", "draining", "stopped")]
 
 
 async def test_what_runs_is_told_as_data() -> None:
@@ -316,9 +314,7 @@ class OneShot:
     def __init__(self, error: Exception | None = None, *, before: bool = False) -> None:
         self.error = error
         self.before = before
-        self.plugin = make_plugin(
-            "one_shot", daemun_sources=lambda: [SourceType("one_shot", NoSettings, built(self))]
-        )
+        self.plugin = make_plugin("one_shot", daemun_sources=lambda: [SourceType("one_shot", NoSettings, built(self))])
 
     async def run(self, publish: Publish) -> None:
         if self.error is not None and self.before:
@@ -381,13 +377,19 @@ async def failing_build(*_: Any) -> AsyncIterator[Any]:
         ({"sources": [{"type": "fil"}]}, r"unknown source 'fil'; did you mean 'file'"),
         ({"sources": [{"paths": []}]}, r"\$\.sources\[0\]: `type` is missing or no string"),
         ({"sources": [{"type": 1}]}, r"\$\.sources\[0\]: `type` is missing or no string"),
-        ({"sources": [{"type": "inline", "route": []}]}, r"\$\.sources\[0\]: unknown key `route`; did you mean `routes`"),
+        (
+            {"sources": [{"type": "inline", "route": []}]},
+            r"\$\.sources\[0\]: unknown key `route`; did you mean `routes`",
+        ),
         ({"sources": [{"type": "locked"}]}, r"\$\.sources\[0\]: source locked cannot be opened: .*No such file"),
         ({"observers": [{"type": "log"}]}, r"unknown observer 'log' \(accepted: locked\)"),
         ({"observers": [{}]}, r"\$\.observers\[0\]: `type` is missing"),
         ({"observers": [{"type": "locked"}]}, r"\$\.observers\[0\]: observer locked cannot be opened: .*No such file"),
         ({"protocols": {"http9": {}}}, r"unknown wire protocol 'http9'"),
-        ({"protocols": {"http1": {"codek": "h11"}}}, r"\$\.protocols\.http1: unknown key `codek`; did you mean `codec`"),
+        (
+            {"protocols": {"http1": {"codek": "h11"}}},
+            r"\$\.protocols\.http1: unknown key `codek`; did you mean `codec`",
+        ),
     ],
 )
 async def test_a_gateway_that_cannot_start_says_why(settings: dict[str, Any], words: str) -> None:

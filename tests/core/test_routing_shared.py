@@ -180,13 +180,14 @@ async def test_what_breaks_later_leaves_its_routes_up_and_is_opened_anew_by_the_
 
 async def test_a_back_end_that_changes_its_endpoints_stays_open() -> None:
     forward = RouteSpec("r", Forward((Split("b"),)))
+    seen = []
     async with routed() as table:
         for port in (1, 2):
-            await table.publish(forward, backends=[BackendSpec("b", endpoints=(EndpointSpec(f"127.0.0.1:{port}"),))])
-            resource = table.table.current.routes[0].resources[0]
-            assert [endpoint.port for endpoint in resource.value.endpoints.ready] == [port]
-            values = {resource.value} if port == 1 else values | {resource.value}
-    assert len(values) == 1
+            endpoint = EndpointSpec(f"127.0.0.1:{port}")
+            await table.publish(forward, backends=[BackendSpec("b", endpoints=(endpoint,))])
+            seen.append(table.table.current.routes[0].resources[0].value)
+            assert [endpoint.port for endpoint in seen[-1].endpoints.ready] == [port]
+    assert seen[0] is seen[1]
 
 
 async def test_everything_is_closed_at_the_end_whatever_still_runs() -> None:

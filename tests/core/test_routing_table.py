@@ -26,6 +26,7 @@ from daemun import (
     ObjectStatus,
     PathMatch,
     Reason,
+    Request,
     Respond,
     Response,
     RouteSpec,
@@ -237,9 +238,12 @@ async def test_a_large_table_is_changed_at_the_cost_of_what_changed() -> None:
 
 
 async def test_equal_settings_of_a_build_are_told_apart_by_what_is_built() -> None:
+    async def handle(request: Request) -> Response:
+        return Response(200)
+
     plugin = make_plugin(
         "plugin",
-        daemun_backends=lambda: [BackendType("same", NoSettings, built(lambda request: None))],
+        daemun_backends=lambda: [BackendType("same", NoSettings, built(handle))],
         daemun_filters=lambda: [FilterType("same", NoSettings, built(lambda handler: handler))],
     )
     async with routed(plugin) as table:

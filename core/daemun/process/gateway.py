@@ -30,7 +30,7 @@ from daemun.routing.table import Table
 from daemun.settings import Settings, convert
 from daemun.transport.timers import Timers
 
-__all__ = ["Gateway", "open_gateway"]
+__all__ = ["Gateway", "Parts", "notify", "open_gateway", "open_table"]
 
 log = logging.getLogger("daemun")
 

@@ -37,7 +37,7 @@ from daemun.transport.timers import Timers
 from daemun.upstream.backend import Backend, open_backend
 from daemun.upstream.forward import retrying
 
-__all__ = ["CompiledRoute", "Compiler"]
+__all__ = ["CompiledRoute", "Compiler", "used_backends"]
 
 log = logging.getLogger("daemun.routing")
 

@@ -12,6 +12,7 @@ from daemun.routing.match import path_prefix
 from daemun.routing.spec import HeaderEdit, RouteSpec
 
 __all__ = [
+    "Editor",
     "authority_of",
     "edit_headers",
     "edit_requests",

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import SocketStream
 
 from daemun.extend.loading import load_plugins
 from daemun.process.gateway import Gateway, open_gateway
@@ -36,7 +36,7 @@ class RunningGateway:
         """Of its first listener."""
         return int(self.url.rpartition(":")[2])
 
-    async def connect(self) -> ByteStream:
+    async def connect(self) -> SocketStream:
         """A plain connection to its first listener."""
         return await anyio.connect_tcp("127.0.0.1", self.port)
 

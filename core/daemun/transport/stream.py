@@ -32,7 +32,7 @@ _buffer = memoryview(bytearray(64 * 1024))
 
 
 class Stream(ByteStream):
-    """A byte stream with the two call-backs that a gateway needs. Owned by one task, as any anyio stream."""
+    """A byte stream with the call-backs that a gateway needs. Owned by one task, as any anyio stream."""
 
     on_eof: Callable[[], None] | None = None
     """Called once when the peer has finished sending; it may still read."""

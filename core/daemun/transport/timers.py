@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from time import monotonic
@@ -9,6 +10,8 @@ from time import monotonic
 import anyio
 
 __all__ = ["Timer", "Timers"]
+
+log = logging.getLogger("daemun.transport")
 
 _TICK_SECONDS = 0.05
 
@@ -93,6 +96,13 @@ class Timers:
                     timer._bucket, timer._looked_at = -1, math.inf
                     if timer.at <= now:
                         timer.at = math.inf
-                        timer._fire()
+                        _fire(timer)
                     elif timer.at != math.inf:
                         timer.set(timer.at)
+
+
+def _fire(timer: Timer) -> None:
+    try:
+        timer._fire()
+    except Exception:
+        log.exception("a timer's call-back failed")

@@ -25,7 +25,7 @@ from daemun.upstream.endpoints import Endpoint, Endpoints
 from daemun.upstream.forward import forward
 from daemun.upstream.pool import Pool
 
-__all__ = ["Backend", "EndpointsSettings", "open_backend"]
+__all__ = ["Backend", "EndpointsSettings", "UpstreamTls", "open_backend"]
 
 _SWEEP_SECONDS = 5.0
 

@@ -9,7 +9,7 @@ from daemun.routing.spec import EndpointSpec
 from daemun.transport.timers import Timers
 from daemun.upstream.connection import ConnectionPool
 
-__all__ = ["Endpoint", "Endpoints"]
+__all__ = ["Endpoint", "Endpoints", "parse_address"]
 
 
 class Endpoint:

@@ -14,7 +14,7 @@ from daemun.routing.spec import Retries
 from daemun.upstream.activation import WaitingRoom
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
-__all__ = ["IDEMPOTENT_METHODS", "forward", "retrying"]
+__all__ = ["IDEMPOTENT_METHODS", "Pick", "forward", "retrying"]
 
 IDEMPOTENT_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """Methods that may be sent twice (RFC 9110 §9.2.2)."""

@@ -1,0 +1,143 @@
+"""A slow reader slows the writer down: the gateway reads no more ahead than its buffers and the kernel's hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from time import monotonic
+
+import anyio
+import pytest
+
+from daemun.testing import Scene, proxying, read_asked
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1024 * 1024
+PIECE = hashlib.shake_256(b"piece").digest(64 * 1024)
+PIECES = 320
+AHEAD = 16 * MIB
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+async def stalled(count: Callable[[], int]) -> int:
+    """`count()`, once it has not changed for a while."""
+    last, since = count(), monotonic()
+    while monotonic() - since < 0.15:
+        await anyio.sleep(0.01)
+        if count() != last:
+            last, since = count(), monotonic()
+    return last
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "tunnel"])
+async def test_a_client_that_does_not_read_stops_the_upstream_and_gets_everything_later(framing: str) -> None:
+    sent = 0
+
+    async def download(scene: Scene) -> None:
+        nonlocal sent
+        await scene.head()
+        if framing == "tunnel":
+            await scene.send(SWITCHING)
+        elif framing == "chunked":
+            await scene.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        else:
+            await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (PIECES * len(PIECE)))
+        for _ in range(PIECES):
+            await scene.send(b"10000\r\n%b\r\n" % PIECE if framing == "chunked" else PIECE)
+            sent += len(PIECE)
+        if framing == "chunked":
+            await scene.send(b"0\r\n\r\n")
+
+    async with proxying(download) as proxy:
+        wire = await proxy.connect()
+        upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n" if framing == "tunnel" else b"Connection: close\r\n"
+        await wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n" + upgrade + b"\r\n")
+        assert 0 < await stalled(lambda: sent) < AHEAD
+        if framing == "tunnel":
+            await wire.until(b"\r\n\r\n")
+            await wire.finish()
+            body = await wire.rest()
+        else:
+            body = (await wire.answer()).body
+        assert len(body) == PIECES * len(PIECE)
+        assert hashlib.sha256(body).digest() == hashlib.sha256(PIECE * PIECES).digest()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "tunnel"])
+async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everything_later(framing: str) -> None:
+    may_read = anyio.Event()
+    digests: list[bytes] = []
+    sent = 0
+
+    async def upload(scene: Scene) -> None:
+        await scene.head()
+        if framing == "tunnel":
+            await scene.send(SWITCHING)
+        await may_read.wait()
+        received: list[bytes] = []
+        left, end = PIECES * len(PIECE), b""
+        while left > 0 or (framing == "chunked" and not end.endswith(b"\r\n0\r\n\r\n")):
+            assert scene.received or await scene.more()
+            received.append(scene.received)
+            left -= len(scene.received)
+            end = (end + scene.received)[-7:]
+            scene.received = b""
+        content = b"".join(received)
+        if framing == "chunked":
+            head = b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+            content = read_asked(head + content).body
+        digests.append(hashlib.sha256(content).digest())
+        await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await scene.gone()
+
+    async def send() -> None:
+        nonlocal sent
+        for _ in range(PIECES):
+            with anyio.CancelScope(shield=True):
+                await wire.stream.send(b"10000\r\n%b\r\n" % PIECE if framing == "chunked" else PIECE)
+            sent += len(PIECE)
+        if framing == "chunked":
+            await wire.send(b"0\r\n\r\n")
+
+    async with proxying(upload) as proxy, anyio.create_task_group() as tasks:
+        wire = await proxy.connect()
+        fields = {
+            "length": b"Content-Length: %d\r\n" % (PIECES * len(PIECE)),
+            "chunked": b"Transfer-Encoding: chunked\r\n",
+            "tunnel": b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+        }
+        method = b"GET" if framing == "tunnel" else b"POST"
+        await wire.send(method + b" / HTTP/1.1\r\nHost: a.test\r\n" + fields[framing] + b"\r\n")
+        if framing == "tunnel":
+            await wire.until(b"\r\n\r\n")
+        tasks.start_soon(send)
+        assert 0 < await stalled(lambda: sent) < AHEAD
+        may_read.set()
+        assert (await wire.answer()).body == b"ok"
+        assert digests == [hashlib.sha256(PIECE * PIECES).digest()]
+
+
+async def test_many_pipelined_requests_wait_in_the_kernel_and_not_in_the_gateway() -> None:
+    may_answer = anyio.Event()
+    sent = 0
+    request = b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Long: " + b"x" * 8000 + b"\r\n\r\n"
+
+    async def late(scene: Scene) -> None:
+        while await scene.request():
+            await may_answer.wait()
+            await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async def send() -> None:
+        nonlocal sent
+        while True:
+            await wire.send(request)
+            sent += len(request)
+
+    async with proxying(late) as proxy, anyio.create_task_group() as tasks:
+        wire = await proxy.connect()
+        tasks.start_soon(send)
+        assert 0 < await stalled(lambda: sent) < AHEAD
+        tasks.cancel_scope.cancel()
+        may_answer.set()
+        await wire.reset()
