@@ -92,8 +92,6 @@ class Reason(enum.Enum):
     """The back end has no endpoint, and nothing that could start one."""
     OVERLOADED = ("overloaded", Side.GATEWAY, 503)
     """For plugins: the gateway takes no more work of this kind now."""
-    DRAINING = ("draining", Side.GATEWAY, 503)
-    """For plugins: the gateway is about to stop and begins nothing new."""
     ACTIVATION_FAILED = ("activation_failed", Side.GATEWAY, 504)
     """No endpoint was started, or became free, in time; the message says for how long it was queued and why."""
     ROUTE_TIMEOUT = ("route_timeout", Side.GATEWAY, 504)

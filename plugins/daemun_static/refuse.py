@@ -29,7 +29,5 @@ def status_of_error(error: OSError) -> int:
     if error.errno in _FORBIDDEN:
         return 403
     if error.errno in _EXHAUSTED:
-        raise ExchangeError(
-            Reason.PLUGIN_FAULT, "no resources to open a file", status=503, retry_after_seconds=1
-        ) from error
+        raise ExchangeError(Reason.OVERLOADED, "no resources to open a file", retry_after_seconds=1) from error
     raise ExchangeError(Reason.PLUGIN_FAULT, "the file system failed") from error

@@ -75,25 +75,33 @@ def authority(raw: bytes) -> bytes:
     return normal
 
 
-_SUSPECT = re.compile(rb"\.\.|%|\\|#")
-_DOTS = re.compile(rb"(?:^|/|\\|%2[fF]|%5[cC])(?:\.|%2[eE]){2}(?:$|[/\\;?]|%2[fF]|%5[cC]|%00|%3[bB])")
-_REFUSED = re.compile(rb"%00|\\")
+_SUSPECT = re.compile(rb"/\.|%|\\|#")
+_UNRESERVED = re.compile(rb"%(4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DdEe])")
+_DOTS = re.compile(rb"(?:^|/|%2[fF]|%5[cC])\.{1,2}(?:$|[/;?]|%2[fF]|%5[cC]|%00|%3[bB])")
 
 
 def origin_form(target: bytes) -> bytes:
     """A path with its query as we hand it on. Raises `ExchangeError` for what a back end could read in two ways.
 
-    Dot segments in any spelling, encoded NUL, a backslash and a fragment are refused; leading slashes are one;
-    everything else is kept as it came, encoded slashes and double slashes too.
+    Dot segments in any spelling, encoded NUL, a backslash and a fragment are refused. Leading slashes become one, and
+    letters, digits, `-`, `.`, `_`, `~` that came encoded are decoded (RFC 3986 §6.2.2.2), so that routes and back ends
+    see the same path. Everything else is kept as it came, encoded slashes and double slashes too.
     """
     if target[:2] == b"//":
         target = b"/" + target.lstrip(b"/")
     if _SUSPECT.search(target):
-        path = target.partition(b"?")[0]
+        path, mark, query = target.partition(b"?")
         if b"#" in target:
             raise ExchangeError(Reason.BAD_REQUEST, "a target holds no fragment")
+        if b"%" in path:
+            path = _UNRESERVED.sub(_decoded, path)
         if _DOTS.search(path):
             raise ExchangeError(Reason.BAD_REQUEST, "a path holds no dot segments; send it resolved")
-        if _REFUSED.search(path):
+        if b"%00" in path or b"\\" in path:
             raise ExchangeError(Reason.BAD_REQUEST, "a path holds no backslash and no NUL")
+        target = path + mark + query
     return target
+
+
+def _decoded(escape: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escape[1].decode())

@@ -11,11 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -33,9 +34,11 @@ Cli = Callable[..., Result]
 class Running:
     """`daemun` in a process of its own, ready."""
 
-    def __init__(self, process: subprocess.Popen[str], first: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], output: IO[str], log: IO[str]) -> None:
         self.process = process
-        self.first = first
+        self._output = output
+        self._log = log
+        self.first = output.readline()
         """Its first line of output."""
 
     @property
@@ -44,8 +47,7 @@ class Running:
 
     def printed_port(self) -> int:
         """The port in its second line."""
-        assert self.process.stdout is not None
-        return int(self.process.stdout.readline().split()[1].rpartition(":")[2])
+        return int(self._output.readline().split()[1].rpartition(":")[2])
 
     def get(self) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -61,24 +63,25 @@ class Running:
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, the rest of the output, and the log."""
-        output, errors = self.process.communicate(timeout=10)
-        return self.process.returncode, output, errors
+        code = self.process.wait(timeout=10)
+        self._log.seek(0)
+        return code, self._output.read(), self._log.read()
 
 
 @contextmanager
 def daemun(*arguments: object) -> Iterator[Running]:
     command = [sys.executable, "-c", "from daemun.cli.main import main; main()", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
         assert process.stdout is not None
-        first = process.stdout.readline()
-        if not first:
-            raise AssertionError(process.communicate(timeout=10)[1])
-        yield Running(process, first)
-    finally:
-        if process.poll() is None:
+        try:
+            program = Running(process, process.stdout, log)
+            assert program.first, program.end()
+            yield program
+        finally:
             process.kill()
-        process.communicate()
 
 
 def write(folder: Path, **settings: Any) -> Path:

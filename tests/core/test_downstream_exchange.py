@@ -185,7 +185,7 @@ async def test_an_error_of_ours_may_come_through_the_task_group_of_a_filter() ->
         async def handle(request: Request) -> Response:
             async with anyio.create_task_group():
                 response = await handler(request)
-            return response
+            return response.with_header(b"x-grouped", b"yes")
 
         return handle
 

@@ -69,7 +69,9 @@ def hooks(json_: bool) -> None:
     for name, spec in vars(hookspecs).items():
         if name.startswith("daemun_"):
             by = [implementation.plugin_name for implementation in getattr(manager.hook, name).get_hookimpls()]
-            rows.append((name, f"{name}{inspect.signature(spec)}", inspect.getdoc(spec) or "", sorted(by)))
+            rows.append(
+                (name, f"{name}{inspect.signature(spec)}".replace("'", ""), inspect.getdoc(spec) or "", sorted(by))
+            )
     if json_:
         as_json([{"name": n, "signature": s, "doc": d, "plugins": by} for n, s, d, by in rows])
         return

@@ -44,7 +44,7 @@ def _one_liner(raw: dict[str, Any], print_settings: bool) -> None:
     if print_settings:
         click.echo(yaml.safe_dump(raw, sort_keys=False), nl=False)
         return
-    serve(convert(raw, Settings), Path.cwd())
+    serve(convert(raw, Settings), Path.cwd(), complete=True)
 
 
 _listen_option = click.option("--listen", default="127.0.0.1:8080", show_default=True, help="host:port or unix:/path.")

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
-import sniffio
 
 from daemun.errors import SettingsError
+from daemun.transport.loop import asyncio_loop
 
 __all__ = ["choose_loop", "current_loop", "run_on"]
 
@@ -37,8 +37,7 @@ def run_on(loop: str, main: Callable[[], Awaitable[T]]) -> T:
 
 def current_loop() -> str:
     """The event loop that runs now: `asyncio`, `uvloop` or `trio`."""
-    if sniffio.current_async_library() == "trio":
+    loop = asyncio_loop()
+    if loop is None:
         return "trio"
-    from asyncio import get_running_loop
-
-    return "uvloop" if type(get_running_loop()).__module__.startswith("uvloop") else "asyncio"
+    return "uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio"

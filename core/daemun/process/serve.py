@@ -15,14 +15,21 @@ from daemun.settings import Settings
 __all__ = ["print_started", "serve"]
 
 
-def serve(settings: Settings, base_dir: Path, *, json: bool = False) -> None:
+def serve(settings: Settings, base_dir: Path, *, json: bool = False, complete: bool = False) -> None:
     """Serves until a signal ends it (see `run_gateway`). Prints what listens where, as JSON if asked.
 
-    Raises `SettingsError` or `PluginError` if the gateway cannot start.
+    Raises `SettingsError` or `PluginError` if the gateway cannot start, with `complete` also if an object was refused.
     """
     if not settings.listeners:
         raise SettingsError("no listener: nothing would be served", path="$.listeners")
-    run_gateway(settings, base_dir, _print_json if json else print_started)
+    say = _print_json if json else print_started
+
+    def started(info: GatewayInfo, seconds: float) -> None:
+        if complete and info.refused:
+            raise SettingsError("not everything can be used; the log above says why")
+        say(info, seconds)
+
+    run_gateway(settings, base_dir, started)
 
 
 def _print_json(info: GatewayInfo, seconds: float) -> None:

@@ -40,8 +40,10 @@ def respond(action: Respond) -> Handler:
     if action.body and not any(name == b"content-type" for name, _ in headers):
         headers = (*headers, (b"content-type", b"text/plain; charset=utf-8"))
 
+    has_date = any(name == b"date" for name, _ in headers)
+
     async def handle(request: Request) -> Response:
-        dated = ((b"date", http_date()), *headers)
+        dated = headers if has_date else ((b"date", http_date()), *headers)
         return Response(action.status, dated, Buffered(action.body) if action.body else EMPTY)
 
     return handle

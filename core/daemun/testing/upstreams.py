@@ -120,6 +120,9 @@ async def scripted(script: Script = answer_ok) -> AsyncIterator[ScriptedUpstream
     upstream = ScriptedUpstream(listener.extra(anyio.abc.SocketAttribute.local_port))
 
     async def serve(stream: SocketStream) -> None:
+        transport = getattr(stream, "_transport", None)
+        if transport is not None:
+            transport.pause_reading()  # anyio on asyncio would read on without bound until a receive has waited
         upstream.connections += 1
         upstream.open += 1
         async with stream:

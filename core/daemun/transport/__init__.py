@@ -3,6 +3,7 @@
 stream.py   Stream, and its form on asyncio and uvloop
 watched.py  Stream over any other byte stream: trio, memory
 open.py     accepted and dialled sockets as streams, whatever the event loop
+loop.py     which event loop runs now
 tls.py      contexts for both sides
 timers.py   many deadlines, one task
 """

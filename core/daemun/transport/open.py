@@ -6,10 +6,10 @@ import socket
 import ssl
 
 import anyio
-import sniffio
 from anyio.abc import ByteStream, SocketStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
+from daemun.transport.loop import asyncio_loop
 from daemun.transport.stream import SocketStream as LoopStream
 from daemun.transport.stream import Stream
 from daemun.transport.watched import WatchedStream
@@ -24,11 +24,10 @@ async def wrap_accepted(
 
     Raises `OSError` (`ssl.SSLError` included) or `TimeoutError` when the handshake fails.
     """
-    if sniffio.current_async_library() == "asyncio":
-        from asyncio import get_running_loop
-
+    loop = asyncio_loop()
+    if loop is not None:
         stream = LoopStream()  # kept by name: with TLS, uvloop gives its own protocol back
-        await get_running_loop().connect_accepted_socket(
+        await loop.connect_accepted_socket(
             lambda: stream, sock, ssl=context, ssl_handshake_timeout=handshake_seconds if context else None
         )
         return stream
@@ -53,10 +52,8 @@ async def dial(
     Raises `OSError`. A deadline is the caller's.
     """
     name = server_name or host
-    if sniffio.current_async_library() == "asyncio":
-        from asyncio import get_running_loop
-
-        loop = get_running_loop()
+    loop = asyncio_loop()
+    if loop is not None:
         name_or_none = name if context is not None else None
         stream = LoopStream()
         if path:

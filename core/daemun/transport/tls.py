@@ -40,8 +40,13 @@ def server_context(certificate: Path, key: Path, alpn: Iterable[str], client_ca:
 
 
 def client_context(alpn: Iterable[str], ca: Path | None = None, *, verify: bool = True) -> ssl.SSLContext:
-    """A context for upstream connections; `ca` replaces the system's authorities."""
-    context = ssl.create_default_context(cafile=ca)
+    """A context for upstream connections; `ca` replaces the system's authorities. Raises `SettingsError`."""
+    if ca is not None and not ca.is_file():
+        raise SettingsError("no such file", file=str(ca))
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (ssl.SSLError, OSError) as error:
+        raise SettingsError(f"no certificate authority: {_words(error)}", file=str(ca)) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not verify:
         context.check_hostname = False
