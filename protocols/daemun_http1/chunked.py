@@ -104,7 +104,7 @@ class Chunks:
                 self._left = 0
             end = data.find(b"\n", position)
             if end < 0:
-                if size - position > _MAX_LINE_BYTES or b"\r" in data[position : size - 1]:
+                if size - position > _MAX_LINE_BYTES + 1 or b"\r" in data[position : size - 1]:
                     raise ChunkError("a line of the chunked coding is malformed or too long")
                 break
             line = data[position : end - 1]

@@ -13,6 +13,11 @@ Fields = list[tuple[bytes, bytes]]
 class HeadError(Exception):
     """The codec refuses a head that our grammar took: the stricter reading wins."""
 
+    def __init__(self, message: str, *, coding: bool = False) -> None:
+        self.coding = coding
+        """It is refused for its transfer coding."""
+        super().__init__(message)
+
 
 class Codec(Protocol):
     """Takes heads apart."""

@@ -39,7 +39,7 @@ def _fields(connection: h11.Connection, first: bytes, lines: bytes) -> Fields:
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise HeadError(str(error)) from None
+        raise HeadError(str(error), coding=error.error_status_hint == 501) from None
     if not isinstance(event, (h11.Request, h11.Response)):
         raise HeadError("no head")
     if len(event.headers) != lines.count(b"\n") or _MENDED.search(lines):

@@ -96,7 +96,9 @@ class Heads:
             lines = self._without_underscores(lines)
         try:
             fields = self._codec.request_fields(lines)
-        except HeadError:
+        except HeadError as error:
+            if error.coding:
+                raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
         return read_request(method, target, 0 if minor == b"0" else 1, fields, self._connection.peer.scheme, settings)
 

@@ -233,7 +233,7 @@ def test_hooks_tells_every_hook(cli: Cli) -> None:
     names = [name for name in vars(hookspecs) if name.startswith("daemun_")]
     output = plain(cli("hooks"))
     assert [line.partition("(")[0] for line in output.splitlines() if not line.startswith(" ")] == names
-    assert "daemun_route_filters(route: 'RouteSpec') -> 'Iterable[FilterSpec]'" in output
+    assert "daemun_route_filters(route: RouteSpec) -> Iterable[FilterSpec]" in output
     rows = {row["name"]: row for row in json.loads(cli("hooks", "--json").stdout)}
     assert list(rows) == names
     assert rows["daemun_protocols"]["plugins"] == ["http1"]
