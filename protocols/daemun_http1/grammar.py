@@ -77,15 +77,16 @@ def authority(raw: bytes) -> bytes:
 
 _SUSPECT = re.compile(rb"/\.|%|\\|#")
 _UNRESERVED = re.compile(rb"%(4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DdEe])")
+_CUT_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _DOTS = re.compile(rb"(?:^|/|%2[fF]|%5[cC])\.{1,2}(?:$|[/;?]|%2[fF]|%5[cC]|%00|%3[bB])")
 
 
 def origin_form(target: bytes) -> bytes:
     """A path with its query as we hand it on. Raises `ExchangeError` for what a back end could read in two ways.
 
-    Dot segments in any spelling, encoded NUL, a backslash and a fragment are refused. Leading slashes become one, and
-    letters, digits, `-`, `.`, `_`, `~` that came encoded are decoded (RFC 3986 §6.2.2.2), so that routes and back ends
-    see the same path. Everything else is kept as it came, encoded slashes and double slashes too.
+    Dot segments in any spelling, encoded NUL, a backslash, half an escape and a fragment are refused. Leading slashes
+    become one, and letters, digits, `-`, `.`, `_`, `~` that came encoded are decoded (RFC 3986 §6.2.2.2), so that
+    routes and back ends see the same path. Everything else is kept as it came, encoded slashes and double slashes too.
     """
     if target[:2] == b"//":
         target = b"/" + target.lstrip(b"/")
@@ -94,6 +95,8 @@ def origin_form(target: bytes) -> bytes:
         if b"#" in target:
             raise ExchangeError(Reason.BAD_REQUEST, "a target holds no fragment")
         if b"%" in path:
+            if _CUT_ESCAPE.search(path):  # decoding what follows it could make another escape of it
+                raise ExchangeError(Reason.BAD_REQUEST, "a path holds a % that two hex digits do not follow")
             path = _UNRESERVED.sub(_decoded, path)
         if _DOTS.search(path):
             raise ExchangeError(Reason.BAD_REQUEST, "a path holds no dot segments; send it resolved")

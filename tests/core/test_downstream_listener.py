@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketStream
 from anyio.streams.tls import TLSStream
 
 from daemun import (
@@ -172,19 +173,20 @@ async def test_no_more_connections_than_allowed_are_held_and_the_rest_wait() -> 
         "sources": [{"type": "inline", "routes": [{"name": "all", "respond": {"body": "fine"}}]}],
     }
     async with running(settings, only=["http1", "file"]) as gateway:
-        held = [Wire(await gateway.connect()) for _ in range(2)]
-        for wire in held:
+        at_once = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(4)]
+        wires = [Wire(await SocketStream.from_socket(sock)) for sock in at_once]
+        for wire in wires:
             await wire.send(GET.replace(b"Connection: close\r\n", b""))
+        for wire in wires[:2]:
             assert (await wire.answer()).status == 200
-        third = Wire(await gateway.connect())
-        await third.send(GET)
         with anyio.move_on_after(0.05) as patience:
-            await third.more()
+            await wires[2].more()
         assert patience.cancelled_caught
         assert len(gateway.gateway.connections) == 2
-        await held[0].aclose()
-        assert (await third.answer()).status == 200
-        for wire in (held[1], third):
+        for wire in wires[2:]:
+            await wires.pop(0).aclose()
+            assert (await wire.answer()).status == 200
+        for wire in wires:
             await wire.aclose()
 
 

@@ -209,6 +209,21 @@ async def test_idle_connections_are_closed_at_once() -> None:
         await service.stopped.wait()
 
 
+async def test_a_request_that_has_begun_to_come_is_the_last_of_its_connection() -> None:
+    slow = Slow()
+    fast = GET.replace(b"/ ", b"/x ")
+    async with stoppable(slow.settings(), slow.plugin) as service:
+        wire = await service.connect(fast + fast[:20])
+        assert (await wire.answer()).field(b"connection") is None
+        service.stop()
+        await service.refuses()
+        await wire.send(fast[20:])
+        answer = await wire.answer()
+        assert (answer.status, answer.field(b"connection")) == (200, b"close")
+        await wire.aclose()
+        await service.stopped.wait()
+
+
 async def test_new_connections_are_refused_while_others_finish() -> None:
     slow = Slow()
     async with stoppable(slow.settings(), slow.plugin) as service:

@@ -116,6 +116,11 @@ async def test_before_and_after_hold_within_a_phase() -> None:
     assert await passed_by(filters, "a", "b", "c") == ["c", "b", "a"]
 
 
+async def test_a_demand_moves_nobody_else() -> None:
+    filters = [marking("a", after=("b",)), marking("b"), marking("c")]
+    assert await passed_by(filters, "a", "b", "c") == ["b", "a", "c"]
+
+
 async def test_where_nothing_is_demanded_the_route_decides() -> None:
     filters = [marking("a"), marking("b"), marking("c")]
     assert await passed_by(filters, "c", "a", "b", "a") == ["c", "a", "b", "a"]

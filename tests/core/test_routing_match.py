@@ -53,7 +53,14 @@ value_matches = st.builds(
     st.sampled_from(ValueKind),
     st.sampled_from(["", "a", "ab", "a?b"]),
 )
-routes = st.builds(
+plain_routes = st.builds(
+    RouteSpec,
+    name=st.just("r"),
+    action=st.just(Respond()),
+    hosts=st.lists(host_matches, max_size=1).map(lambda some: (*some, HostMatch(HostKind.ANY))),
+    path=path_matches,
+)
+picky_routes = st.builds(
     RouteSpec,
     name=st.just("r"),
     action=st.just(Respond()),
@@ -64,6 +71,7 @@ routes = st.builds(
     query=st.lists(value_matches, max_size=2).map(tuple),
     listeners=st.lists(st.sampled_from(["one", "two"]), max_size=1).map(tuple),
 )
+routes = plain_routes | picky_routes
 hosts = st.one_of(domains, addresses, st.sampled_from(["", ".", ".a", "..a", "a..b", "b.a.", "[::1", "x.[::1]"]))
 authorities = st.builds(lambda host, end: host + end, hosts, st.sampled_from(["", ".", ":80", ".:80", ":"]))
 
@@ -84,6 +92,10 @@ def of_host(kind: HostKind, value: str) -> RouteSpec:
     return RouteSpec("r", Respond(), hosts=(HostMatch(kind, value),))
 
 
+def of_path(kind: PathKind, value: str) -> RouteSpec:
+    return RouteSpec("r", Respond(), path=PathMatch(kind, value))
+
+
 def asking(authority: str, target: str = "/") -> Request:
     return Request(b"GET", target.encode(), authority.encode(), (), EMPTY, Exchange(Peer()))
 
@@ -94,6 +106,8 @@ def asking(authority: str, target: str = "/") -> Request:
 @example([of_host(HostKind.ANY_DEPTH, "a")], asking("..a"))
 @example([of_host(HostKind.ONE_LABEL, "a.b")], asking(".a.b"))
 @example([of_host(HostKind.EXACT, "[::1]")], asking("[::1]:8080"))
+@example([of_path(PathKind.SEGMENT_PREFIX, "/"), of_path(PathKind.REGEX, ".*")], asking("a"))
+@example([of_path(PathKind.REGEX, ".*"), of_path(PathKind.EXACT, "/")], asking("a"))
 def test_the_first_route_that_does_not_mismatch_wins(specs: list[RouteSpec], request: Request) -> None:
     index = Index(list(zip(specs, range(len(specs)), strict=True)))
     expected = next((rank for rank, spec in enumerate(specs) if not mismatch(spec, request)), None)

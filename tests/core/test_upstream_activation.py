@@ -185,6 +185,9 @@ async def test_a_room_without_places_sends_everyone_away() -> None:
 async def test_the_room_is_bounded_in_bytes_too() -> None:
     big = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 600\r\n\r\n" + b"x" * 600
     async with cold(room={"max_bytes": 1200}) as service:
+        leaving = await service.waiter(big)
+        await leaving.reset()
+        await service.nothing_left()
         wires = [await service.waiter(big), await service.waiter(GET)]
         assert (await service.ask(big)).status == 503
         service.starter.cue.set()

@@ -174,6 +174,14 @@ async def test_retries_on_a_status() -> None:
         assert len(proxy.upstream.requests) == 2
 
 
+async def test_an_answer_that_is_not_wanted_is_let_go_in_the_middle() -> None:
+    begun = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n"
+    async with proxying(Script(begun, OK), route=retries(attempts=1, on_status=[503])) as proxy:
+        assert (await proxy.ask(GET)).body == b"ok"
+        await proxy.settled()
+        assert proxy.upstream.connections == 2
+
+
 async def test_the_last_try_on_a_status_is_the_answer() -> None:
     async with proxying(Script(BUSY, BUSY, OK), route=retries(attempts=1, on_status=[503])) as proxy:
         answer = await proxy.ask(GET)

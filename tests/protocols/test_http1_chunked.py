@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import h11
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from daemun_http1.chunked import FORBIDDEN_TRAILERS, ChunkError, Chunks
@@ -164,6 +164,9 @@ def by_h11(data: bytes) -> Outcome:
 @settings(max_examples=400)
 @given(MESSAGE)
 def test_what_h11_refuses_is_refused_and_what_is_taken_reads_the_same(data: bytes) -> None:
+    assume(
+        b" ;" not in data and b"\t;" not in data
+    )  # RFC 9112 §7.1.1 asks recipients to read blanks before a `;`; h11 does not
     ours, theirs = decoded([data]), by_h11(data)
     if theirs.refused:
         assert ours.refused or not ours.done
