@@ -24,6 +24,13 @@ IDENTITY_FIELDS = frozenset(
         b"x-real-ip",
         b"x-client-ip",
         b"true-client-ip",
+        b"client-cert",
+        b"client-cert-chain",
+        b"x-client-cert",
+        b"x-forwarded-client-cert",
+        b"x-ssl-client-cert",
+        b"x-ssl-client-s-dn",
+        b"x-ssl-client-verify",
         b"x-original-forwarded-for",
     )
 )
