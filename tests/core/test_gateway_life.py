@@ -239,7 +239,7 @@ async def test_new_connections_are_refused_while_others_finish() -> None:
 
 async def test_the_delay_lets_balancers_notice_first() -> None:
     slow, diary = Slow(), Diary()
-    async with stoppable(slow.settings(delay_seconds=0.2), slow.plugin, diary.plugin) as service:
+    async with stoppable(slow.settings(delay_seconds=0.4), slow.plugin, diary.plugin) as service:
         service.stop()
         await diary.draining.wait()
         wire = await service.connect(GET.replace(b"/ ", b"/x "))
