@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
 import anyio
 import pytest
+from anyio.streams.tls import TLSStream
 
 from daemun.testing import CutOff, Scene, Wire, eventually, proxying
 
@@ -286,6 +292,54 @@ async def test_a_client_that_resets_a_tunnel_ends_it_for_the_upstream() -> None:
         await wire.reset()
         await gone.wait()
         await proxy.settled()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate that nobody vouches for."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("there is no openssl on this machine")
+    folder = tmp_path_factory.mktemp("certificate")
+    made = (
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-subj",
+        "/CN=a.test",
+    )
+    subprocess.run(
+        [program, *made, "-keyout", "key.pem", "-out", "cert.pem"], cwd=folder, check=True, capture_output=True
+    )
+    return folder
+
+
+async def test_over_tls_an_upstream_that_has_finished_ends_the_clients_connection(certificate: Path) -> None:
+    """TLS has no half of an end: a client that waited for one would wait for ever."""
+
+    async def leave(scene: Scene) -> None:
+        await scene.head()
+        await scene.send(SWITCHING + b"goodbye")
+
+    tls = {"certificate": str(certificate / "cert.pem"), "key": str(certificate / "key.pem")}
+    async with proxying(leave, listener={"tls": tls}) as proxy:
+        context = ssl.create_default_context(cafile=certificate / "cert.pem")
+        context.check_hostname = False
+        wire = await proxy.connect()
+        stream = await TLSStream.wrap(wire.stream, server_side=False, ssl_context=context, standard_compatible=False)
+        await stream.send(UPGRADE)
+        received = b""
+        with anyio.fail_after(10):
+            try:
+                while True:
+                    received += await stream.receive()
+            except anyio.EndOfStream:
+                pass
+        assert received.endswith(b"\r\n\r\ngoodbye")
 
 
 async def test_connect_is_refused_unless_it_is_allowed(codec: str) -> None:

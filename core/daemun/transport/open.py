@@ -76,7 +76,8 @@ async def _handshake(plain: ByteStream, context: ssl.SSLContext, *, server_side:
             ssl_context=context,
             standard_compatible=False,
         )
-    except anyio.BrokenResourceError as error:
+    except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+        await anyio.aclose_forcefully(plain)
         raise ConnectionResetError("the peer ended the TLS handshake") from error
     except BaseException:
         await anyio.aclose_forcefully(plain)

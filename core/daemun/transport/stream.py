@@ -73,7 +73,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         self._transport: asyncio.Transport
         self._chunks: deque[bytes] = deque()
         self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
         self._flushing = False
         self._paused = False
         self._full = False
@@ -110,8 +110,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
             self._rescue()
         self.lost = True
         self._wake()
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._wake_writers()
         if self.on_lost is not None:
             self.on_lost()
 
@@ -132,8 +131,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._wake_writers()
 
     @property
     def unsent_bytes(self) -> int:
@@ -197,13 +195,14 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
                     self._full = False
 
     async def _drain(self) -> None:
-        self._writer = self._loop.create_future()
+        writer = self._loop.create_future()
+        self._writers.append(writer)  # one each: a task that is cancelled cancels what it awaits
         if self.on_stall is not None:
             self.on_stall(True)
         try:
-            await self._writer
+            await writer
         finally:
-            self._writer = None
+            self._writers.remove(writer)
             if self.on_stall is not None:
                 self.on_stall(False)
         if self.lost:
@@ -224,6 +223,11 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         reader = self._reader
         if reader is not None and not reader.done():
             reader.set_result(None)
+
+    def _wake_writers(self) -> None:
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
