@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import pytest
 
-from daemun.testing import CutOff, Scene, eventually, proxying
+from daemun.testing import CutOff, Scene, Wire, eventually, proxying, running
 from daemun.testing.upstreams import Script
 
 pytestmark = pytest.mark.anyio
@@ -323,12 +325,17 @@ async def test_an_upstream_may_be_slow_after_its_head_and_while_it_gets_content(
 
 
 async def test_an_upstream_that_does_not_listen_is_a_502() -> None:
-    async with proxying() as proxy:
-        settings = {"endpoints": ["http://127.0.0.1:1"]}
-        assert settings
-        wire = await proxy.connect()
-        await wire.send(GET)
-        assert (await wire.answer()).status == 200
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        backends = {"up": {"endpoints": [f"http://127.0.0.1:{nobody.getsockname()[1]}"]}}
+        source = {"type": "inline", "backends": backends, "routes": [{"name": "all", "to": "up"}]}
+        async with running({"sources": [source]}) as gateway:
+            wire = Wire(await anyio.connect_tcp("127.0.0.1", gateway.port))
+            for request in (GET, POST, UPLOAD + b"1\r\na\r\n0\r\n\r\n"):
+                await wire.send(request)
+                answer = await wire.answer()
+                assert (answer.status, answer.field(b"x-daemun-reason")) == (502, b"connect_failed")
+            await wire.aclose()
 
 
 async def test_early_answers_reach_a_client_that_goes_on_sending() -> None:

@@ -31,10 +31,15 @@ class Scene:
                 return b""
         return self._take(self.received.index(b"\r\n\r\n") + 4)
 
-    async def request(self) -> bytes:
-        """The next request: its head, and its content if it has a length or is chunked; b"": there is none."""
+    async def request(self, *, willing: bool = False) -> bytes:
+        """The next request: its head, and its content if it has a length or is chunked; b"": there is none.
+
+        `willing`: who waits for `100 Continue` gets it.
+        """
         head = await self.head()
         lower, end = head.lower(), 0
+        if willing and b"\r\nexpect: 100-continue\r\n" in lower:
+            await self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if b"transfer-encoding: chunked" in lower:
             while (end := _end_of_chunks(self.received)) < 0 and await self.more():
                 pass
