@@ -6,10 +6,13 @@ scope, and an exchange that is cancelled is the connection's last.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import socket
 import struct
+import sys
+import termios
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -49,7 +52,7 @@ class Downstream:
         self._respond = self._responder.respond
         self._interim = self._responder.interim
         self._set_deadline = watch.deadline.set
-        watch.cut_off = self._break_off
+        watch.cut_off = self._reset
         watch.on_deadline = self._deadline_passed
 
     async def serve(self) -> None:
@@ -72,6 +75,8 @@ class Downstream:
             watch.end()
             if self._responder.exchange is not None and self._responder.head_sent:
                 self._break_off()
+            elif watch.cause is Cause.IDLE and _held_by_kernel(stream):
+                self._reset()  # its last answer was never read: an end in order would wait behind it
             elif stream.unsent_bytes:
                 stream.abort()
             else:
@@ -249,13 +254,30 @@ class Downstream:
         """Ends the connection in the middle of a response: by a reset where its end would pass for the response's."""
         incoming = self._responder.incoming
         if incoming.minor == 0 or incoming.protocol:
-            raw = self._stream.extra(SocketAttribute.raw_socket, None)
-            if raw is not None:
-                try:
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                except (OSError, ValueError):  # it is closed
-                    pass
+            self._reset()
+        else:
+            self._stream.abort()
+
+    def _reset(self) -> None:
+        """Ends the connection by a reset: the kernel forgets what is unsent, and the client learns it at once."""
+        raw = self._stream.extra(SocketAttribute.raw_socket, None)
+        if raw is not None:
+            try:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except (OSError, ValueError):  # it is closed
+                pass
         self._stream.abort()
+
+
+def _held_by_kernel(stream: Stream) -> int:
+    """Bytes that were sent and that the client has not acknowledged."""
+    raw = stream.extra(SocketAttribute.raw_socket, None)
+    if raw is None or raw.family == socket.AF_UNIX:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def _probe(stream: Stream) -> None:

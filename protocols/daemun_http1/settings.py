@@ -20,7 +20,7 @@ class Http1Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Most fields in a head or trailer section; above it 431."""
     head_timeout_seconds: Annotated[float, Meta(gt=0)] = 10.0
     """From the first byte of a head to its last; then 408."""
-    keep_alive_seconds: Annotated[float, Meta(gt=0)] = 75.0
+    keep_alive_seconds: Annotated[float, Meta(gt=0)] = 60.0
     """A connection without a request is closed after it."""
     body_grace_seconds: Annotated[float, Meta(gt=0)] = 10.0
     """Time that a client may be slow with a request's content before the least rate counts."""
