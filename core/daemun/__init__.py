@@ -13,6 +13,7 @@ from daemun.downstream.forwarded import IDENTITY_FIELDS
 from daemun.downstream.render import render
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, Retry, SettingsError, Side
 from daemun.exchange import Exchange, Peer
+from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
 from daemun.extend.types import (
     Activator,
     ActivatorContext,
@@ -27,8 +28,6 @@ from daemun.extend.types import (
     FilterContext,
     FilterType,
     NoSettings,
-    Observer,
-    ObserverType,
     Phase,
     Publish,
     Source,
@@ -94,6 +93,7 @@ __all__ = [
     "FilterSpec",
     "FilterType",
     "Forward",
+    "GatewayView",
     "Handler",
     "HeaderEdit",
     "Headers",
@@ -104,6 +104,7 @@ __all__ = [
     "NoSettings",
     "ObjectStatus",
     "Observer",
+    "ObserverContext",
     "ObserverType",
     "PathKind",
     "PathMatch",
@@ -134,6 +135,7 @@ __all__ = [
     "ValueKind",
     "ValueMatch",
     "WireProtocol",
+    "Worker",
     "compose",
     "header",
     "header_values",

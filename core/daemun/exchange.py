@@ -77,12 +77,20 @@ class Exchange(Struct, eq=False):
     """Sends a 1xx response to the client, if its protocol has them."""
     route: str = ""
     """Name of the route that won."""
+    version: str = "HTTP/1.1"
+    """The protocol that the client spoke: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`."""
     endpoint: str = ""
     """Where the request was sent last, `host:port`."""
     status: int = 0
     """Status sent to the client; 0 until then."""
     reason: Reason | None = None
     """Why it failed, if it did."""
+    plugin: str = ""
+    """Name of the plugin whose fault it was (`PLUGIN_FAULT`), where it is known."""
+    received_bytes: int = 0
+    """Content that was taken from the client, without framing."""
+    sent_bytes: int = 0
+    """Content that was given to the client, without framing."""
     cold_start_seconds: float = -1.0
     """How long the request waited for an endpoint to be started; negative: it did not wait."""
     _stash: Stash | None = None

@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from daemun.extend.observe import ObserverType
     from daemun.extend.types import (
         ActivatorType,
         Applied,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
         BalancerType,
         Dialect,
         FilterType,
-        ObserverType,
         SourceType,
     )
     from daemun.extend.wire import WireProtocol

@@ -7,7 +7,7 @@ from time import monotonic
 
 import anyio
 
-from daemun import ExchangeError, Headers, Reason, Stream
+from daemun import Exchange, ExchangeError, Headers, Reason, Stream
 from daemun_http1.chunked import ChunkError
 from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
@@ -21,6 +21,7 @@ class RequestBody:
 
     __slots__ = (
         "_bytes",
+        "_exchange",
         "_reader",
         "_send_continue",
         "_settings",
@@ -38,6 +39,7 @@ class RequestBody:
         reader: Reader,
         settings: Http1Settings,
         watch: Watch,
+        exchange: Exchange,
         send_continue: Callable[[], Awaitable[None]] | None,
     ) -> None:
         """`reader` expects the content already. `send_continue` asks a client for it that holds it back."""
@@ -49,6 +51,7 @@ class RequestBody:
         self._reader = reader
         self._settings = settings
         self._watch = watch
+        self._exchange = exchange
         self._send_continue = send_continue
         self._slow_seconds = 0.0
         self._bytes = 0
@@ -71,6 +74,7 @@ class RequestBody:
                 self.broken = True
                 raise ExchangeError(Reason.BAD_REQUEST, str(error)) from None
             if data:
+                self._exchange.received_bytes += len(data)
                 return data
             if reader.left:
                 reader.feed(await self._receive())
@@ -117,9 +121,9 @@ class RequestBody:
 class TunnelBody:
     """Raw bytes of a client that asked to switch protocols. There are none before the upstream agreed."""
 
-    __slots__ = ("_opened", "_reader", "_stream", "closed", "ended", "length", "trailers")
+    __slots__ = ("_exchange", "_opened", "_reader", "_stream", "closed", "ended", "length", "trailers")
 
-    def __init__(self, stream: Stream, reader: Reader) -> None:
+    def __init__(self, stream: Stream, reader: Reader, exchange: Exchange) -> None:
         self.length: int | None = None
         self.trailers: Headers = ()
         self.closed = anyio.Event()
@@ -127,6 +131,7 @@ class TunnelBody:
         self.ended = False
         self._stream = stream
         self._reader = reader
+        self._exchange = exchange
         self._opened = anyio.Event()
 
     def open(self) -> None:
@@ -144,6 +149,7 @@ class TunnelBody:
             except ExchangeError:
                 self.ended = True
                 self.closed.set()
+        self._exchange.received_bytes += len(data)
         return data
 
     async def aclose(self) -> None:

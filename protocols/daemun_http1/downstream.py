@@ -53,7 +53,7 @@ class Downstream:
         self._interim = self._responder.interim
         self._set_deadline = watch.deadline.set
         watch.cut_off = self._reset
-        watch.on_deadline = self._deadline_passed
+        watch.on_time_out = self._time_out
 
     async def serve(self) -> None:
         """Serves until the connection is over, and closes it."""
@@ -104,6 +104,8 @@ class Downstream:
         exchange.on_deadline = self._set_deadline
         if incoming.minor == 1:
             exchange.interim = self._interim
+        else:
+            exchange.version = "HTTP/1.0"
         responder.incoming = incoming
         responder.keep_alive = incoming.keep_alive and not connection.draining
         responder.head_sent = False
@@ -114,7 +116,7 @@ class Downstream:
             incoming.authority,
             incoming.headers
             + connection.forwarding.fields(incoming.authority, b"1.1" if incoming.minor else b"1.0", incoming.identity),
-            self._open_body(incoming),
+            self._open_body(incoming, exchange),
             exchange,
             incoming.protocol,
         )
@@ -155,19 +157,20 @@ class Downstream:
         if broken is not None:
             raise broken
 
-    def _open_body(self, incoming: Incoming) -> Body:
+    def _open_body(self, incoming: Incoming, exchange: Exchange) -> Body:
         reader, responder = self._reader, self._responder
         if incoming.protocol:
-            responder.body = TunnelBody(self._stream, reader)
+            responder.body = TunnelBody(self._stream, reader, exchange)
             return responder.body
         responder.body = None
         if incoming.length == 0:
             return EMPTY
         if 0 < incoming.length <= len(reader.waiting):
+            exchange.received_bytes = incoming.length
             return Buffered(reader.take(incoming.length))
         reader.expect(incoming.length)
         send_continue = responder.send_continue if incoming.expects_continue else None
-        responder.body = RequestBody(self._stream, reader, self._settings, self._watch, send_continue)
+        responder.body = RequestBody(self._stream, reader, self._settings, self._watch, exchange, send_continue)
         return responder.body
 
     # --- what happens meanwhile ---
@@ -187,10 +190,10 @@ class Downstream:
         elif self._responder.body is None:
             _probe(self._stream)
 
-    def _deadline_passed(self) -> None:
+    def _time_out(self, cause: Cause) -> None:
         exchange = self._responder.exchange
         if exchange is not None:
-            exchange.reason = exchange.timeout_reason
+            exchange.reason = exchange.timeout_reason if cause is Cause.DEADLINE else Reason.REQUEST_TIMEOUT
 
     def _drain(self) -> None:
         if self._responder.exchange is None and not self._reader.waiting and not self._stream.unread_bytes:
@@ -218,6 +221,8 @@ class Downstream:
         """The last response of the connection, for a request that has no exchange or lost it."""
         responder = self._responder
         responder.keep_alive = False
+        if responder.exchange is None:
+            self._connection.refused(error)
         response = render(error)
         body = response.body
         assert isinstance(body, Buffered)

@@ -52,6 +52,8 @@ class Responder:
                 head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
                 self.head_sent = True
                 bare = incoming.method == b"HEAD" or not framing or response.status == 304
+                if not bare:
+                    self.exchange.sent_bytes = body.length  # type: ignore[union-attr]
                 await self._stream.send(head if bare else head + body.data)  # type: ignore[attr-defined]
             elif kind is NoContent:
                 framing = length_of(body, response.status)
@@ -98,8 +100,11 @@ class Responder:
         await self.send(head)
         if bare:
             return
+        exchange = self.exchange
+        assert exchange is not None
         left = body.length
         while data := await body.read():
+            exchange.sent_bytes += len(data)
             if chunked:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
             elif left is not None:
@@ -124,7 +129,10 @@ class Responder:
         tunnel = self.body
         assert isinstance(tunnel, TunnelBody)
         tunnel.open()
+        exchange = self.exchange
+        assert exchange is not None
         while data := await response.body.read():
+            exchange.sent_bytes += len(data)
             await self.send(data)
         if self._stream.extra(TLSAttribute.ssl_object, None) is not None:
             return  # TLS has no half of an end

@@ -44,7 +44,7 @@ class Watch:
         "cause",
         "cut_off",
         "deadline",
-        "on_deadline",
+        "on_time_out",
         "scope",
         "timer",
         "waits_for",
@@ -58,8 +58,8 @@ class Watch:
         """What `timer` would cancel for."""
         self.timer = connection.timers.timer(self._too_slow)
         self.deadline = connection.timers.timer(self._deadline_passed)
-        self.on_deadline: Callable[[], None] = lambda: None
-        """Called when the deadline of the exchange has passed, before it is cancelled."""
+        self.on_time_out: Callable[[Cause], None] = lambda _: None
+        """Called when a timer has run out, before the exchange is cancelled."""
         self.cut_off = stream.abort
         """How a client is left that takes no byte."""
         self._stream = stream
@@ -103,10 +103,11 @@ class Watch:
         self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
 
     def _too_slow(self) -> None:
+        self.on_time_out(self.waits_for)
         self.cancel(self.waits_for)
 
     def _deadline_passed(self) -> None:
-        self.on_deadline()
+        self.on_time_out(Cause.DEADLINE)
         self.cancel(Cause.DEADLINE)
 
     def _not_reading(self) -> None:

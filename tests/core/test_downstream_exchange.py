@@ -20,7 +20,9 @@ from daemun import (
     Handler,
     Headers,
     NoSettings,
+    Observer,
     ObserverType,
+    Peer,
     Reason,
     Request,
     Response,
@@ -43,12 +45,16 @@ pytestmark = pytest.mark.anyio
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 
-class Seen:
+class Seen(Observer):
     """An observer that keeps what it saw."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
         self.responses: list[Response | None] = []
+        self.refusals: list[tuple[Peer, Reason]] = []
+
+    def refused(self, peer: Peer, error: ExchangeError) -> None:
+        self.refusals.append((peer, error.reason))
 
     def finished(self, request: Request, response: Response | None, exchange: Exchange) -> None:
         assert request.exchange is exchange
@@ -354,7 +360,7 @@ async def test_a_client_that_leaves_cancels_its_exchange() -> None:
         with anyio.fail_after(5):
             await cancelled.wait()
         await eventually(lambda: len(service.seen.ends) == 1)
-    assert service.seen.ends == [(0, Reason.CLIENT_LEFT)]
+    assert service.seen.ends == [(499, Reason.CLIENT_LEFT)]
     assert service.seen.responses == [None]
 
 
@@ -454,8 +460,20 @@ async def test_observers_see_every_exchange_once() -> None:
         assert {exchange.peer.listener for exchange in service.seen.exchanges} == {"http"}
 
 
+async def test_observers_are_told_of_requests_that_never_became_an_exchange() -> None:
+    async with edge(fine) as service:
+        for malformed in (b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/3.0\r\n\r\n"):
+            wire = await service.connect()
+            await wire.send(malformed)
+            await wire.answer()
+            await wire.aclose()
+        assert [reason for _, reason in service.seen.refusals] == [Reason.BAD_REQUEST, Reason.VERSION_REFUSED]
+        assert {peer.listener for peer, _ in service.seen.refusals} == {"http"}
+        assert service.seen.exchanges == []
+
+
 async def test_observers_that_fail_do_no_harm(caplog: pytest.LogCaptureFixture) -> None:
-    class Failing:
+    class Failing(Observer):
         def finished(self, request: Request, response: Response | None, exchange: Exchange) -> None:
             raise LookupError("blind")
 
@@ -466,7 +484,7 @@ async def test_observers_that_fail_do_no_harm(caplog: pytest.LogCaptureFixture) 
             assert (await wire.answer()).status == 200
         await wire.aclose()
     assert service.seen.ends == [(200, None)] * 2
-    assert faults(caplog) == [f"route all: plugin faulty ({__name__}) raised LookupError('blind')"] * 2
+    assert faults(caplog) == [f"an observer failed: plugin faulty ({__name__}) raised LookupError('blind')"] * 2
 
 
 async def test_a_stop_that_cuts_off_is_seen_too() -> None:

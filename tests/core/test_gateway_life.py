@@ -16,6 +16,8 @@ from daemun import (
     BackendType,
     Buffered,
     NoSettings,
+    Observer,
+    ObserverContext,
     ObserverType,
     PluginError,
     Publish,
@@ -428,14 +430,10 @@ async def test_a_gateway_whose_plugin_is_at_fault_says_which() -> None:
 async def test_observers_are_closed_when_the_gateway_stops() -> None:
     closed: list[str] = []
 
-    class Watching:
-        def finished(self, *_: Any) -> None:
-            """It only has to be closed."""
-
     @asynccontextmanager
-    async def build(settings: object, base_dir: Path) -> AsyncIterator[Watching]:
-        yield Watching()
-        closed.append(base_dir.name)
+    async def build(settings: object, context: ObserverContext) -> AsyncIterator[Observer]:
+        yield Observer()
+        closed.append(context.base_dir.name)
 
     plugin = make_plugin("watching", daemun_observers=lambda: [ObserverType("watching", NoSettings, build)])
     settings = {"observers": [{"type": "watching"}]}

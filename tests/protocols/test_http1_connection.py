@@ -6,7 +6,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from daemun.downstream.exchange import DownstreamConnection
 from daemun.testing import CutOff, Proxy, Scene, eventually, proxying
 
 pytestmark = pytest.mark.anyio
@@ -237,9 +236,6 @@ async def test_a_refusal_reaches_a_client_that_goes_on_sending() -> None:
 
 async def stop(proxy: Proxy, tasks: anyio.abc.TaskGroup) -> None:
     """Begins to drain, as a stopping gateway does."""
-    for connection in list(proxy.gateway.gateway.connections._open):
-        assert isinstance(connection, DownstreamConnection)
-        connection._services.draining = True
     tasks.start_soon(proxy.gateway.gateway.connections.drain, 5.0)
     await anyio.lowlevel.checkpoint()
 

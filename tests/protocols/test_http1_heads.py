@@ -107,6 +107,9 @@ class Lent:
         )
         await respond(Response(200, (), Buffered(b"ok")))
 
+    def refused(self, error: ExchangeError) -> None:
+        """Nobody observes."""
+
     def render(self, request: Request, error: ExchangeError) -> Response:
         return render(error, request)
 

@@ -15,6 +15,8 @@ class Connections:
     def __init__(self) -> None:
         self._open: set[Connection] = set()
         self._change = anyio.Event()
+        self.draining = False
+        """No further exchange should begin on any of them."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -36,6 +38,7 @@ class Connections:
 
     async def drain(self, grace_seconds: float) -> None:
         """Tells all to finish what runs, and waits until they did or the grace is over."""
+        self.draining = True
         for connection in list(self._open):
             if connection.on_drain is not None:
                 connection.on_drain()

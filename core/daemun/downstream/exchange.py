@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 
+from daemun.downstream.drain import Connections
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.render import render
 from daemun.errors import ExchangeError, Reason
 from daemun.exchange import Peer
-from daemun.extend.types import Dialect, Observer
+from daemun.extend.observe import Observer
+from daemun.extend.types import Dialect
 from daemun.message import Buffered, NoContent, Request, Response
 from daemun.routing.table import Table
 from daemun.transport.timers import Timers
@@ -24,23 +26,24 @@ log = logging.getLogger("daemun.exchange")
 class Services:
     """What all connections of a worker share."""
 
-    __slots__ = ("dialects", "draining", "observers", "plugins", "table", "timers")
+    __slots__ = ("connections", "dialects", "observers", "plugins", "table", "timers")
 
     def __init__(
         self,
         table: Table,
+        connections: Connections,
         timers: Timers,
         dialects: Sequence[Dialect] = (),
         observers: Sequence[Observer] = (),
         plugins: Mapping[str, str] | None = None,
     ) -> None:
         self.table = table
+        self.connections = connections
         self.timers = timers
         self.dialects = tuple(dialects)
         self.observers = tuple(observers)
         self.plugins = plugins or {}
         """Names of plugins by the package that their code is in."""
-        self.draining = False
 
 
 class DownstreamConnection:
@@ -59,7 +62,7 @@ class DownstreamConnection:
     @property
     def draining(self) -> bool:
         """No further exchange should begin on this connection."""
-        return self._services.draining
+        return self._services.connections.draining
 
     async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None]]) -> None:
         """Runs the handler for `request` and passes its response, or one that renders its error, to `respond`.
@@ -99,6 +102,14 @@ class DownstreamConnection:
             if services.observers:
                 self._observe(request, response)
 
+    def refused(self, error: ExchangeError) -> None:
+        """Tells observers of a request that was refused before it became an exchange."""
+        for observer in self._services.observers:
+            try:
+                observer.refused(self.peer, error)
+            except Exception as fault:
+                self._log_observer(fault)
+
     def render(self, request: Request, error: ExchangeError) -> Response:
         """`error` as a response in the dialect of `request`."""
         for dialect in self._services.dialects:
@@ -120,12 +131,13 @@ class DownstreamConnection:
         return response
 
     def _fault(self, request: Request, error: Exception) -> ExchangeError:
-        culprit = self._culprit(error)
+        request.exchange.plugin, culprit = self._culprit(error)
         log.error("route %s: %s raised %r", request.exchange.route or "-", culprit, error, exc_info=error)
         return ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
 
-    def _culprit(self, error: Exception) -> str:
-        """The innermost plugin that the error came through, with its module; or the module that raised it."""
+    def _culprit(self, error: Exception) -> tuple[str, str]:
+        """The innermost plugin that the error came through, or "", and it in words with its module; without a plugin
+        the module that raised it."""
         trace, module, plugin = error.__traceback__, "?", ""
         while trace is not None:
             raised_in = str(trace.tb_frame.f_globals.get("__name__", "?"))
@@ -133,7 +145,7 @@ class DownstreamConnection:
             if name or not plugin:
                 module, plugin = raised_in, name
             trace = trace.tb_next
-        return f"plugin {plugin} ({module})" if plugin else module
+        return plugin, f"plugin {plugin} ({module})" if plugin else module
 
     async def _close(self, request: Request, response: Response) -> None:
         try:
@@ -142,8 +154,14 @@ class DownstreamConnection:
             self._fault(request, error)
 
     def _observe(self, request: Request, response: Response | None) -> None:
+        exchange = request.exchange
+        if exchange.status == 0 and exchange.reason is not None:
+            exchange.status = exchange.reason.status  # cut off from outside: what the protocol is about to say
         for observer in self._services.observers:
             try:
-                observer.finished(request, response, request.exchange)
+                observer.finished(request, response, exchange)
             except Exception as error:
-                self._fault(request, error)
+                self._log_observer(error)
+
+    def _log_observer(self, error: Exception) -> None:
+        log.error("an observer failed: %s raised %r", self._culprit(error)[1], error, exc_info=error)

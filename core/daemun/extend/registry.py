@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pluggy
 
 from daemun.errors import PluginError, SettingsError
+from daemun.extend.observe import ObserverType
 from daemun.extend.types import (
     ActivatorType,
     BackendType,
     BalancerType,
     Dialect,
     FilterType,
-    ObserverType,
     SourceType,
 )
 from daemun.extend.wire import WireProtocol

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from daemun.errors import ExchangeError
-from daemun.exchange import Exchange
 from daemun.handler import Handler, Layer
 from daemun.message import Request, Response
 from daemun.routing.spec import ObjectStatus, Snapshot
@@ -35,8 +34,6 @@ __all__ = [
     "FilterContext",
     "FilterType",
     "NoSettings",
-    "Observer",
-    "ObserverType",
     "Phase",
     "Publish",
     "Source",
@@ -197,22 +194,6 @@ class ActivatorType(Struct, frozen=True):
     name: str
     settings: type[Struct]
     build: Callable[[Any, ActivatorContext], AbstractAsyncContextManager[Activator]]
-
-
-class Observer(Protocol):
-    """Sees every exchange once, when it is over. Synchronous, on the request path: microseconds count."""
-
-    def finished(self, request: Request, response: Response | None, exchange: Exchange) -> None:
-        """`response` is None if none was begun. Exceptions are logged with the plugin's name."""
-        ...
-
-
-class ObserverType(Struct, frozen=True):
-    """A kind of observer: `observers: [{type: NAME, …settings}]`."""
-
-    name: str
-    settings: type[Struct]
-    build: Callable[[Any, Path], AbstractAsyncContextManager[Observer]]
 
 
 class Dialect(Struct, frozen=True):

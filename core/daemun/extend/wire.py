@@ -52,6 +52,10 @@ class Connection(Protocol):
         """
         ...
 
+    def refused(self, error: ExchangeError) -> None:
+        """Tells observers of a request that was refused before it became an exchange."""
+        ...
+
     def render(self, request: Request, error: ExchangeError) -> Response:
         """`error` as a response in the dialect of `request`."""
         ...

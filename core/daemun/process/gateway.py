@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +19,12 @@ from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import Services
 from daemun.downstream.listener import Listener, bind, raise_descriptor_limit
 from daemun.errors import DaemunError, SettingsError, ungrouped
+from daemun.extend.observe import Observer, ObserverContext
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied, Source, SourceContext
 from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.loop import current_loop
+from daemun.process.view import View
 from daemun.routing.compile import Compiler
 from daemun.routing.shared import Shared
 from daemun.routing.spec import Snapshot
@@ -42,12 +44,12 @@ _CLOSING_ROUNDS = 3
 class Gateway:
     """A gateway that serves. Use `open_gateway` to have one."""
 
-    def __init__(self, info: GatewayInfo, table: Table, connections: Connections, reload: Callable[[], None]) -> None:
+    def __init__(self, info: GatewayInfo, parts: Parts) -> None:
         self.info = info
-        self.table = table
-        self.connections = connections
+        self.table = parts.table
+        self.connections = parts.connections
         self.drain_scope = anyio.CancelScope()
-        self._reload = reload
+        self._parts = parts
 
     def cut_off(self) -> None:
         """Ends a drain that waits for its grace: what still runs is cut off."""
@@ -55,7 +57,15 @@ class Gateway:
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
-        self._reload()
+        self._parts.reload()
+
+    def reopen(self) -> None:
+        """Tells every observer to open its files anew."""
+        for observer in self._parts.observers:
+            try:
+                observer.reopen()
+            except Exception:
+                log.exception("an observer failed to open its files anew")
 
 
 @asynccontextmanager
@@ -68,9 +78,10 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
     since = monotonic()
     raise_descriptor_limit()
     async with open_table(settings, manager, base_dir) as parts:
-        connections = Connections()
-        registry = parts.registry
-        services = Services(parts.table, parts.timers, list(registry.dialects), parts.observers, registry.packages())
+        connections, registry = parts.connections, parts.registry
+        services = Services(
+            parts.table, connections, parts.timers, list(registry.dialects), parts.observers, registry.packages()
+        )
         listeners = _listeners(settings, parts, services, connections, base_dir)
         info = GatewayInfo(
             version=version("daemun"),
@@ -89,12 +100,12 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
                 for listener in listeners:
                     accepting.start_soon(listener.accept, serving)
                 notify(manager, "daemun_started", info=info)
-                gateway = Gateway(info, parts.table, connections, parts.reload)
+                gateway = Gateway(info, parts)
                 try:
                     yield gateway
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await _drain(settings, manager, services, gateway, accepting)
+                        await _drain(settings, manager, gateway, accepting)
                     serving.cancel_scope.cancel()
         finally:
             for listener in listeners:
@@ -105,7 +116,6 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
 async def _drain(
     settings: Settings,
     manager: pluggy.PluginManager,
-    services: Services,
     gateway: Gateway,
     accepting: TaskGroup,
 ) -> None:
@@ -115,7 +125,6 @@ async def _drain(
             await anyio.sleep(settings.drain.delay_seconds)
         finally:
             accepting.cancel_scope.cancel()
-            services.draining = True
         await gateway.connections.drain(settings.drain.grace_seconds)
     left = len(gateway.connections)
     if left:
@@ -150,8 +159,9 @@ class Parts:
         self.protocols = protocols
         self.timers = timers
         self.table = table
+        self.connections = Connections()
         self.sources: dict[str, Source] = {}
-        self.observers: list[Any] = []
+        self.observers: list[Observer] = []
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
@@ -172,15 +182,14 @@ async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir
     with ungrouped():
         async with anyio.create_task_group() as tasks:
             shared = Shared(tasks)
-            table = Table(
-                Compiler(registry, shared, protocols, base_dir, timers),
-                lambda applied: notify(manager, "daemun_applied", applied=applied),
-            )
+            compiler = Compiler(registry, shared, protocols, base_dir, timers)
+            table = Table(compiler, lambda applied: notify(manager, "daemun_applied", applied=applied))
             parts = Parts(registry, protocols, timers, table)
+            view = View(table, compiler, parts.connections)
             tasks.start_soon(timers.run)
             try:
                 async with AsyncExitStack() as stack:
-                    await _open_observers(settings, registry, stack, parts, base_dir)
+                    await _open_observers(settings, registry, stack, parts, view, base_dir)
                     async with anyio.create_task_group() as running:
                         await _run_sources(settings, registry, stack, parts, base_dir, running)
                         yield parts
@@ -224,16 +233,17 @@ def _typed(raw: dict[str, Any], path: str) -> tuple[str, dict[str, Any]]:
 
 
 async def _open_observers(
-    settings: Settings, registry: Registry, stack: AsyncExitStack, parts: Parts, base_dir: Path
+    settings: Settings, registry: Registry, stack: AsyncExitStack, parts: Parts, view: View, base_dir: Path
 ) -> None:
     for position, raw in enumerate(settings.observers):
         path = f"$.observers[{position}]"
         name, rest = _typed(raw, path)
         kind = registry.observers.get(name)
         decoded = convert(rest, kind.settings, path=path)
+        context = ObserverContext(name=name, base_dir=base_dir, gateway=view)
         try:
             with ungrouped():
-                parts.observers.append(await stack.enter_async_context(kind.build(decoded, base_dir)))
+                parts.observers.append(await stack.enter_async_context(kind.build(decoded, context)))
         except DaemunError:
             raise
         except Exception as error:

@@ -22,12 +22,14 @@ __all__ = ["run_gateway", "set_up_log"]
 
 _COLLECT_EVERY = 20_000
 """New objects between two collections of the youngest generation."""
+_STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_gateway(
     settings: Settings, base_dir: Path, started: Callable[[GatewayInfo, float], None] | None = None
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second one cuts off what still runs. SIGHUP reloads.
+    """Serves until SIGTERM or SIGINT, then drains; a second one cuts off what still runs. SIGHUP reloads,
+    SIGUSR1 opens log files anew.
 
     `started` gets what runs and the seconds since the process began. Raises `SettingsError` or `PluginError` if the
     gateway cannot start.
@@ -35,16 +37,16 @@ def run_gateway(
     manager = load_plugins(settings.plugins.block, settings.plugins.only)
 
     async def main() -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
             async with anyio.create_task_group() as watching:
                 async with open_gateway(settings, manager, base_dir) as gateway:
                     _settle_collector()
                     if started is not None:
                         started(gateway.info, _seconds_since_start())
                     async for number in signals:
-                        if number != signal.SIGHUP:
+                        if number in _STOP:
                             break
-                        gateway.reload()
+                        (gateway.reload if number == signal.SIGHUP else gateway.reopen)()
                     watching.start_soon(_second_signal, signals, gateway)
                 watching.cancel_scope.cancel()
 
@@ -60,7 +62,7 @@ def _settle_collector() -> None:
 
 async def _second_signal(signals: object, gateway: Gateway) -> None:
     async for number in signals:  # type: ignore[attr-defined]
-        if number != signal.SIGHUP:
+        if number in _STOP:
             gateway.cut_off()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from daemun.routing.spec import (
 from daemun.settings import convert
 from daemun.transport.timers import Timers
 from daemun.upstream.backend import Backend, open_backend
+from daemun.upstream.endpoints import Endpoints
 from daemun.upstream.forward import retrying
 
 __all__ = ["CompiledRoute", "Compiler", "used_backends"]
@@ -72,6 +73,8 @@ class Compiler:
         self._protocols = protocols
         self._timers = timers
         self._base_dir = base_dir
+        self.endpoints: set[Endpoints] = set()
+        """The live view of every back end that is open and has one."""
 
     async def compile(self, spec: RouteSpec, source: str, backends: Mapping[str, BackendSpec]) -> CompiledRoute:
         """The route, ready to run. Raises `SettingsError` or `PluginError`; nothing stays open then."""
@@ -169,11 +172,22 @@ class Compiler:
         backend: Backend = await self._lease(
             route,
             key,
-            lambda: open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers),
+            lambda: self._open(spec),
         )
         if backend.endpoints is not None and not spec.activator:
             backend.endpoints.update(spec.endpoints)
         return backend.handler
+
+    @asynccontextmanager
+    async def _open(self, spec: BackendSpec) -> AsyncIterator[Backend]:
+        opened = open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers)
+        async with opened as backend:
+            assert backend.endpoints is not None
+            self.endpoints.add(backend.endpoints)
+            try:
+                yield backend
+            finally:
+                self.endpoints.discard(backend.endpoints)
 
     async def _lease(self, route: CompiledRoute, key: tuple[str, ...], make: Any) -> Any:
         def guarded() -> AbstractAsyncContextManager[Any]:

@@ -31,6 +31,11 @@ class UpstreamConnection(Protocol):
 class ConnectionPool(Protocol):
     """The connections to one endpoint."""
 
+    @property
+    def idle_connections(self) -> int:
+        """Open connections that nobody uses."""
+        ...
+
     def take(self) -> UpstreamConnection | None:
         """An idle connection that is still open, or None."""
         ...

@@ -51,6 +51,11 @@ class Pool:
         self._leave = leave
         self._idle: list[tuple[UpstreamConnection, float]] = []
 
+    @property
+    def idle_connections(self) -> int:
+        """Open connections that nobody uses."""
+        return len(self._idle)
+
     def take(self) -> UpstreamConnection | None:
         """An idle connection that is still open, or None."""
         idle = self._idle
