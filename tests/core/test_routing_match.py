@@ -44,7 +44,13 @@ path_matches = st.one_of(
         st.sampled_from([PathKind.EXACT, PathKind.RAW_PREFIX, PathKind.SEGMENT_PREFIX]),
         ascii_paths,
     ),
-    st.builds(PathMatch, st.just(PathKind.REGEX), st.sampled_from(["/a.*", "/(a|ab)", "/", "/[^/]*/a?", ".*", ""])),
+    st.builds(
+        PathMatch,
+        st.just(PathKind.REGEX),
+        st.sampled_from(
+            ["/a.*", "/(a|ab)", "/", "/[^/]*/a?", ".*", "", "/ab?", "/ab*", "/a+b", "/ab{0,2}", "/a|/ab", "(?i)/A", "{"]
+        ),
+    ),
 )
 values = st.sampled_from(["", "a", "ab", "b"])
 value_matches = st.builds(
@@ -112,6 +118,25 @@ def test_the_first_route_that_does_not_mismatch_wins(specs: list[RouteSpec], req
     index = Index(list(zip(specs, range(len(specs)), strict=True)))
     expected = next((rank for rank, spec in enumerate(specs) if not mismatch(spec, request)), None)
     assert index.find(request) == expected
+
+
+@settings(max_examples=120)
+@given(st.lists(st.tuples(routes, st.booleans()), max_size=6), st.lists(routes, max_size=3), requests())
+def test_a_draft_finds_what_an_index_made_anew_finds_and_leaves_its_origin_alone(
+    before: list[tuple[RouteSpec, bool]], added: list[RouteSpec], request: Request
+) -> None:
+    origin = Index([(spec, rank) for rank, (spec, _) in enumerate(before)])
+    found = origin.find(request)
+    draft = origin.draft()
+    for rank, (spec, stays) in enumerate(before):
+        if not stays:
+            draft.remove(spec, rank)
+    staying = [(spec, rank) for rank, (spec, stays) in enumerate(before) if stays]
+    for place, spec in enumerate(added):
+        draft.add((-1, place), spec, 100 + place)
+    anew = Index([*((spec, 100 + place) for place, spec in enumerate(added)), *staying])
+    assert draft.find(request) == anew.find(request)
+    assert origin.find(request) == found
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ log = logging.getLogger("daemun.routing")
 class CompiledRoute:
     """A route that can run: its handler, what it holds open, and its chain in words."""
 
-    __slots__ = ("backends", "chain", "handler", "resources", "spec")
+    __slots__ = ("backends", "chain", "handler", "resources", "since", "spec")
 
     def __init__(self, spec: RouteSpec, backends: tuple[BackendSpec, ...]) -> None:
         self.spec = spec
@@ -55,6 +55,8 @@ class CompiledRoute:
         self.resources: list[Resource] = []
         self.chain: list[str] = []
         """What a request passes, outermost first; printed by `daemun routes` and `explain`."""
+        self.since = 0
+        """Number of the first generation that has it."""
 
     @property
     def broken(self) -> bool:
@@ -75,6 +77,11 @@ class Compiler:
         self._base_dir = base_dir
         self.endpoints: set[Endpoints] = set()
         """The live view of every back end that is open and has one."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether any route may be broken."""
+        return self._shared.broken > 0
 
     async def compile(self, spec: RouteSpec, source: str, backends: Mapping[str, BackendSpec]) -> CompiledRoute:
         """The route, ready to run. Raises `SettingsError` or `PluginError`; nothing stays open then."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
 
 from daemun.errors import ExchangeError, Reason
 from daemun.message import Request, Response
 from daemun.routing.compile import CompiledRoute
 from daemun.routing.match import Index
+from daemun.routing.publish import Published
 
 __all__ = ["Generation"]
 
@@ -15,29 +17,57 @@ __all__ = ["Generation"]
 class Generation:
     """The routes that traffic runs on, from one swap to the next."""
 
-    __slots__ = ("_index", "_on_drained", "leases", "number", "retired", "routes")
+    __slots__ = (
+        "__weakref__",
+        "_on_drained",
+        "_published",
+        "_routes",
+        "gone",
+        "index",
+        "leases",
+        "number",
+        "retired",
+        "winner",
+    )
 
-    def __init__(self, number: int, routes: Sequence[CompiledRoute], on_drained: Callable[[Generation], None]) -> None:
-        """`routes` in order of precedence. `on_drained` is called once, when it is retired and nothing runs."""
+    def __init__(
+        self,
+        number: int,
+        index: Index[CompiledRoute],
+        published: Iterable[Published],
+        on_drained: Callable[[Generation], None],
+    ) -> None:
+        """`published`, by all sources, is what `index` was made of. `on_drained` is called once, when it is retired
+        and nothing runs."""
         self.number = number
-        self.routes = routes
+        self.index = index
+        self._published = tuple(published)
+        self._routes: list[CompiledRoute] | None = None
+        self.winner = index.find
+        """The route that would run for a request, or None."""
         self.leases = 0
         """Exchanges that run on it."""
         self.retired = False
-        self._index = Index([(route.spec, route) for route in routes])
+        self.gone: list[CompiledRoute] = []
+        """Routes that it is the last to hold of those that have not drained."""
         self._on_drained = on_drained
+
+    @property
+    def routes(self) -> Sequence[CompiledRoute]:
+        """Those of all sources, in order of precedence."""
+        if self._routes is None:
+            routes = [route for published in self._published for route in published.routes]
+            routes.sort(key=attrgetter("spec.priority"), reverse=True)
+            self._routes = routes
+        return self._routes
 
     def handle(self, request: Request) -> Awaitable[Response]:
         """Runs the chain of the route that wins. Raises `ExchangeError` (no route)."""
-        route = self._index.find(request)
+        route = self.winner(request)
         if route is None:
             raise ExchangeError(Reason.NO_ROUTE, "no route matches")
         request.exchange.route = route.spec.name
         return route.handler(request)
-
-    def winner(self, request: Request) -> CompiledRoute | None:
-        """The route that would run."""
-        return self._index.find(request)
 
     def leave(self) -> None:
         """Ends one lease."""
@@ -45,8 +75,9 @@ class Generation:
         if self.retired and self.leases == 0:
             self._on_drained(self)
 
-    def retire(self) -> None:
-        """It was replaced: closes what it opened as soon as nothing runs on it."""
+    def retire(self, gone: Iterable[CompiledRoute]) -> None:
+        """It was replaced by one without the routes in `gone`: gives them back as soon as nothing runs on it."""
+        self.gone += gone
         self.retired = True
         if self.leases == 0:
             self._on_drained(self)

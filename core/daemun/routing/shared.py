@@ -42,6 +42,8 @@ class Shared:
         self._resources: dict[Hashable, Resource] = {}
         self._open = 0
         self._change = anyio.Event()
+        self.broken = 0
+        """How many have ended by themselves and are still held."""
 
     async def lease(self, key: Hashable, make: Callable[[], AbstractAsyncContextManager[Any]]) -> Resource:
         """The resource whose `value` the context manager yields; entered only if no one holds `key` yet.
@@ -54,7 +56,8 @@ class Shared:
             self._tasks.start_soon(self._own, resource, make)
         resource.leases += 1
         try:
-            await resource.opened.wait()
+            if not resource.opened.is_set():
+                await resource.opened.wait()
             if resource.error is not None:
                 raise resource.error
         except BaseException:
@@ -66,6 +69,7 @@ class Shared:
         """Ends one lease; the last one closes the resource, or gives up opening it."""
         resource.leases -= 1
         if resource.leases == 0:
+            self.broken -= resource.broken
             if self._resources.get(resource.key) is resource:
                 del self._resources[resource.key]
             resource.over.set()
@@ -87,6 +91,7 @@ class Shared:
                     await resource.over.wait()
         except Exception as error:
             resource.broken = True
+            self.broken += resource.leases > 0
             if resource.opened.is_set():
                 log.exception(
                     "%s broke; it is opened anew when a source next publishes its routes", _words(resource.key)

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 
 import anyio
 
-from daemun.errors import DaemunError
 from daemun.extend.types import Applied
-from daemun.routing.compile import CompiledRoute, Compiler, used_backends
+from daemun.routing.compile import CompiledRoute, Compiler
 from daemun.routing.generation import Generation
-from daemun.routing.spec import BackendSpec, ObjectStatus, RouteSpec, Snapshot
+from daemun.routing.match import Index
+from daemun.routing.publish import Publish, Published
+from daemun.routing.spec import ObjectStatus, Snapshot
 
 __all__ = ["Table"]
 
 log = logging.getLogger("daemun.routing")
-
-
-class _Published:
-    """What one source published last, and what became of it."""
-
-    __slots__ = ("compiled", "statuses")
-
-    def __init__(self) -> None:
-        self.compiled: dict[str, CompiledRoute] = {}
-        self.statuses: tuple[ObjectStatus, ...] = ()
 
 
 class Table:
@@ -34,16 +26,15 @@ class Table:
     def __init__(self, compiler: Compiler, on_applied: Callable[[Applied], None] | None = None) -> None:
         self._compiler = compiler
         self._on_applied = on_applied
-        self._sources: dict[str, _Published] = {}
+        self._sources: dict[str, Published] = {}
         self._lock = anyio.Lock()
-        self._holders: dict[CompiledRoute, int] = {}
-        self.current = Generation(0, (), self._drained)
+        self.current = Generation(0, Index(), (), self._drained)
         self.draining: set[Generation] = set()
         """Generations that were replaced and still run something."""
 
     def add_source(self, name: str) -> None:
         """Makes room for a source; on equal priority the routes of sources added earlier win."""
-        self._sources.setdefault(name, _Published())
+        self._sources.setdefault(name, Published(len(self._sources)))
 
     @property
     def statuses(self) -> tuple[ObjectStatus, ...]:
@@ -56,81 +47,47 @@ class Table:
         A route that cannot be compiled is refused with its error, and its last good version stays in use.
         """
         async with self._lock:
-            published = self._sources.setdefault(source, _Published())
-            backends = {backend.name: backend for backend in snapshot.backends}
-            compiled: dict[str, CompiledRoute] = {}
-            statuses = list(snapshot.refused)
+            self.add_source(source)
+            publish = Publish(self._compiler, source, self._sources[source])
             try:
-                for spec in snapshot.routes:
-                    route, status = await self._route(source, spec, backends, published.compiled, compiled)
-                    if route is not None:
-                        compiled[spec.name] = route
-                    statuses.append(status)
+                await publish.compile(snapshot)
+                index = await publish.index(self.current.index)
             except BaseException:
-                for name, route in compiled.items():
-                    if route is not published.compiled.get(name):
-                        self._compiler.release(route)
+                for route in publish.fresh:
+                    self._compiler.release(route)
                 raise
-            statuses += [ObjectStatus("backend", backend.name, backend.origin) for backend in snapshot.backends]
-            published.compiled = compiled
-            published.statuses = tuple(statuses)
-            applied = Applied(self._swap(), published.statuses)
-        for status in applied.refused:
+            self._sources[source] = publish.after
+            self._swap(index, publish.fresh, publish.gone)
+            applied = Applied(self.current.number, publish.after.statuses)
+        for status in publish.refused:
             log.warning("%s: %s %s refused: %s", status.origin or source, status.kind, status.name, status.error)
         if self._on_applied is not None:
             self._on_applied(applied)
         return applied
 
-    async def _route(
-        self,
-        source: str,
-        spec: RouteSpec,
-        backends: dict[str, BackendSpec],
-        before: dict[str, CompiledRoute],
-        taken: dict[str, CompiledRoute],
-    ) -> tuple[CompiledRoute | None, ObjectStatus]:
-        if spec.name in taken:
-            return taken[spec.name], ObjectStatus("route", spec.name, spec.origin, "another route has this name")
-        old = before.get(spec.name)
-        try:
-            used = used_backends(spec, backends)
-            if old is not None and old.spec == spec and old.backends == used and not old.broken:
-                return old, ObjectStatus("route", spec.name, spec.origin)
-            return await self._compiler.compile(spec, source, backends), ObjectStatus("route", spec.name, spec.origin)
-        except DaemunError as error:
-            words = str(error)
-        except Exception as error:
-            log.exception("route %s cannot be compiled", spec.name)
-            words = f"{type(error).__name__}: {error}"
-        if old is not None:
-            words += "; the version from before stays in use"
-        return old, ObjectStatus("route", spec.name, spec.origin, words)
-
-    def _swap(self) -> int:
-        routes = [route for published in self._sources.values() for route in published.compiled.values()]
-        routes.sort(key=lambda route: -route.spec.priority)
-        for route in routes:
-            self._holders[route] = self._holders.get(route, 0) + 1
+    def _swap(self, index: Index[CompiledRoute], fresh: Iterable[CompiledRoute], gone: Iterable[CompiledRoute]) -> None:
         old = self.current
-        self.current = Generation(old.number + 1, routes, self._drained)
+        for route in fresh:
+            route.since = old.number + 1
+        self.current = Generation(old.number + 1, index, self._sources.values(), self._drained)
         self.draining.add(old)
-        old.retire()
-        return self.current.number
+        old.retire(gone)
 
     def _drained(self, generation: Generation) -> None:
+        """Gives back the routes that no generation holds any more; the newest that holds the others takes them over."""
         self.draining.discard(generation)
-        for route in generation.routes:
-            self._holders[route] -= 1
-            if not self._holders[route]:
-                del self._holders[route]
+        older = (one for one in self.draining if one.number < generation.number)
+        heir = max(older, key=attrgetter("number"), default=None)
+        for route in generation.gone:
+            if heir is not None and route.since <= heir.number:
+                heir.gone.append(route)
+            else:
                 self._compiler.release(route)
 
     def close(self) -> None:
         """Gives back everything; nothing may run any more."""
-        old = self.current
-        self.current = Generation(old.number + 1, (), self._drained)
-        old.leases = 0
-        old.retire()
+        self._sources.clear()
+        self._swap(Index(), (), self.current.routes)
         for generation in list(self.draining):
             generation.leases = 0
-            generation.retire()
+            generation.retire(())
