@@ -15,6 +15,8 @@ upstream.py     using a connection
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from daemun import Connection, Endpoint, Sniff, Stream, UpstreamConnection, WireProtocol, hookimpl
 from daemun_http1.choose import request_lines, response_lines
 from daemun_http1.downstream import Downstream
@@ -32,8 +34,8 @@ def _sniff(start: bytes) -> Sniff:
     return Sniff.YES
 
 
-async def _serve(stream: Stream, connection: Connection, settings: Http1Settings) -> None:
-    await Downstream(stream, connection, settings, request_lines(settings.codec, settings.underscores)).serve()
+def _serve(stream: Stream, connection: Connection, settings: Http1Settings) -> Awaitable[None]:
+    return Downstream(stream, connection, settings, request_lines(settings.codec, settings.underscores)).serve()
 
 
 async def _connect(stream: Stream, endpoint: Endpoint, settings: Http1Settings) -> UpstreamConnection:

@@ -238,7 +238,7 @@ class Downstream:
         response = render(error)
         body = response.body
         assert isinstance(body, Buffered)
-        head = response_head(response, length_of(body, response.status), close=True, minor=1)
+        head = response_head(response, length_of(body.length, response.status), close=True, minor=1)
         bare = responder.exchange is not None and responder.incoming.method == b"HEAD"
         try:
             await self._stream.send(head if bare else head + body.data)

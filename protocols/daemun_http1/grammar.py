@@ -8,6 +8,7 @@ import re
 from daemun import ExchangeError, Reason
 
 __all__ = [
+    "AUTHORITIES",
     "FIELD_LINES",
     "PLAIN_REQUEST_LINE",
     "REQUEST_LINE",
@@ -72,12 +73,14 @@ def early_fault(start: bytes, seen: int) -> ExchangeError | None:
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
 _ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
-_known: dict[bytes, bytes] = {}
+AUTHORITIES: dict[bytes, bytes] = {}
+"""Normal forms of the `Host`s that came."""
+_MAX_AUTHORITIES = 4096
 
 
 def authority(raw: bytes) -> bytes:
     """A `Host` in its normal form. Raises `ExchangeError` (RFC 9110 §7.2)."""
-    found = _known.get(raw)
+    found = AUTHORITIES.get(raw)
     if found is not None:
         return found
     match = _HOST.fullmatch(raw)
@@ -85,8 +88,8 @@ def authority(raw: bytes) -> bytes:
         raise ExchangeError(Reason.BAD_REQUEST, "malformed host")
     normal = raw.lower()
     normal = normal.removesuffix(b":")
-    if len(_known) < 4096:
-        _known[raw] = normal
+    if len(AUTHORITIES) < _MAX_AUTHORITIES:
+        AUTHORITIES[raw] = normal
     return normal
 
 

@@ -15,6 +15,7 @@ from daemun_http1.lines import (
     EXPECT,
     HOST,
     IDENTITY,
+    KEEP_ALIVE,
     KEPT,
     LENGTH,
     REFUSED,
@@ -58,11 +59,11 @@ def plain_request(method: bytes, target: bytes, lines: list[Line]) -> Incoming |
             fields.append(field)
         elif role == HOST and host is None:
             host = field[1]
-        elif role != DROPPED:
+        elif role < DROPPED:
             return None
     if host is None:
         return None
-    return Incoming(method, target, grammar.authority(host), fields)
+    return Incoming(method, target, grammar.AUTHORITIES.get(host) or grammar.authority(host), fields)
 
 
 def first_line(line: bytes) -> Incoming:
@@ -100,7 +101,7 @@ def read_request(request: Incoming, lines: list[Line], settings: Http1Settings, 
             lengths.append(field[1])
         elif role == CODING:
             codings.append(field[1])
-        elif role == CONNECTION:
+        elif role in (CONNECTION, KEEP_ALIVE):
             connection += tokens(field[1])
         elif role == UPGRADE:
             upgrades += tokens(field[1])

@@ -20,6 +20,7 @@ __all__ = [
     "EXPECT",
     "HOST",
     "IDENTITY",
+    "KEEP_ALIVE",
     "KEPT",
     "LENGTH",
     "REFUSED",
@@ -33,7 +34,8 @@ __all__ = [
 Line = tuple[int, tuple[bytes, bytes]]
 """What a field means for its connection, and the field itself."""
 
-KEPT, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, IDENTITY, REFUSED, DROPPED = range(10)
+KEPT, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, IDENTITY, REFUSED, DROPPED, KEEP_ALIVE = range(11)
+"""From `DROPPED` on, a field means nothing to HTTP/1.1: `KEEP_ALIVE` is a `Connection` that asks for the default."""
 
 _HOP: Mapping[bytes, int] = {
     b"connection": CONNECTION,
@@ -92,7 +94,7 @@ class Lines:
         fields = self._parse(block)
         if len(fields) != len(new):
             raise HeadError("a field line is no field line")
-        read = {line: (self._role(field[0]), field) for line, field in zip(new, fields, strict=True)}
+        read = {line: (self._role(*field), field) for line, field in zip(new, fields, strict=True)}
         found = [read[line] if line in read else known[line] for line in lines]
         if len(known) + len(read) > _MAX_LINES:
             known.clear()
@@ -101,7 +103,8 @@ class Lines:
                 known[line] = entry
         return found
 
-    def _role(self, name: bytes) -> int:
+    def _role(self, name: bytes, value: bytes) -> int:
         if self._underscores is not None and b"_" in name:
             return self._underscores
-        return self._roles.get(name, KEPT)
+        role = self._roles.get(name, KEPT)
+        return KEEP_ALIVE if role == CONNECTION and value.lower() == b"keep-alive" else role

@@ -50,15 +50,16 @@ class Responder:
         kind = type(body)
         if kind is not NoContent and (kind is not Buffered or body.trailers):
             return self._stream_response(response)
+        length: int | None = len(body.data) if kind is Buffered else body.length  # type: ignore[attr-defined]
         try:
-            framing = length_of(body, response.status)
+            framing = length_of(length, response.status)
             data = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
         except ExchangeError as error:
             return self.respond(self._unsendable(error))
         self.head_sent = True
         if kind is Buffered and incoming.method != b"HEAD" and framing and response.status != 304:
             assert self.exchange is not None
-            self.exchange.sent_bytes = len(body.data)  # type: ignore[attr-defined]
+            self.exchange.sent_bytes = length or 0
             data += body.data  # type: ignore[attr-defined]
         try:
             return None if self._stream.send_nowait(data) else self._written()
@@ -106,7 +107,7 @@ class Responder:
             framing = b""
             self.keep_alive = self.keep_alive and bare
         else:
-            framing = length_of(body, response.status)
+            framing = length_of(body.length, response.status)
         head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
         self.head_sent = True
         await self.send(head)

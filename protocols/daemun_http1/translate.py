@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from http import HTTPStatus
 
-from daemun import Body, Buffered, ExchangeError, Headers, NoContent, Reason, Request, Response
+from daemun import Buffered, ExchangeError, Headers, NoContent, Reason, Request, Response
 from daemun_http1 import grammar
 from daemun_http1.incoming import STAYING, Field, tokens
-from daemun_http1.lines import CODING, CONNECTION, DROPPED, KEPT, LENGTH, UPGRADE, Line
+from daemun_http1.lines import CODING, CONNECTION, DROPPED, KEEP_ALIVE, KEPT, LENGTH, UPGRADE, Line
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE
 
 __all__ = [
@@ -48,7 +48,7 @@ def plain_response(lines: list[Line]) -> tuple[list[Field], int] | None:
             fields.append(field)
         elif role == LENGTH and not length:
             length = field[1]
-        elif role != DROPPED:
+        elif role < DROPPED:
             return None
     if not length.isdigit() or len(length) > 18:
         return None
@@ -75,7 +75,7 @@ def read_response(
             lengths.append(field[1])
         elif role == CODING:
             codings.append(field[1])
-        elif role == CONNECTION:
+        elif role in (CONNECTION, KEEP_ALIVE):
             connection += tokens(field[1])
         elif role == UPGRADE:
             upgrade = field[1].lower()
@@ -160,15 +160,15 @@ def response_head(response: Response, framing: bytes, *, close: bool, minor: int
     return b"%b%b%b\r\n" % (status_line(response.status), lines, framing)
 
 
-def length_of(body: Body, status: int) -> bytes:
+def length_of(length: int | None, status: int) -> bytes:
     """The framing field of a response that is not chunked. Raises `ExchangeError` for an interim status."""
     if status < 200:
         raise ExchangeError(Reason.PLUGIN_FAULT, f"status {status} ends no exchange")
-    if status == 204 or body.length is None:
+    if status == 204 or length is None:
         return b""
-    if status == 304 and not body.length:
+    if status == 304 and not length:
         return b""
-    return b"content-length: %d\r\n" % body.length
+    return b"content-length: %d\r\n" % length
 
 
 @cache

@@ -99,11 +99,12 @@ class Upstream:
                 await self._send_content(request)
             if self._sent and self._timeout_seconds:
                 self._timer.start(self._timeout_seconds)
-            interim = 0
+            interim, reader = 0, self.reader
             while True:
+                if reader.seen or not reader.waiting:
+                    await stream.wait_readable()
                 block = self._next_head()
                 if not block:
-                    await stream.wait_readable()
                     continue
                 status, minor, lines = self._read_head(block)
                 if status >= 200 or status == 101:
@@ -245,8 +246,13 @@ class Upstream:
         if plain is not None and request.method != b"CONNECT":
             fields, length = plain
             self._reusable = True
-            if length <= len(reader.waiting):
-                body = Buffered(reader.take(length)) if length else EMPTY
+            waiting = reader.waiting
+            if length <= len(waiting):
+                if length == len(waiting):
+                    reader.waiting = b""
+                    body = Buffered(waiting) if waiting else EMPTY
+                else:
+                    body = Buffered(reader.take(length))
                 self.over(reusable=True)
                 return Response(200, tuple(fields), body)
         headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, lines)

@@ -27,7 +27,7 @@ class Timer:
         self._timers = timers
         self._fire = fire
         self._bucket = -1
-        self._looked_at = math.inf  # when its bucket comes
+        self._looked_at = math.inf  # a time before it needs an earlier bucket
 
     def set(self, at: float) -> None:
         """Fires at `at` and at no other time; inf disarms."""
@@ -40,7 +40,9 @@ class Timer:
     def start(self, seconds: float) -> None:
         """Fires `seconds` from now, up to two ticks later. Cheaper than `set`: it asks no clock."""
         timers = self._timers
-        self.set((timers.now if timers.ticking else timers.look()) + seconds + _TICK_SECONDS)
+        self.at = at = (timers.now if timers.ticking else timers.look()) + seconds + _TICK_SECONDS
+        if at < self._looked_at:
+            self.set(at)
 
     def cancel(self) -> None:
         """Disarms and forgets."""
@@ -82,7 +84,7 @@ class Timers:
                 if not among:
                     del buckets[old]
         timer._bucket = bucket
-        timer._looked_at = bucket * _TICK_SECONDS if bucket >= 0 else math.inf
+        timer._looked_at = (bucket - 1) * _TICK_SECONDS if bucket >= 0 else math.inf
         if bucket >= 0:
             among = buckets.get(bucket)
             if among is None:
