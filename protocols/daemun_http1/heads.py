@@ -10,7 +10,7 @@ import anyio
 from daemun import Connection, ExchangeError, Reason, Stream
 from daemun_http1 import grammar
 from daemun_http1.codec import HeadError
-from daemun_http1.incoming import Incoming, first_line, plain_request, read_request
+from daemun_http1.incoming import Incoming, first_line, plain_line, plain_request, read_request
 from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
@@ -52,7 +52,7 @@ class Heads:
         reader = self._reader
         seen, waiting = reader.seen, reader.waiting
         data = b""
-        if not waiting or seen:
+        if seen or not waiting:
             try:
                 data = self._stream.receive_nowait()
             except anyio.EndOfStream:
@@ -60,19 +60,28 @@ class Heads:
                     raise ExchangeError(Reason.BAD_REQUEST, "the head ends in the middle") from None
                 self.over = True
                 return None
-        if seen < 2 and (waiting or data)[:1] == b"\r":
-            reader.feed(data)
-            reader.skip_empty_line()
-            data = b""
-        block = reader.head(data)
-        if not block:
-            if reader.waiting:
-                self._check_start(seen)
-            return None
+        if not waiting and data[-4:] == b"\r\n\r\n" and data[0] != 13 and data.find(b"\r\n\r\n") == len(data) - 4:
+            block = data
+        else:
+            block = self._assembled(data, seen)
+            if not block:
+                return None
         watch = self._watch
         watch.timer.at = _INF
         watch.waits_for = Cause.IDLE
         return self._read(block)
+
+    def _assembled(self, data: bytes, seen: int) -> bytes:
+        """The head that `data` completes, or b""."""
+        reader = self._reader
+        if seen < 2 and (reader.waiting or data)[:1] == b"\r":
+            reader.feed(data)
+            reader.skip_empty_line()
+            data = b""
+        block = reader.head(data)
+        if not block and reader.waiting:
+            self._check_start(seen)
+        return block
 
     def more(self) -> Awaitable[None]:
         """To be awaited: returns once there is something new to look at."""
@@ -100,24 +109,21 @@ class Heads:
 
     def _read(self, block: bytes) -> Incoming:
         settings = self._settings
+        lines = block.split(b"\r\n")
         if len(block) > settings.max_head_bytes:
             raise self._too_large(block)
-        lines = block[:-4].split(b"\r\n")
-        if len(lines) > settings.max_fields + 1:
+        if len(lines) > settings.max_fields + 3:
             raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
-        plain = grammar.PLAIN_REQUEST_LINE.fullmatch(lines[0])
-        if plain is None and grammar.REQUEST_LINE.fullmatch(lines[0]) is None:
+        first, lines = lines[0], lines[1:-2]
+        plain = plain_line(first)
+        if plain is None and grammar.REQUEST_LINE.fullmatch(first) is None:
             raise grammar.request_fault(block)
-        first = lines.pop(0)
         try:
             fields = self._lines.read(lines)
         except HeadError as error:
             if error.coding:
                 raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
-        if plain is not None:
-            method, target = plain.groups()
-            return plain_request(method, target, fields) or read_request(
-                Incoming(method, target), fields, settings, self._scheme
-            )
-        return read_request(first_line(first), fields, settings, self._scheme)
+        if plain is None:
+            return read_request(first_line(first), fields, settings, self._scheme)
+        return plain_request(plain, fields) or read_request(Incoming(*plain), fields, settings, self._scheme)

@@ -18,6 +18,8 @@ from daemun_http1.lines import (
     KEEP_ALIVE,
     KEPT,
     LENGTH,
+    MAX_LINE_BYTES,
+    MAX_LINES,
     REFUSED,
     UPGRADE,
     Line,
@@ -25,7 +27,7 @@ from daemun_http1.lines import (
 from daemun_http1.reader import CHUNKED
 from daemun_http1.settings import Http1Settings
 
-__all__ = ["STAYING", "Incoming", "first_line", "plain_request", "read_request", "tokens"]
+__all__ = ["STAYING", "Incoming", "first_line", "plain_line", "plain_request", "read_request", "tokens"]
 
 Field = tuple[bytes, bytes]
 
@@ -50,7 +52,25 @@ class Incoming(Struct, eq=False):
     protocol: bytes = b""
 
 
-def plain_request(method: bytes, target: bytes, lines: list[Line]) -> Incoming | None:
+_plain_lines: dict[bytes, tuple[bytes, bytes]] = {}
+
+
+def plain_line(line: bytes) -> tuple[bytes, bytes] | None:
+    """Method and target of a request line with nothing special in it; None for any other."""
+    found = _plain_lines.get(line)
+    if found is None:
+        match = grammar.PLAIN_REQUEST_LINE.fullmatch(line)
+        if match is None:
+            return None
+        found = match[1], match[2]
+        if len(line) <= MAX_LINE_BYTES and b"?" not in line:
+            if len(_plain_lines) >= MAX_LINES:
+                _plain_lines.clear()
+            _plain_lines[line] = found
+    return found
+
+
+def plain_request(first: tuple[bytes, bytes], lines: list[Line]) -> Incoming | None:
     """The request of a plain request line, if its lines are plain: one Host, nothing about content or connection."""
     host = None
     fields = []
@@ -63,7 +83,7 @@ def plain_request(method: bytes, target: bytes, lines: list[Line]) -> Incoming |
             return None
     if host is None:
         return None
-    return Incoming(method, target, grammar.AUTHORITIES.get(host) or grammar.authority(host), fields)
+    return Incoming(*first, grammar.AUTHORITIES.get(host) or grammar.authority(host), fields)
 
 
 def first_line(line: bytes) -> Incoming:

@@ -23,9 +23,12 @@ __all__ = [
     "KEEP_ALIVE",
     "KEPT",
     "LENGTH",
+    "MAX_LINES",
+    "MAX_LINE_BYTES",
     "REFUSED",
     "REQUEST_ROLES",
     "RESPONSE_ROLES",
+    "SECRET",
     "UPGRADE",
     "Line",
     "Lines",
@@ -58,9 +61,12 @@ REQUEST_ROLES: Mapping[bytes, int] = {
     b"expect": EXPECT,
 }
 
-_MAX_LINES = 4096
-_MAX_LINE_BYTES = 256
-_SECRET = re.compile(rb"auth|cookie|token|secret|key|session|password|credential|signature")
+MAX_LINES = 4096
+"""Lines that a table holds; then it begins anew."""
+MAX_LINE_BYTES = 256
+"""Longest line that is kept."""
+SECRET = re.compile(rb"auth|cookie|token|secret|key|session|password|credential|signature")
+"""Names of fields that may hold one are never kept."""
 
 
 class Lines:
@@ -96,10 +102,10 @@ class Lines:
             raise HeadError("a field line is no field line")
         read = {line: (self._role(*field), field) for line, field in zip(new, fields, strict=True)}
         found = [read[line] if line in read else known[line] for line in lines]
-        if len(known) + len(read) > _MAX_LINES:
+        if len(known) + len(read) > MAX_LINES:
             known.clear()
         for line, entry in read.items():
-            if len(line) <= _MAX_LINE_BYTES and not _SECRET.search(entry[1][0]):
+            if len(line) <= MAX_LINE_BYTES and not SECRET.search(entry[1][0]):
                 known[line] = entry
         return found
 

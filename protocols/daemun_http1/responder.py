@@ -12,8 +12,9 @@ from daemun import Body, Buffered, Exchange, ExchangeError, Headers, NoContent, 
 from daemun_http1.bodies import RequestBody, TunnelBody
 from daemun_http1.incoming import Incoming
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import field_lines, length_of, response_head
+from daemun_http1.translate import length_of, response_head
 from daemun_http1.watch import Cause, Watch
+from daemun_http1.written import field_lines
 
 __all__ = ["Responder"]
 

@@ -10,9 +10,9 @@ from daemun_http1 import grammar
 from daemun_http1.incoming import STAYING, Field, tokens
 from daemun_http1.lines import CODING, CONNECTION, DROPPED, KEEP_ALIVE, KEPT, LENGTH, UPGRADE, Line
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE
+from daemun_http1.written import field_lines
 
 __all__ = [
-    "field_lines",
     "length_of",
     "plain_response",
     "read_response",
@@ -107,46 +107,30 @@ def read_response(
 def upstream_head(request: Request) -> bytes:
     """The head of `request` for an HTTP/1.1 upstream. Raises `ExchangeError` for what would break its lines."""
     body = request.body
-    headers = request.headers
-    target = request.target or request.authority
-    framing, breaks = b"", len(headers) + 3
-    if type(body) is Buffered and not body.trailers:
-        framing, breaks = b"content-length: %d\r\n" % len(body.data), breaks + 1
-    elif type(body) is NoContent:
+    framing = b""
+    if type(body) is NoContent:
         if request.method in _WITH_CONTENT:
-            framing, breaks = b"content-length: 0\r\n", breaks + 1
+            framing = b"content-length: 0\r\n"
+    elif type(body) is Buffered and not body.trailers:
+        framing = b"content-length: %d\r\n" % len(body.data)
     elif request.protocol:
         if request.method != b"CONNECT":
-            framing, breaks = b"connection: upgrade\r\nupgrade: %b\r\n" % request.protocol, breaks + 2
+            framing = b"connection: upgrade\r\nupgrade: %b\r\n" % request.protocol
     elif body.length is not None and not body.trailers:
-        framing, breaks = b"content-length: %d\r\n" % body.length, breaks + 1
+        framing = b"content-length: %d\r\n" % body.length
     else:
-        framing, breaks = b"transfer-encoding: chunked\r\n", breaks + 1
+        framing = b"transfer-encoding: chunked\r\n"
+    method, target, authority = request.method, request.target or request.authority, request.authority
     try:
-        lines = b"\r\n".join((b"host: %b" % request.authority, *map(b": ".join, headers)))
-        head = b"%b %b HTTP/1.1\r\n%b\r\n%b\r\n" % (request.method, target, lines, framing)
+        first = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, authority)
     except TypeError:
-        raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise ExchangeError(Reason.PLUGIN_FAULT, "method, target and authority are bytes") from None
+    if first.count(b"\n") != 2 or first.count(b"\r") != 2 or b"\0" in first:
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field or the request line holds a line break or NUL")
-    return head
+    return b"".join((first, field_lines(request.headers), framing, b"\r\n"))
 
 
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
-
-
-def field_lines(headers: Headers) -> bytes:
-    """Fields as they stand in a head or a trailer section. Raises `ExchangeError` for what would break its line."""
-    if not headers:
-        return b""
-    try:
-        block = b"\r\n".join(map(b": ".join, headers))
-    except TypeError:
-        raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
-    breaks = len(headers) - 1
-    if block.count(b"\n") != breaks or block.count(b"\r") != breaks or b"\0" in block:
-        raise ExchangeError(Reason.PLUGIN_FAULT, "a field holds a line break or NUL")
-    return block + b"\r\n"
 
 
 def response_head(response: Response, framing: bytes, *, close: bool, minor: int) -> bytes:
@@ -157,7 +141,7 @@ def response_head(response: Response, framing: bytes, *, close: bool, minor: int
         framing += b"connection: close\r\n"
     elif minor == 0:
         framing += b"connection: keep-alive\r\n"
-    return b"%b%b%b\r\n" % (status_line(response.status), lines, framing)
+    return b"".join((status_line(response.status), lines, framing, b"\r\n"))
 
 
 def length_of(length: int | None, status: int) -> bytes:

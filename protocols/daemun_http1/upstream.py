@@ -28,7 +28,8 @@ from daemun_http1.codec import HeadError
 from daemun_http1.lines import Line, Lines
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import field_lines, plain_response, read_response, read_status, upstream_head
+from daemun_http1.translate import plain_response, read_response, read_status, upstream_head
+from daemun_http1.written import field_lines
 
 __all__ = ["Upstream", "UpstreamBody"]
 
@@ -206,6 +207,9 @@ class Upstream:
             if not data:
                 return b""
             self._answered = True
+            if not reader.waiting and (end := data.find(b"\r\n\r\n") + 4) > 3:
+                reader.waiting = data[end:]
+                return data[:end]
         block = reader.head(data)
         if not block and (
             len(reader.waiting) > self._settings.max_head_bytes or grammar.bare_line_end(reader.waiting, seen)

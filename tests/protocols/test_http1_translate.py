@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from daemun import EMPTY, Body, Buffered, Exchange, ExchangeError, Headers, NoContent, Peer, Request, Response
-from daemun_http1.translate import field_lines, length_of, response_head, upstream_head
+from daemun_http1.translate import length_of, response_head, upstream_head
+from daemun_http1.written import field_lines
 
 RESERVED = {
     b"host",
