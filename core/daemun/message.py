@@ -24,10 +24,15 @@ __all__ = [
 class Body(Protocol):
     """A body that is pulled by whoever forwards it: back-pressure without queues."""
 
-    length: int | None
-    """Bytes, or None where it is not known beforehand."""
-    trailers: Headers
-    """Fields after the content (RFC 9110 §6.5). Valid once `read()` returned b""."""
+    @property
+    def length(self) -> int | None:
+        """Bytes, or None where it is not known beforehand."""
+        ...
+
+    @property
+    def trailers(self) -> Headers:
+        """Fields after the content (RFC 9110 §6.5). Valid once `read()` returned b""."""
+        ...
 
     async def read(self) -> bytes:
         """The next bytes; b"" is the end, and stays the end.
@@ -42,24 +47,27 @@ class Body(Protocol):
         ...
 
 
-class Buffered:
+class Buffered(Struct, eq=False):
     """A body that is in memory as a whole. It may be read again by a retry: `data` stays."""
 
-    __slots__ = ("_read", "data", "length", "trailers")
+    data: bytes
+    trailers: Headers = ()
+    _read: bool = False
 
-    def __init__(self, data: bytes, trailers: Headers = ()) -> None:
-        self.data = data
-        self.length: int | None = len(data)
-        self.trailers = trailers
-        self._read = False
+    @property
+    def length(self) -> int | None:
+        """Bytes."""
+        return len(self.data)
 
     async def read(self) -> bytes:
+        """All of it, then b""."""
         if self._read:
             return b""
         self._read = True
         return self.data
 
     async def aclose(self) -> None:
+        """Ends reading."""
         self._read = True
 
     def __repr__(self) -> str:

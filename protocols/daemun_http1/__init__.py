@@ -3,6 +3,8 @@
 settings.py     limits
 grammar.py      what a head may look like
 codec*.py       the seam for field lines: httptools where installed, h11 always; choose.py
+lines.py        field lines that were read before
+incoming.py     a request as its connection needs it
 chunked.py      the chunked coding
 reader.py       bytes in, heads and content out
 translate.py    heads to messages and back
@@ -13,8 +15,10 @@ upstream.py     using a connection
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from daemun import Connection, Endpoint, Sniff, Stream, UpstreamConnection, WireProtocol, hookimpl
-from daemun_http1.choose import choose
+from daemun_http1.choose import request_lines, response_lines
 from daemun_http1.downstream import Downstream
 from daemun_http1.settings import Http1Settings
 from daemun_http1.upstream import Upstream
@@ -30,12 +34,12 @@ def _sniff(start: bytes) -> Sniff:
     return Sniff.YES
 
 
-async def _serve(stream: Stream, connection: Connection, settings: Http1Settings) -> None:
-    await Downstream(stream, connection, settings, choose(settings.codec)).serve()
+def _serve(stream: Stream, connection: Connection, settings: Http1Settings) -> Awaitable[None]:
+    return Downstream(stream, connection, settings, request_lines(settings.codec, settings.underscores)).serve()
 
 
 async def _connect(stream: Stream, endpoint: Endpoint, settings: Http1Settings) -> UpstreamConnection:
-    return Upstream(stream, endpoint, settings, choose(settings.codec))
+    return Upstream(stream, endpoint, settings, response_lines(settings.codec))
 
 
 HTTP1 = WireProtocol("http1", Http1Settings, ("http/1.1",), _sniff, _serve, _connect)

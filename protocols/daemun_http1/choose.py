@@ -1,13 +1,18 @@
-"""Which codec a connection uses."""
+"""Which codec a connection uses, with the field lines that it has read."""
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Literal
+
 from daemun_http1.codec import Codec
 from daemun_http1.codec_h11 import H11Codec
+from daemun_http1.lines import DROPPED, REFUSED, REQUEST_ROLES, RESPONSE_ROLES, Lines
 
-__all__ = ["choose"]
+__all__ = ["choose", "request_lines", "response_lines"]
 
 
+@cache
 def choose(name: str) -> Codec:
     """The codec `name`; `auto` is httptools where it is installed, h11 otherwise.
 
@@ -22,3 +27,16 @@ def choose(name: str) -> Codec:
             if name == "httptools":
                 raise
     return H11Codec()
+
+
+@cache
+def request_lines(codec: str, underscores: Literal["drop", "refuse", "keep"]) -> Lines:
+    """The field lines of requests, for every connection of this process with these settings."""
+    role = {"drop": DROPPED, "refuse": REFUSED, "keep": None}[underscores]
+    return Lines(choose(codec).request_fields, REQUEST_ROLES, role)
+
+
+@cache
+def response_lines(codec: str) -> Lines:
+    """The field lines of responses."""
+    return Lines(choose(codec).response_fields, RESPONSE_ROLES)

@@ -19,12 +19,13 @@ from anyio.abc import SocketAttribute
 
 from daemun import EMPTY, Body, Buffered, Connection, Exchange, ExchangeError, Reason, Request, Stream, render
 from daemun_http1.bodies import RequestBody, TunnelBody
-from daemun_http1.codec import Codec
 from daemun_http1.heads import Heads
+from daemun_http1.incoming import Incoming
+from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
 from daemun_http1.responder import Responder
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import Incoming, length_of, response_head
+from daemun_http1.translate import length_of, response_head
 from daemun_http1.watch import Cause, Watch
 
 __all__ = ["Downstream"]
@@ -41,17 +42,18 @@ _RESET = struct.pack("ii", 1, 0)
 class Downstream:
     """Serves one HTTP/1 connection."""
 
-    def __init__(self, stream: Stream, connection: Connection, settings: Http1Settings, codec: Codec) -> None:
+    def __init__(self, stream: Stream, connection: Connection, settings: Http1Settings, lines: Lines) -> None:
         self._stream = stream
         self._connection = connection
         self._settings = settings
         self._reader = Reader(settings.max_fields)
         self._watch = watch = Watch(stream, connection, settings)
-        self._heads = Heads(stream, self._reader, connection, settings, codec, watch)
+        self._heads = Heads(stream, self._reader, connection, settings, lines, watch)
         self._responder = Responder(stream, settings, watch)
         self._respond = self._responder.respond
         self._interim = self._responder.interim
         self._set_deadline = watch.deadline.set
+        self._draining = connection.draining
         watch.cut_off = self._reset
         watch.on_time_out = self._time_out
 
@@ -85,58 +87,70 @@ class Downstream:
     # --- exchanges ---
 
     async def _exchanges(self) -> None:
-        heads, responder = self._heads, self._responder
-        while True:
-            try:
-                incoming = await heads.next()
-                if incoming is None:
+        heads, reader, responder, stream = self._heads, self._reader, self._responder, self._stream
+        run_exchange, respond, deadline = self._connection.run_exchange, self._respond, self._watch.deadline
+        try:
+            while True:
+                incoming = heads.take() if reader.waiting or stream.unread_bytes else None
+                while incoming is None:
+                    if self._draining and not reader.waiting:
+                        return
+                    await heads.more()
+                    incoming = heads.take()
+                    if heads.over:
+                        return
+                request = self._begin(incoming)
+                try:
+                    if responder.body is None:
+                        await run_exchange(request, respond)
+                    else:
+                        await self._run_with_tasks(request)
+                except ExchangeError as error:
+                    if not responder.head_sent:
+                        await self._refuse(error)
+                    return  # the exchange stays where it was broken off: `serve` ends the connection accordingly
+                responder.exchange = None
+                deadline.at = math.inf
+                if responder.body is not None:
+                    await self._skip_body()
+                if not responder.keep_alive:
                     return
-                await self._run(incoming)
-            except ExchangeError as error:
-                await self._refuse(error)
-                return
-            if not responder.keep_alive:
-                return
+        except ExchangeError as error:
+            await self._refuse(error)
 
-    async def _run(self, incoming: Incoming) -> None:
-        connection, responder, watch = self._connection, self._responder, self._watch
+    def _begin(self, incoming: Incoming) -> Request:
+        """The request of the exchange that begins."""
+        connection, responder = self._connection, self._responder
         exchange = Exchange(connection.peer)
         exchange.on_deadline = self._set_deadline
+        version = b"1.1"
         if incoming.minor == 1:
             exchange.interim = self._interim
         else:
             exchange.version = "HTTP/1.0"
+            version = b"1.0"
         responder.incoming = incoming
-        responder.keep_alive = incoming.keep_alive and not connection.draining
+        responder.keep_alive = incoming.keep_alive and not self._draining
         responder.head_sent = False
         responder.exchange = exchange
-        request = Request(
+        responder.body = None
+        authority = incoming.authority
+        return Request(
             incoming.method,
             incoming.target,
-            incoming.authority,
-            incoming.headers
-            + connection.forwarding.fields(incoming.authority, b"1.1" if incoming.minor else b"1.0", incoming.identity),
-            self._open_body(incoming, exchange),
+            authority,
+            (*incoming.fields, *connection.forwarding.fields(authority, version, incoming.identity)),
+            self._open_body(incoming, exchange) if incoming.length or incoming.protocol else EMPTY,
             exchange,
             incoming.protocol,
         )
-        try:
-            if responder.body is None:
-                await connection.run_exchange(request, self._respond)
-            else:
-                await self._run_with_tasks(request)
-        except ExchangeError as error:
-            responder.keep_alive = False
-            if not responder.head_sent:
-                await self._refuse(error)
-            return  # the exchange stays where it was broken off: `serve` ends the connection accordingly
-        responder.exchange = None
-        watch.deadline.at = math.inf
-        body = responder.body
-        if body is not None:
-            responder.body = None
-            if responder.keep_alive and isinstance(body, RequestBody):
-                responder.keep_alive = await body.skip(self._settings.drain_bytes)
+
+    async def _skip_body(self) -> None:
+        """Reads what nobody wanted of the request that is over, or gives the connection up."""
+        responder, body = self._responder, self._responder.body
+        responder.body = None
+        if responder.keep_alive and isinstance(body, RequestBody):
+            responder.keep_alive = await body.skip(self._settings.drain_bytes)
 
     async def _run_with_tasks(self, request: Request) -> None:
         """Runs an exchange whose request streams, with a task group to lend."""
@@ -162,9 +176,6 @@ class Downstream:
         if incoming.protocol:
             responder.body = TunnelBody(self._stream, reader, exchange)
             return responder.body
-        responder.body = None
-        if incoming.length == 0:
-            return EMPTY
         if 0 < incoming.length <= len(reader.waiting):
             exchange.received_bytes = incoming.length
             return Buffered(reader.take(incoming.length))
@@ -199,6 +210,7 @@ class Downstream:
         if self._responder.exchange is None and not self._reader.waiting and not self._stream.unread_bytes:
             self._watch.cancel(Cause.IDLE)
         self._responder.keep_alive = False
+        self._draining = True
 
     # --- endings ---
 
@@ -226,7 +238,7 @@ class Downstream:
         response = render(error)
         body = response.body
         assert isinstance(body, Buffered)
-        head = response_head(response, length_of(body, response.status), close=True, minor=1)
+        head = response_head(response, length_of(body.length, response.status), close=True, minor=1)
         bare = responder.exchange is not None and responder.incoming.method == b"HEAD"
         try:
             await self._stream.send(head if bare else head + body.data)

@@ -7,19 +7,35 @@ import re
 
 from daemun import ExchangeError, Reason
 
-__all__ = ["REQUEST", "RESPONSE", "authority", "bare_line_end", "early_fault", "origin_form", "request_fault"]
+__all__ = [
+    "AUTHORITIES",
+    "FIELD_LINES",
+    "PLAIN_REQUEST_LINE",
+    "REQUEST_LINE",
+    "STATUS_LINE",
+    "authority",
+    "bare_line_end",
+    "early_fault",
+    "origin_form",
+    "request_fault",
+]
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_FIELDS = rb"((?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
-
 _METHOD = _TOKEN[:-1] + rb"{1,64}"
 
-REQUEST = re.compile(rb"(" + _METHOD + rb") ([\x21-\x7e]++) HTTP/1\.([01])\r\n" + _FIELDS)
-"""A whole request head: method, target, minor version, field lines (RFC 9112 §3, §5)."""
-RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n" + _FIELDS)
-"""A whole response head: minor version, status, reason, field lines (RFC 9112 §4)."""
+FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+"""Field lines with their ends (RFC 9112 §5)."""
+REQUEST_LINE = re.compile(rb"(" + _METHOD + rb") ([\x21-\x7e]++) HTTP/1\.([01])")
+"""Method, target, minor version (RFC 9112 §3)."""
+PLAIN_REQUEST_LINE = re.compile(
+    rb"(GET|POST|HEAD|PUT|DELETE|PATCH|OPTIONS) "
+    rb"(/(?!/)[\x21-\x22\x24\x26-\x2d\x2f-\x5b\x5d-\x7e]*+(?:(?<!/)\.[\x21-\x22\x24\x26-\x2d\x2f-\x5b\x5d-\x7e]*+)*+) "
+    rb"HTTP/1\.1"
+)
+"""Most request lines: a target that is a path on which `origin_form` has nothing to do."""
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*+)?")
+"""Minor version, status (RFC 9112 §4)."""
 
-_REQUEST_LINE = re.compile(_METHOD + rb" ([\x21-\x7e]+) HTTP/1\.[01]")
 _OTHER_VERSION = re.compile(_METHOD + rb" [\x21-\x7e]+ HTTP/[0-9]\.[0-9]")
 _FIELD_LINE = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
@@ -29,7 +45,7 @@ def request_fault(block: bytes) -> ExchangeError:
     """Why `block`, up to its empty line, is no request head."""
     lines = block.split(b"\r\n")
     line = lines[0]
-    if not _REQUEST_LINE.fullmatch(line):
+    if not REQUEST_LINE.fullmatch(line):
         if _OTHER_VERSION.fullmatch(line):
             return ExchangeError(Reason.VERSION_REFUSED, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         return ExchangeError(Reason.BAD_REQUEST, "malformed request line")
@@ -50,19 +66,21 @@ def early_fault(start: bytes, seen: int) -> ExchangeError | None:
     if bare_line_end(start, seen):
         return ExchangeError(Reason.BAD_REQUEST, "a line does not end in CR LF")
     end = start.find(b"\r\n")
-    if end >= 0 and seen <= end + 2 and not _REQUEST_LINE.fullmatch(start, 0, end):
+    if end >= 0 and seen <= end + 2 and not REQUEST_LINE.fullmatch(start, 0, end):
         return request_fault(start[:end])
     return None
 
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
 _ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
-_known: dict[bytes, bytes] = {}
+AUTHORITIES: dict[bytes, bytes] = {}
+"""Normal forms of the `Host`s that came."""
+_MAX_AUTHORITIES = 4096
 
 
 def authority(raw: bytes) -> bytes:
     """A `Host` in its normal form. Raises `ExchangeError` (RFC 9110 §7.2)."""
-    found = _known.get(raw)
+    found = AUTHORITIES.get(raw)
     if found is not None:
         return found
     match = _HOST.fullmatch(raw)
@@ -70,8 +88,8 @@ def authority(raw: bytes) -> bytes:
         raise ExchangeError(Reason.BAD_REQUEST, "malformed host")
     normal = raw.lower()
     normal = normal.removesuffix(b":")
-    if len(_known) < 4096:
-        _known[raw] = normal
+    if len(AUTHORITIES) < _MAX_AUTHORITIES:
+        AUTHORITIES[raw] = normal
     return normal
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 
 import anyio
 
 from daemun import Connection, ExchangeError, Reason, Stream
 from daemun_http1 import grammar
-from daemun_http1.codec import Codec, HeadError
+from daemun_http1.codec import HeadError
+from daemun_http1.incoming import Incoming, first_line, plain_line, plain_request, read_request
+from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import Incoming, read_request
 from daemun_http1.watch import Cause, Watch
 
 __all__ = ["Heads"]
+
+_INF = math.inf
 
 
 class Heads:
     """The heads of the requests of one connection, one after the other."""
 
-    __slots__ = ("_codec", "_connection", "_reader", "_settings", "_stream", "_watch")
+    __slots__ = ("_lines", "_reader", "_scheme", "_settings", "_stream", "_watch", "over")
 
     def __init__(
         self,
@@ -28,46 +32,66 @@ class Heads:
         reader: Reader,
         connection: Connection,
         settings: Http1Settings,
-        codec: Codec,
+        lines: Lines,
         watch: Watch,
     ) -> None:
+        self.over = False
+        """The client has finished in order; there is no further request."""
         self._stream = stream
         self._reader = reader
-        self._connection = connection
+        self._scheme = connection.peer.scheme
         self._settings = settings
-        self._codec = codec
+        self._lines = lines
         self._watch = watch
 
-    async def next(self) -> Incoming | None:
-        """The next request, or None if the connection ends in order. Raises `ExchangeError`."""
-        reader, watch = self._reader, self._watch
-        head = None
-        if reader.waiting:
-            reader.skip_empty_line()
-            head = reader.head(grammar.REQUEST)
-        while head is None:
-            waiting = reader.waiting
-            if not waiting:
-                if self._connection.draining or (self._stream.at_eof and not self._stream.unread_bytes):
-                    return None
-                watch.wait_for(Cause.IDLE, self._settings.keep_alive_seconds)
-            elif watch.waits_for is Cause.IDLE or watch.timer.at == math.inf:
-                watch.wait_for(Cause.HEAD, self._settings.head_timeout_seconds)
-            seen = reader.seen
+    def take(self) -> Incoming | None:
+        """The next request if its head is there. None: await `more` and ask again, unless it is `over`.
+
+        Raises `ExchangeError`.
+        """
+        reader = self._reader
+        seen, waiting = reader.seen, reader.waiting
+        data = b""
+        if seen or not waiting:
             try:
-                reader.feed(await self._stream.receive())
+                data = self._stream.receive_nowait()
             except anyio.EndOfStream:
                 if waiting:
                     raise ExchangeError(Reason.BAD_REQUEST, "the head ends in the middle") from None
+                self.over = True
                 return None
-            if seen < 2 and reader.waiting[:1] == b"\r":
-                reader.skip_empty_line()
-            head = reader.head(grammar.REQUEST)
-            if head is None and reader.waiting:
-                self._check_start(seen)
-        watch.rest()
+        if not waiting and data[-4:] == b"\r\n\r\n" and data[0] != 13 and data.find(b"\r\n\r\n") == len(data) - 4:
+            block = data
+        else:
+            block = self._assembled(data, seen)
+            if not block:
+                return None
+        watch = self._watch
+        watch.timer.at = _INF
         watch.waits_for = Cause.IDLE
-        return self._read(*head)
+        return self._read(block)
+
+    def _assembled(self, data: bytes, seen: int) -> bytes:
+        """The head that `data` completes, or b""."""
+        reader = self._reader
+        if seen < 2 and (reader.waiting or data)[:1] == b"\r":
+            reader.feed(data)
+            reader.skip_empty_line()
+            data = b""
+        block = reader.head(data)
+        if not block and reader.waiting:
+            self._check_start(seen)
+        return block
+
+    def more(self) -> Awaitable[None]:
+        """To be awaited: returns once there is something new to look at."""
+        watch = self._watch
+        if not self._reader.waiting:
+            watch.waits_for = Cause.IDLE
+            watch.timer.start(self._settings.keep_alive_seconds)
+        elif watch.waits_for is Cause.IDLE or watch.timer.at == _INF:
+            watch.wait_for(Cause.HEAD, self._settings.head_timeout_seconds)
+        return self._stream.wait_readable()
 
     def _check_start(self, seen: int) -> None:
         waiting = self._reader.waiting
@@ -83,27 +107,23 @@ class Heads:
             return ExchangeError(Reason.HEAD_TOO_LARGE, f"the head is longer than {limit} bytes")
         return ExchangeError(Reason.TARGET_TOO_LONG, f"the request line is longer than {limit} bytes")
 
-    def _read(self, block: bytes, match: object) -> Incoming:
+    def _read(self, block: bytes) -> Incoming:
         settings = self._settings
+        lines = block.split(b"\r\n")
         if len(block) > settings.max_head_bytes:
             raise self._too_large(block)
-        if block.count(b"\n") > settings.max_fields + 2:
+        if len(lines) > settings.max_fields + 3:
             raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
-        if match is None:
+        first, lines = lines[0], lines[1:-2]
+        plain = plain_line(first)
+        if plain is None and grammar.REQUEST_LINE.fullmatch(first) is None:
             raise grammar.request_fault(block)
-        method, target, minor, lines = match.groups()  # type: ignore[attr-defined]
-        if settings.underscores != "keep" and b"_" in lines:
-            lines = self._without_underscores(lines)
         try:
-            fields = self._codec.request_fields(lines)
+            fields = self._lines.read(lines)
         except HeadError as error:
             if error.coding:
                 raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
-        return read_request(method, target, 0 if minor == b"0" else 1, fields, self._connection.peer.scheme, settings)
-
-    def _without_underscores(self, lines: bytes) -> bytes:
-        kept = [line for line in lines.splitlines(keepends=True) if b"_" not in line.partition(b":")[0]]
-        if self._settings.underscores == "refuse" and len(kept) < lines.count(b"\n"):
-            raise ExchangeError(Reason.BAD_REQUEST, "field names with an underscore are refused here")
-        return b"".join(kept)
+        if plain is None:
+            return read_request(first_line(first), fields, settings, self._scheme)
+        return plain_request(plain, fields) or read_request(Incoming(*plain), fields, settings, self._scheme)

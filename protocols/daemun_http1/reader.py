@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from daemun import Headers
 from daemun_http1.chunked import Chunks
 
@@ -49,20 +47,23 @@ class Reader:
             self.waiting = self.waiting[2:]
             self.seen = 0
 
-    def head(self, pattern: re.Pattern[bytes]) -> tuple[bytes, re.Match[bytes] | None] | None:
-        """The next head with its match, or None until it is whole. No match: it is malformed."""
+    def head(self, data: bytes = b"") -> bytes:
+        """Takes `data`, and gives the next head with its empty line; b"" until it is whole."""
         buffer = self.waiting
+        if data:
+            buffer = buffer + data if buffer else data
         end = buffer.find(b"\r\n\r\n", self.seen - 3 if self.seen > 3 else 0)
         if end < 0:
+            self.waiting = buffer
             self.seen = len(buffer)
-            return None
+            return b""
         self.seen = 0
         end += 4
         if end == len(buffer):
-            block, self.waiting = buffer, b""
-        else:
-            block, self.waiting = buffer[:end], buffer[end:]
-        return block, pattern.fullmatch(block)
+            self.waiting = b""
+            return buffer
+        self.waiting = buffer[end:]
+        return buffer[:end]
 
     def expect(self, length: int) -> None:
         """Content of `length` bytes follows, or `CHUNKED`, or `UNTIL_CLOSE`."""

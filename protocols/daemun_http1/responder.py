@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 
 import anyio
 from anyio.streams.tls import TLSAttribute
 
 from daemun import Body, Buffered, Exchange, ExchangeError, Headers, NoContent, Reason, Response, Stream, render
 from daemun_http1.bodies import RequestBody, TunnelBody
+from daemun_http1.incoming import Incoming
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import Incoming, field_lines, length_of, response_head
+from daemun_http1.translate import length_of, response_head
 from daemun_http1.watch import Cause, Watch
+from daemun_http1.written import field_lines
 
 __all__ = ["Responder"]
 
@@ -26,7 +29,7 @@ class Responder:
     __slots__ = ("_settings", "_stream", "_watch", "body", "exchange", "head_sent", "incoming", "keep_alive")
 
     def __init__(self, stream: Stream, settings: Http1Settings, watch: Watch) -> None:
-        self.incoming = Incoming(b"", b"", 1, keep_alive=True)
+        self.incoming = Incoming(b"", b"")
         self.exchange: Exchange | None = None
         """The exchange that runs; stays where it is when it was broken off."""
         self.body: RequestBody | TunnelBody | None = None
@@ -39,39 +42,50 @@ class Responder:
         self._settings = settings
         self._watch = watch
 
-    async def respond(self, response: Response) -> None:
-        """Writes `response`. Raises `ExchangeError` if it is broken off."""
+    def respond(self, response: Response) -> Awaitable[None] | None:
+        """Writes `response`; what it returns is to be awaited. Raises `ExchangeError` if it is broken off."""
         incoming, body = self.incoming, response.body
         request_body = self.body
         if request_body is not None and type(request_body) is RequestBody and self.keep_alive:
             self.keep_alive = request_body.can_be_skipped(self._settings.drain_bytes)
         kind = type(body)
+        if kind is not NoContent and (kind is not Buffered or body.trailers):
+            return self._stream_response(response)
+        length: int | None = len(body.data) if kind is Buffered else body.length  # type: ignore[attr-defined]
         try:
-            if kind is Buffered and not body.trailers:
-                framing = length_of(body, response.status)
-                head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
-                self.head_sent = True
-                bare = incoming.method == b"HEAD" or not framing or response.status == 304
-                if not bare:
-                    self.exchange.sent_bytes = body.length  # type: ignore[union-attr]
-                await self._stream.send(head if bare else head + body.data)  # type: ignore[attr-defined]
-            elif kind is NoContent:
-                framing = length_of(body, response.status)
-                head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
-                self.head_sent = True
-                await self.send(head)
-            elif incoming.protocol and (
-                response.status == 101 or (incoming.protocol == b"connect" and response.status < 300)
-            ):
+            framing = length_of(length, response.status)
+            data = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
+        except ExchangeError as error:
+            return self.respond(self._unsendable(error))
+        self.head_sent = True
+        if kind is Buffered and incoming.method != b"HEAD" and framing and response.status != 304:
+            assert self.exchange is not None
+            self.exchange.sent_bytes = length or 0
+            data += body.data  # type: ignore[attr-defined]
+        try:
+            return None if self._stream.send_nowait(data) else self._written()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise _left() from None
+
+    async def _written(self) -> None:
+        try:
+            await self._stream.wait_writable()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise _left() from None
+
+    async def _stream_response(self, response: Response) -> None:
+        protocol = self.incoming.protocol
+        try:
+            if protocol and (response.status == 101 or (protocol == b"connect" and response.status < 300)):
                 await self._switch(response)
             else:
-                await self._stream_body(response, body)
+                await self._stream_body(response, response.body)
         except ExchangeError as error:
             if self.head_sent:
                 raise
-            await self.respond(self._unsendable(error))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise _left() from None
+            instead = self.respond(self._unsendable(error))
+            if instead is not None:
+                await instead
 
     def _unsendable(self, error: ExchangeError) -> Response:
         """The response in place of one whose head cannot be written."""
@@ -94,7 +108,7 @@ class Responder:
             framing = b""
             self.keep_alive = self.keep_alive and bare
         else:
-            framing = length_of(body, response.status)
+            framing = length_of(body.length, response.status)
         head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
         self.head_sent = True
         await self.send(head)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from time import monotonic
 
 import anyio
 
 from daemun import (
+    EMPTY,
     Buffered,
     Endpoint,
     ExchangeError,
@@ -24,10 +24,12 @@ from daemun import (
 )
 from daemun_http1 import grammar
 from daemun_http1.chunked import ChunkError
-from daemun_http1.codec import Codec, Fields, HeadError
+from daemun_http1.codec import HeadError
+from daemun_http1.lines import Line, Lines
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import field_lines, read_response, upstream_head
+from daemun_http1.translate import plain_response, read_response, read_status, upstream_head
+from daemun_http1.written import field_lines
 
 __all__ = ["Upstream", "UpstreamBody"]
 
@@ -42,13 +44,13 @@ _LAST_WORDS_SECONDS = 10.0
 class Upstream:
     """An HTTP/1.1 connection to an endpoint."""
 
-    def __init__(self, stream: Stream, endpoint: Endpoint, settings: Http1Settings, codec: Codec) -> None:
+    def __init__(self, stream: Stream, endpoint: Endpoint, settings: Http1Settings, lines: Lines) -> None:
         self.capacity = 1
         self.released: Callable[[UpstreamConnection], None]
         self.reader = Reader(settings.max_fields)
         self.stream = stream
         self._settings = settings
-        self._codec = codec
+        self._lines = lines
         self._timeout_seconds = endpoint.response_timeout_seconds
         self._timer = endpoint.timers.timer(self._silent)
         self._running = False
@@ -57,6 +59,7 @@ class Upstream:
         self._sent = True
         self._pump_error: ExchangeError | None = None
         self._finished = False
+        self._answered = False
         self._continue: anyio.Event | None = None
         stream.on_eof = stream.on_lost = self._gone
 
@@ -75,28 +78,43 @@ class Upstream:
         self.stream.abort()
 
     async def send(self, request: Request) -> Response:
+        stream = self.stream
         self.capacity = 0
         self._running = True
+        self._answered = False
         try:
-            if self.stream.unread_bytes:
+            if stream.unread_bytes:
                 raise ExchangeError(
                     Reason.UPSTREAM_CLOSED, "the upstream spoke before it was asked", retry=Retry.UNSENT
                 )
             body, kind = request.body, type(request.body)
             head = upstream_head(request)
-            if kind is NoContent:
-                await self._send_head(head)
-            elif kind is Buffered and not body.trailers:
-                await self._send_head(head + body.data)  # type: ignore[attr-defined]
-            else:
-                await self._send_head(head)
-                if not request.protocol:
-                    await self._send_content(request)
-            if self._sent:
-                self._arm()
-            status, minor, fields = await self._response_head(request)
-            self._timer.at = math.inf
-            return self._response(request, status, minor, fields)
+            whole = kind is NoContent or (kind is Buffered and not body.trailers)
+            try:
+                taken = stream.send_nowait(head + body.data if whole else head)  # type: ignore[attr-defined]
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                raise _closed(Retry.UNSENT) from None
+            if not taken:
+                await self._written()
+            if not whole and not request.protocol:
+                await self._send_content(request)
+            if self._sent and self._timeout_seconds:
+                self._timer.start(self._timeout_seconds)
+            interim, reader = 0, self.reader
+            while True:
+                if reader.seen or not reader.waiting:
+                    await stream.wait_readable()
+                block = self._next_head()
+                if not block:
+                    continue
+                status, minor, lines = self._read_head(block)
+                if status >= 200 or status == 101:
+                    self._timer.at = math.inf
+                    return self._response(request, status, minor, lines)
+                interim += 1
+                if interim > _MAX_INTERIM:
+                    raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent too many interim responses")
+                await self._pass_on(request, status, minor, lines)
         except BaseException:
             self.over(reusable=False)
             raise
@@ -140,16 +158,11 @@ class Upstream:
         else:
             request.exchange.tasks.start_soon(self._pump, request)
 
-    async def _send_head(self, data: bytes) -> None:
-        retry = Retry.UNSENT if self.stream.lost else Retry.IDEMPOTENT
+    async def _written(self) -> None:
         try:
-            await self.stream.send(data)
+            await self.stream.wait_writable()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry) from None
-
-    def _arm(self) -> None:
-        if self._timeout_seconds:
-            self._timer.set(monotonic() + self._timeout_seconds)
+            raise _closed(Retry.IDEMPOTENT) from None
 
     async def _pump(self, request: Request) -> None:
         """Sends the content of `request`; what goes wrong with it ends the exchange."""
@@ -178,49 +191,50 @@ class Upstream:
             self.stream.abort()
             return
         self._sent = True
-        if self._running and not request.protocol:
-            self._arm()
+        if self._running and not request.protocol and self._timeout_seconds:
+            self._timer.start(self._timeout_seconds)
 
-    async def _response_head(self, request: Request) -> tuple[int, int, Fields]:
-        reader, seen_any = self.reader, False
-        interim = 0
-        while True:
-            head = reader.head(grammar.RESPONSE) if reader.waiting else None
-            while head is None:
-                seen = reader.seen
-                try:
-                    data = await self.stream.receive()
-                except _GONE:
-                    raise self._lost(Retry.NEVER if seen_any else Retry.IDEMPOTENT) from None
-                seen_any = True
-                reader.feed(data)
-                head = reader.head(grammar.RESPONSE)
-                if head is None and (
-                    len(reader.waiting) > self._settings.max_head_bytes or grammar.bare_line_end(reader.waiting, seen)
-                ):
-                    raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
-            status, minor, fields = self._read_head(*head)
-            if status >= 200 or status == 101:
-                return status, minor, fields
-            interim += 1
-            if interim > _MAX_INTERIM:
-                raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent too many interim responses")
-            if status == 100:
-                if self._continue is not None:
-                    self._continue.set()
-            elif request.exchange.interim is not None:
-                headers = read_response(request.method, status, minor, fields)[0]
-                await request.exchange.interim(status, headers)
-
-    def _read_head(self, block: bytes, match: object) -> tuple[int, int, Fields]:
-        settings = self._settings
-        if match is None or len(block) > settings.max_head_bytes or block.count(b"\n") > settings.max_fields + 2:
+    def _next_head(self) -> bytes:
+        """The next head of the upstream if it is there, else b""."""
+        reader = self.reader
+        seen = reader.seen
+        data = b""
+        if seen or not reader.waiting:
+            try:
+                data = self.stream.receive_nowait()
+            except _GONE:
+                raise self._lost(Retry.NEVER if self._answered else Retry.IDEMPOTENT) from None
+            if not data:
+                return b""
+            self._answered = True
+            if not reader.waiting and (end := data.find(b"\r\n\r\n") + 4) > 3:
+                reader.waiting = data[end:]
+                return data[:end]
+        block = reader.head(data)
+        if not block and (
+            len(reader.waiting) > self._settings.max_head_bytes or grammar.bare_line_end(reader.waiting, seen)
+        ):
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
-        minor, status, lines = match.group(1, 2, 4)  # type: ignore[attr-defined]
+        return block
+
+    def _read_head(self, block: bytes) -> tuple[int, int, list[Line]]:
+        settings = self._settings
+        lines = block[:-4].split(b"\r\n")
+        first = read_status(lines.pop(0))
+        if first is None or len(block) > settings.max_head_bytes or len(lines) > settings.max_fields:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
         try:
-            return int(status), 0 if minor == b"0" else 1, self._codec.response_fields(lines)
+            return *first, self._lines.read(lines)
         except HeadError:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
+
+    async def _pass_on(self, request: Request, status: int, minor: int, lines: list[Line]) -> None:
+        """A 1xx response."""
+        if status == 100:
+            if self._continue is not None:
+                self._continue.set()
+        elif request.exchange.interim is not None:
+            await request.exchange.interim(status, read_response(request.method, status, minor, lines)[0])
 
     def _lost(self, retry: Retry) -> ExchangeError:
         """Why the connection ended under the exchange."""
@@ -228,11 +242,24 @@ class Upstream:
             return self._pump_error
         if self._timed_out:
             return ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {self._timeout_seconds:g} s")
-        return ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry)
+        return _closed(retry)
 
-    def _response(self, request: Request, status: int, minor: int, fields: Fields) -> Response:
-        headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, fields)
+    def _response(self, request: Request, status: int, minor: int, lines: list[Line]) -> Response:
         reader = self.reader
+        plain = plain_response(lines) if status == 200 and minor == 1 and request.method != b"HEAD" else None
+        if plain is not None and request.method != b"CONNECT":
+            fields, length = plain
+            self._reusable = True
+            waiting = reader.waiting
+            if length <= len(waiting):
+                if length == len(waiting):
+                    reader.waiting = b""
+                    body = Buffered(waiting) if waiting else EMPTY
+                else:
+                    body = Buffered(reader.take(length))
+                self.over(reusable=True)
+                return Response(200, tuple(fields), body)
+        headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, lines)
         if status == 101 or (request.method == b"CONNECT" and 200 <= status < 300):
             if not request.protocol or (status == 101 and upgrade != request.protocol):
                 raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream switches to what nobody asked for")
@@ -272,6 +299,10 @@ class Upstream:
                     raise self._lost(Retry.NEVER) from None
                 break
         return b""
+
+
+def _closed(retry: Retry) -> ExchangeError:
+    return ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream closed the connection", retry=retry)
 
 
 class UpstreamBody:

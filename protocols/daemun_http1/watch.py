@@ -71,7 +71,7 @@ class Watch:
     def wait_for(self, cause: Cause, seconds: float) -> None:
         """From now on the connection waits for something that may take so long; then `cause` cancels."""
         self.waits_for = cause
-        self.timer.set(monotonic() + seconds)
+        self.timer.start(seconds)
 
     def rest(self) -> None:
         """Nothing is waited for."""

@@ -27,7 +27,7 @@ class Fed(Stream):
     def unsent_bytes(self) -> int:
         return 0
 
-    async def receive(self, max_bytes: int = 1 << 20) -> bytes:
+    def receive_nowait(self) -> bytes:
         if not self._pieces:
             if not self.at_eof:
                 self.at_eof = True
@@ -36,12 +36,25 @@ class Fed(Stream):
             raise anyio.EndOfStream
         return self._pieces.pop(0)
 
+    async def wait_readable(self) -> None:
+        return None
+
+    async def receive(self, max_bytes: int = 1 << 20) -> bytes:
+        return self.receive_nowait()
+
     def unread(self, data: bytes) -> None:
         self._pieces.insert(0, data)
 
-    async def send(self, item: bytes) -> None:
+    def send_nowait(self, item: bytes) -> bool:
         assert not self.closed
         self.sent += item
+        return True
+
+    async def wait_writable(self) -> None:
+        return None
+
+    async def send(self, item: bytes) -> None:
+        self.send_nowait(item)
 
     async def send_eof(self) -> None:
         return None
@@ -86,13 +99,13 @@ class Lent:
         self.draining = False
         self.told: list[Told] = []
 
-    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None]]) -> None:
+    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None] | None]) -> None:
         body = b""
         try:
             while not request.protocol and (data := await request.body.read()):
                 body += data
         except ExchangeError as error:
-            await respond(render(error))
+            assert respond(render(error)) is None
             return
         self.told.append(
             Told(
@@ -105,7 +118,7 @@ class Lent:
                 request.body.trailers,
             )
         )
-        await respond(Response(200, (), Buffered(b"ok")))
+        assert respond(Response(200, (), Buffered(b"ok"))) is None
 
     def refused(self, error: ExchangeError) -> None:
         """Nobody observes."""

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemun_http1 import grammar
 from daemun_http1.chunked import ChunkError
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
 
@@ -16,9 +15,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 def test_a_head_comes_out_whole_and_leaves_what_follows() -> None:
     reader = Reader(10)
     reader.feed(HEAD + b"rest")
-    block, match = reader.head(grammar.REQUEST) or (b"", None)
-    assert block == HEAD
-    assert match is not None
+    assert reader.head() == HEAD
     assert reader.waiting == b"rest"
     assert reader.take() == b"rest"
     assert reader.waiting == b""
@@ -31,18 +28,11 @@ def test_a_head_is_found_however_its_bytes_come(sizes: list[int]) -> None:
         reader.feed(data[:size])
         data = data[size:]
         reader.skip_empty_line()
-        found = reader.head(grammar.REQUEST)
-        if found is not None:
+        found = reader.head()
+        if found:
             break
-    assert found is not None
-    assert found[0] == HEAD
+    assert found == HEAD
     assert (reader.waiting + data).strip(b"x") == b""
-
-
-def test_a_malformed_head_comes_out_without_a_match() -> None:
-    reader = Reader(10)
-    reader.feed(b"GET  / HTTP/1.1\r\n\r\nmore")
-    assert reader.head(grammar.REQUEST) == (b"GET  / HTTP/1.1\r\n\r\n", None)
 
 
 @given(st.binary(max_size=50), st.integers(0, 50), st.lists(st.integers(1, 20), max_size=10))

@@ -64,11 +64,11 @@ class DownstreamConnection:
         """No further exchange should begin on this connection."""
         return self._services.connections.draining
 
-    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None]]) -> None:
+    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None] | None]) -> None:
         """Runs the handler for `request` and passes its response, or one that renders its error, to `respond`.
 
-        Closes the response's body whatever happens. Raises `ExchangeError` only if `respond` did: the response was
-        broken off, and the client must be able to tell.
+        `respond` returns None if it is done, else what is to be awaited. Closes the response's body whatever happens.
+        Raises `ExchangeError` only if `respond` did: the response was broken off, and the client must be able to tell.
         """
         services = self._services
         generation = services.table.current
@@ -82,7 +82,9 @@ class DownstreamConnection:
             except Exception as error:
                 response = self._failed(request, error)
             try:
-                await respond(response)
+                waits = respond(response)
+                if waits is not None:
+                    await waits
             except ExchangeError as error:
                 exchange.reason = error.reason
                 raise
@@ -98,7 +100,10 @@ class DownstreamConnection:
                     await self._close(request, response)
             raise
         finally:
-            generation.leave()
+            if generation.retired:
+                generation.leave()
+            else:
+                generation.leases -= 1
             if services.observers:
                 self._observe(request, response)
 

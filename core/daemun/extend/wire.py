@@ -44,11 +44,11 @@ class Connection(Protocol):
         """No further exchange should begin on this connection."""
         ...
 
-    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None]]) -> None:
+    async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None] | None]) -> None:
         """Runs the handler for `request` and passes its response, or one that renders its error, to `respond`.
 
-        Closes the response's body whatever happens. Raises `ExchangeError` only if `respond` did: the response was
-        broken off, and the client must be able to tell.
+        `respond` returns None if it is done, else what is to be awaited. Closes the response's body whatever happens.
+        Raises `ExchangeError` only if `respond` did: the response was broken off, and the client must be able to tell.
         """
         ...
 

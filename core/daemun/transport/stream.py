@@ -11,8 +11,8 @@ import os
 import socket
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
@@ -46,6 +46,25 @@ class Stream(ByteStream):
     """The peer has finished sending. There may be bytes left to receive."""
     lost = False
     """The connection is gone."""
+
+    @abstractmethod
+    def receive_nowait(self) -> bytes:
+        """What has come; b"" if nothing has. Raises what `receive` raises: at the end, when the peer is lost."""
+
+    @abstractmethod
+    def wait_readable(self) -> Awaitable[None]:
+        """To be awaited when `receive_nowait` gave nothing: returns once it has something to tell."""
+
+    @abstractmethod
+    def send_nowait(self, item: bytes) -> bool:
+        """Hands over all of `item`. If it says False the peer is slow: await `wait_writable` before more is sent.
+
+        Raises what `send` raises.
+        """
+
+    @abstractmethod
+    async def wait_writable(self) -> None:
+        """Waits until the peer has taken enough. Raises `BrokenResourceError` if it will not."""
 
     @property
     @abstractmethod
@@ -137,43 +156,60 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
     def unsent_bytes(self) -> int:
         return 0 if self.lost else self._transport.get_write_buffer_size()
 
-    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+    def receive_nowait(self) -> bytes:
         chunks = self._chunks
-        while not chunks:
+        if not chunks:
             if self.at_eof or self.lost:
-                if self._closed:
-                    raise anyio.ClosedResourceError
-                if self.at_eof:
-                    raise anyio.EndOfStream
-                raise anyio.BrokenResourceError
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
-            self._reader = self._loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
+                self._raise_end()
+            return b""
         data = chunks.popleft()
-        if len(data) > max_bytes:
-            chunks.appendleft(data[max_bytes:])
-            data = data[:max_bytes]
         self.unread_bytes -= len(data)
         if self._paused and self.unread_bytes < READ_AHEAD_BYTES // 2 and not self.lost:
             self._paused = False
             self._transport.resume_reading()
         return data
 
+    def _raise_end(self) -> NoReturn:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        if self.at_eof:
+            raise anyio.EndOfStream
+        raise anyio.BrokenResourceError
+
+    def wait_readable(self) -> Awaitable[None]:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._reader = reader = self._loop.create_future()
+        if self._chunks or self.at_eof or self.lost:
+            reader.set_result(None)
+        return reader
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        while not (data := self.receive_nowait()):
+            await self.wait_readable()
+        if len(data) > max_bytes:
+            self.unread(data[max_bytes:])
+            data = data[:max_bytes]
+        return data
+
     def unread(self, data: bytes) -> None:
         self._chunks.appendleft(data)
         self.unread_bytes += len(data)
 
-    async def send(self, item: bytes) -> None:
+    def send_nowait(self, item: bytes) -> bool:
         if self.lost or self._closed:
             raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
         self._transport.write(item)
+        return not self._full
+
+    async def wait_writable(self) -> None:
         if self._full:
             await self._drain()
+
+    async def send(self, item: bytes) -> None:
+        if not self.send_nowait(item):
+            await self.wait_writable()
 
     async def send_eof(self) -> None:
         if not self.lost and not self._closed and self._transport.can_write_eof():

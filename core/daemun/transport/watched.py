@@ -23,6 +23,7 @@ class WatchedStream(Stream):
     def __init__(self, inner: ByteStream, tasks: TaskGroup) -> None:
         self._inner = inner
         self._chunks: deque[bytes] = deque()
+        self._handed_over: deque[bytes] = deque()
         self._unsent = 0
         self._news = anyio.Event()
         self._room = anyio.Event()
@@ -69,27 +70,46 @@ class WatchedStream(Stream):
     def unsent_bytes(self) -> int:
         return self._unsent
 
-    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
-        while not self._chunks:
+    def receive_nowait(self) -> bytes:
+        if not self._chunks:
             if self._closed:
                 raise anyio.ClosedResourceError
             if self.at_eof:
                 raise anyio.EndOfStream
             if self.lost:
                 raise anyio.BrokenResourceError
-            await self._news.wait()
+            return b""
         data = self._chunks.popleft()
-        if len(data) > max_bytes:
-            self._chunks.appendleft(data[max_bytes:])
-            data = data[:max_bytes]
         self.unread_bytes -= len(data)
         if self.unread_bytes <= READ_AHEAD_BYTES:
             self._room.set()
         return data
 
+    async def wait_readable(self) -> None:
+        if not (self._chunks or self._closed or self.at_eof or self.lost):
+            await self._news.wait()
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        while not (data := self.receive_nowait()):
+            await self.wait_readable()
+        if len(data) > max_bytes:
+            self.unread(data[max_bytes:])
+            data = data[:max_bytes]
+        return data
+
     def unread(self, data: bytes) -> None:
         self._chunks.appendleft(data)
         self.unread_bytes += len(data)
+
+    def send_nowait(self, item: bytes) -> bool:
+        if self._closed or self.lost or self._broken:
+            raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
+        self._handed_over.append(item)
+        return False
+
+    async def wait_writable(self) -> None:
+        while self._handed_over:
+            await self.send(self._handed_over.popleft())
 
     async def send(self, item: bytes) -> None:
         if self._closed or self.lost or self._broken:

@@ -61,6 +61,8 @@ class Endpoints:
     def __init__(self, name: str, lend_pool: Callable[[Endpoint], ConnectionPool]) -> None:
         self.name = name
         self.ready: tuple[Endpoint, ...] = ()
+        self.only: Endpoint | None = None
+        """The one endpoint that there is, if it takes any number of exchanges: there is nothing to pick."""
         self.in_flight = 0
         """Exchanges that run on any endpoint, retired ones included."""
         self.waiting = 0
@@ -83,6 +85,8 @@ class Endpoints:
                 endpoint.pool = self._lend_pool(endpoint)
             ready.append(endpoint)
         self.ready = tuple(ready)
+        single = len(ready) == 1 and ready[0].weight > 0 and ready[0].capacity == 0
+        self.only = ready[0] if single else None
         for endpoint in kept.values():
             endpoint.retired = True
             endpoint.pool.close_idle()

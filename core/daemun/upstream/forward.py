@@ -35,10 +35,11 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
 
     async def handle(request: Request, endpoint: Endpoint | None = None) -> Response:
         if endpoint is None:
-            endpoint = pick(endpoints.ready, request)
+            endpoint = endpoints.only or pick(endpoints.ready, request)
             if endpoint is None:
                 return marked(request, await handle(request, await room.wait(request)))
-            endpoints.enter(endpoint)
+            endpoint.active += 1
+            endpoints.in_flight += 1
         exchange = request.exchange
         exchange.endpoint = endpoint.address
         connection = endpoint.pool.take()

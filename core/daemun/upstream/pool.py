@@ -60,7 +60,7 @@ class Pool:
         """An idle connection that is still open, or None."""
         idle = self._idle
         while idle:
-            connection, _ = idle.pop()
+            connection = idle.pop()[0]
             if connection.capacity:
                 return connection
         return None
