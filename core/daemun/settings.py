@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import yaml
@@ -21,6 +21,7 @@ __all__ = [
     "ListenerSettings",
     "PluginSettings",
     "Settings",
+    "SupervisorSettings",
     "TlsSettings",
     "convert",
     "load_settings",
@@ -72,7 +73,10 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     backlog: Annotated[int, Meta(ge=1)] = 4096
     """Connections that the kernel holds until they are accepted."""
     max_connections: Annotated[int, Meta(ge=0)] = 0
-    """Connections held at once; more wait in the kernel. 0: what the descriptor limit leaves."""
+    """Connections held at once by each worker; more wait in the kernel. 0: what the descriptor limit leaves."""
+    reuse_port: bool = False
+    """With several workers: each has a TCP socket of its own (`SO_REUSEPORT`). A new connection costs less, but it
+    waits for a worker that hangs or is being replaced, also if another one is idle."""
 
 
 class DrainSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +84,15 @@ class DrainSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     grace_seconds: Annotated[float, Meta(ge=0, description="Running exchanges get it to finish.")] = 30.0
     delay_seconds: Annotated[float, Meta(ge=0, description="Accepts on for it, so that balancers notice.")] = 0.0
+
+
+class SupervisorSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How several workers are looked after."""
+
+    ping_timeout_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    """A worker whose event loop answers no ping for so long is killed and replaced."""
+    start_timeout_seconds: Annotated[float, Meta(gt=0)] = 60.0
+    """A worker that does not accept after so long is killed."""
 
 
 class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +121,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """How it stops."""
     event_loop: str = "auto"
     """`auto` (uvloop if installed), `asyncio`, `uvloop` or `trio`."""
+    workers: Annotated[int, Meta(ge=1, le=256)] | Literal["auto"] = 1
+    """Processes that serve; `auto`: one for each CPU that may be used. With 1 there is no supervisor."""
+    supervisor: SupervisorSettings = SupervisorSettings()
+    """How several workers are looked after."""
 
 
 def load_settings(file: Path) -> Settings:

@@ -24,7 +24,7 @@ import yaml
 from click.testing import Result
 
 from daemun.process.info import GatewayInfo, ListenerInfo
-from daemun.process.run import set_up_log
+from daemun.process.log import set_up_log
 from daemun.process.serve import print_started
 from daemun.settings import Settings, load_settings
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from daemun.cli import knowing, looking, serving
+from daemun.cli import costing, knowing, looking, serving
 from daemun.cli.output import fault_of
 from daemun.errors import DaemunError, PluginError
 from daemun.extend.loading import load_plugins
 from daemun.extend.registry import Registry
-from daemun.process.run import set_up_log
+from daemun.process.log import set_up_log
 
 __all__ = ["main"]
 
@@ -26,6 +26,7 @@ _OWN = (
     knowing.plugins,
     knowing.hooks,
     knowing.schema,
+    costing.bench,
 )
 
 

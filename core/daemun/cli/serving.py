@@ -22,10 +22,11 @@ __all__ = ["file_server", "reverse_proxy", "run"]
 def run(file: str, json_: bool) -> None:
     """Serve with the settings in FILE (default: daemun.yaml).
 
-    SIGTERM and SIGINT drain, a second one cuts off, SIGHUP reloads the sources.
+    SIGTERM and SIGINT drain, a second one cuts off, SIGHUP reloads the sources. With several workers it also puts
+    changed settings into force.
     """
     path = Path(file)
-    serve(load_settings(path), path.resolve().parent, json=json_)
+    serve(load_settings(path), path.resolve().parent, json=json_, reread=lambda: load_settings(path))
 
 
 def _listener(listen: str, certificate: str | None, key: str | None) -> dict[str, Any]:
@@ -60,7 +61,7 @@ _print_option = click.option("--print-settings", is_flag=True, help="Print the e
 )
 @_certificate_option
 @_key_option
-@click.option("--workers", type=click.IntRange(1, 1), default=1, show_default=True, help="Worker processes.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker processes.")
 @_print_option
 def reverse_proxy(
     listen: str,
@@ -76,7 +77,10 @@ def reverse_proxy(
         "backends": {"upstream": {"endpoints": list(to)}},
         "routes": [{"name": "all", "to": "upstream"}],
     }
-    _one_liner({"listeners": [_listener(listen, tls_cert, tls_key)], "sources": [source]}, print_settings)
+    raw: dict[str, Any] = {"listeners": [_listener(listen, tls_cert, tls_key)], "sources": [source]}
+    if workers > 1:
+        raw["workers"] = workers
+    _one_liner(raw, print_settings)
 
 
 @click.command("file-server")

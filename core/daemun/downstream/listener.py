@@ -11,11 +11,12 @@ import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute
 
 from daemun.downstream.drain import Connections
@@ -31,7 +32,7 @@ from daemun.transport.stream import Stream
 from daemun.transport.tls import server_context
 from daemun.upstream.endpoints import parse_address
 
-__all__ = ["Listener", "bind", "connection_limit", "raise_descriptor_limit"]
+__all__ = ["Listener", "Turn", "bind", "connection_limit", "raise_descriptor_limit", "remove_socket_file"]
 
 log = logging.getLogger("daemun.listener")
 
@@ -68,7 +69,7 @@ def bind(settings: ListenerSettings) -> socket.socket:
         elif where.startswith("unix:"):
             sock = _bind_unix(Path(where[5:]))
         else:
-            sock = _bind_tcp(where)
+            sock = _bind_tcp(where, reuse_port=settings.reuse_port)
         try:
             sock.listen(settings.backlog)
         except OSError:
@@ -83,6 +84,12 @@ def bind(settings: ListenerSettings) -> socket.socket:
     return sock
 
 
+def remove_socket_file(settings: ListenerSettings, sock: socket.socket) -> None:
+    """Removes the file of a Unix socket that `bind` made."""
+    if sock.family == socket.AF_UNIX and not settings.bind.startswith("fd:"):
+        Path(settings.bind[5:]).unlink(missing_ok=True)
+
+
 def _inherited(descriptor: int) -> socket.socket:
     own = os.dup(descriptor)
     try:
@@ -92,7 +99,7 @@ def _inherited(descriptor: int) -> socket.socket:
         raise
 
 
-def _bind_tcp(where: str) -> socket.socket:
+def _bind_tcp(where: str, *, reuse_port: bool) -> socket.socket:
     host, port, _ = parse_address(where if not where.endswith(":0") else where[:-1] + "1")
     port = 0 if where.endswith(":0") else port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -100,6 +107,8 @@ def _bind_tcp(where: str) -> socket.socket:
     sock = socket.socket(info[0][0], socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(info[0][4])
     except BaseException:
         sock.close()
@@ -132,6 +141,18 @@ def _answers(path: Path) -> bool:
     return True
 
 
+class Turn(Protocol):
+    """When this process may accept on a socket that it shares."""
+
+    async def wait(self) -> int:
+        """How many connections to accept now; lets others go first if they have fewer."""
+        ...
+
+    def note(self) -> None:
+        """A connection ended."""
+        ...
+
+
 class Listener:
     """One listening socket and the connections that it accepts."""
 
@@ -144,9 +165,13 @@ class Listener:
         services: Services,
         connections: Connections,
         base_dir: Path,
+        *,
+        turn: Turn | None = None,
     ) -> None:
+        """`turn` is given if other processes accept on this socket too; its file is not ours to remove then."""
         self.settings = settings
         self.sock = sock
+        self._turn = turn
         self._protocols = tuple(protocols)
         self._protocol_settings = protocol_settings
         self._services = services
@@ -184,22 +209,27 @@ class Listener:
             while True:
                 await self._connections.below(self._limit)
                 await anyio.wait_readable(self.sock)
-                await self._accept_waiting(tasks)
+                if self._turn is None:
+                    await self._accept_waiting(tasks, _ACCEPTS_IN_A_ROW)
+                    continue
+                while await self._accept_waiting(tasks, await self._turn.wait()):
+                    await checkpoint()
         finally:
             self.close()
 
-    async def _accept_waiting(self, tasks: TaskGroup) -> None:
-        for _ in range(_ACCEPTS_IN_A_ROW):
+    async def _accept_waiting(self, tasks: TaskGroup, count: int) -> bool:
+        """Accepts `count` at most; returns whether more may wait."""
+        for _ in range(count):
             if len(self._connections) >= self._limit:
-                return
+                return False
             try:
                 sock, address = self.sock.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return False
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     await self._wait_out(error)
-                    return
+                    return False
                 if error.errno in (errno.EBADF, errno.EINVAL):
                     raise
                 continue
@@ -209,6 +239,7 @@ class Listener:
             connection = DownstreamConnection(self._services, peer, forwarding)
             self._connections.add(connection)
             tasks.start_soon(self._serve, sock, connection, tasks)
+        return True
 
     async def _wait_out(self, error: OSError) -> None:
         if not self._complained:
@@ -252,6 +283,8 @@ class Listener:
             log.exception("listener %s: a connection failed", self.settings.name)
         finally:
             self._connections.remove(connection)
+            if self._turn is not None:
+                self._turn.note()
 
     def _asked_for(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         self._names[tls] = name or ""
@@ -266,7 +299,6 @@ class Listener:
         """Accepts no more. A Unix socket's file is removed. Idempotent: the file may be another's by then."""
         if self.sock.fileno() < 0:
             return
-        if not self._tcp and not self.settings.bind.startswith("fd:"):
-            path = Path(self.settings.bind[5:])
-            path.unlink(missing_ok=True)
+        if self._turn is None:
+            remove_socket_file(self.settings, self.sock)
         self.sock.close()

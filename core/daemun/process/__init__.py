@@ -1,9 +1,11 @@
 """The process around the gateway.
 
-info.py      what runs: listeners, plugins, routes, as data
-gateway.py   everything put together: start, serve, reload, drain, stop
-view.py      what runs now, for observers
-loop.py      which event loop runs it
-run.py       as a program: signals, log
-serve.py     in the foreground: what a person sees first
+info.py       what runs: listeners, plugins, routes, as data
+gateway.py    everything put together: start, serve, drain, stop
+parts.py      what serves requests, without sockets; sources.py: where its routes come from
+view.py       what runs now, for observers; notices.py: what plugins are told
+loop.py       which event loop runs it; collector.py: the garbage collector of a process that serves
+run.py        as a program: signals; log.py: its log
+serve.py      in the foreground: what a person sees first
+workers/      several processes, and a supervisor
 """

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from socket import socket
 from time import monotonic
-from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pluggy
 from anyio.abc import TaskGroup
 
-from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import Services
-from daemun.downstream.listener import Listener, bind, raise_descriptor_limit
-from daemun.errors import DaemunError, SettingsError, ungrouped
-from daemun.extend.observe import Observer, ObserverContext
+from daemun.downstream.listener import Listener, Turn, bind, raise_descriptor_limit
 from daemun.extend.registry import Registry
-from daemun.extend.types import Applied, Source, SourceContext
 from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.loop import current_loop
-from daemun.process.view import View
-from daemun.routing.compile import Compiler
-from daemun.routing.shared import Shared
-from daemun.routing.spec import Snapshot
-from daemun.routing.table import Table
-from daemun.settings import Settings, convert
-from daemun.transport.timers import Timers
+from daemun.process.notices import notify
+from daemun.process.parts import Parts, open_parts
+from daemun.process.sources import open_sources
+from daemun.settings import Settings
 
-__all__ = ["Gateway", "Parts", "notify", "open_gateway", "open_table"]
+__all__ = ["Gateway", "open_gateway", "open_listeners", "open_table", "serving"]
 
 log = logging.getLogger("daemun")
-
-_FIRST_SNAPSHOT_SECONDS = 10.0
-_CLOSING_ROUNDS = 3
-"""Rounds of the event loop in which aborted transports close their sockets."""
 
 
 class Gateway:
@@ -57,7 +45,7 @@ class Gateway:
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
-        self._parts.reload()
+        self._parts.sources.reload()
 
     def reopen(self) -> None:
         """Tells every observer to open its files anew."""
@@ -78,72 +66,57 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
     since = monotonic()
     raise_descriptor_limit()
     async with open_table(settings, manager, base_dir) as parts:
-        connections, registry = parts.connections, parts.registry
-        services = Services(
-            parts.table, connections, parts.timers, list(registry.dialects), parts.observers, registry.packages()
-        )
-        listeners = _listeners(settings, parts, services, connections, base_dir)
-        info = GatewayInfo(
-            version=version("daemun"),
-            listeners=tuple(
-                ListenerInfo(listener.settings.name, listener.url, listener.settings.protocols)
-                for listener in listeners
-            ),
-            plugins=tuple(sorted(name for name, _ in manager.list_name_plugin())),
-            routes=len(parts.table.current.routes),
-            refused=sum(1 for status in parts.table.statuses if status.error),
-            event_loop=current_loop(),
-            start_seconds=monotonic() - since,
-        )
-        try:
-            async with anyio.create_task_group() as serving, anyio.create_task_group() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(listener.accept, serving)
-                notify(manager, "daemun_started", info=info)
-                gateway = Gateway(info, parts)
-                try:
-                    yield gateway
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await _drain(settings, manager, gateway, accepting)
-                    serving.cancel_scope.cancel()
-        finally:
-            for listener in listeners:
-                listener.close()
+        listeners = open_listeners(settings, parts, base_dir)
+        async with serving(settings, manager, parts, listeners, since) as gateway:
+            notify(manager, "daemun_started", info=gateway.info)
+            try:
+                yield gateway
+            finally:
+                notify(manager, "daemun_draining", reason="stop")
     notify(manager, "daemun_stopped")
 
 
-async def _drain(
+@asynccontextmanager
+async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir: Path) -> AsyncIterator[Parts]:
+    """The table of `settings`, filled by its sources, until the context is left."""
+    registry = Registry(manager)
+    opened = open_parts(
+        settings, registry, base_dir, on_applied=lambda applied: notify(manager, "daemun_applied", applied=applied)
+    )
+    async with opened as parts, open_sources(settings, registry, base_dir, parts.table.apply) as sources:
+        parts.sources = sources
+        yield parts
+
+
+def open_listeners(
     settings: Settings,
-    manager: pluggy.PluginManager,
-    gateway: Gateway,
-    accepting: TaskGroup,
-) -> None:
-    notify(manager, "daemun_draining", reason="stop")
-    with gateway.drain_scope:
-        try:
-            await anyio.sleep(settings.drain.delay_seconds)
-        finally:
-            accepting.cancel_scope.cancel()
-        await gateway.connections.drain(settings.drain.grace_seconds)
-    left = len(gateway.connections)
-    if left:
-        log.warning("%d connections were cut off after %g s", left, settings.drain.grace_seconds)
-
-
-def _listeners(
-    settings: Settings, parts: Parts, services: Services, connections: Connections, base_dir: Path
+    parts: Parts,
+    base_dir: Path,
+    lent: Mapping[str, Sequence[tuple[socket, Turn | None]]] | None = None,
 ) -> list[Listener]:
+    """The listeners of `settings`, which do not accept yet.
+
+    `lent` are sockets that the supervisor bound, by the name of their listener, each with who says when to accept
+    if it is shared; None: they are bound now. Raises `SettingsError` and closes all if one cannot be bound or its
+    certificate cannot be used.
+    """
+    registry = parts.registry
+    services = Services(
+        parts.table, parts.connections, parts.timers, list(registry.dialects), parts.observers, registry.packages()
+    )
     listeners: list[Listener] = []
     try:
         for one in settings.listeners:
-            protocols = [parts.registry.protocol(name) for name in one.protocols]
-            sock = bind(one)
-            try:
-                listeners.append(Listener(one, sock, protocols, parts.protocols, services, connections, base_dir))
-            except BaseException:
-                sock.close()
-                raise
+            protocols = [registry.protocol(name) for name in one.protocols]
+            for sock, turn in [(bind(one), None)] if lent is None else lent[one.name]:
+                try:
+                    listener = Listener(
+                        one, sock, protocols, parts.protocols, services, parts.connections, base_dir, turn=turn
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
+                listeners.append(listener)
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -151,155 +124,71 @@ def _listeners(
     return listeners
 
 
-class Parts:
-    """What serves requests, without sockets: registry, table, sources. `daemun check` and `explain` use it too."""
-
-    def __init__(self, registry: Registry, protocols: Mapping[str, Any], timers: Timers, table: Table) -> None:
-        self.registry = registry
-        self.protocols = protocols
-        self.timers = timers
-        self.table = table
-        self.connections = Connections()
-        self.sources: dict[str, Source] = {}
-        self.observers: list[Observer] = []
-
-    def reload(self) -> None:
-        """Tells every source to read everything again."""
-        for name, source in self.sources.items():
-            try:
-                source.reload()
-            except Exception:
-                log.exception("source %s failed to reload", name)
-
-
 @asynccontextmanager
-async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir: Path) -> AsyncIterator[Parts]:
-    """The table of `settings`, filled by its sources, until the context is left."""
-    registry = Registry(manager)
-    _check_listeners(settings, registry)
-    protocols = _protocol_settings(settings, registry)
-    timers = Timers()
-    with ungrouped():
-        async with anyio.create_task_group() as tasks:
-            shared = Shared(tasks)
-            compiler = Compiler(registry, shared, protocols, base_dir, timers)
-            table = Table(compiler, lambda applied: notify(manager, "daemun_applied", applied=applied))
-            parts = Parts(registry, protocols, timers, table)
-            view = View(table, compiler, parts.connections)
-            tasks.start_soon(timers.run)
+async def serving(
+    settings: Settings,
+    manager: pluggy.PluginManager,
+    parts: Parts,
+    listeners: Sequence[Listener],
+    since: float,
+    *,
+    linger_seconds: float = 0.0,
+) -> AsyncIterator[Gateway]:
+    """Accepts on `listeners` until the context is left; then drains, and closes them.
+
+    `linger_seconds` is what a connection that was accepted last gets for its first request, and then what an idle
+    one gets for a last request: only after it idle ones are closed.
+    """
+    urls = {listener.settings.name: listener.url for listener in listeners}
+    info = GatewayInfo(
+        version=version("daemun"),
+        listeners=tuple(ListenerInfo(one.name, urls[one.name], one.protocols) for one in settings.listeners),
+        plugins=tuple(sorted(name for name, _ in manager.list_name_plugin())),
+        routes=len(parts.table.current.routes),
+        refused=sum(1 for status in parts.table.statuses if status.error),
+        event_loop=current_loop(),
+        start_seconds=monotonic() - since,
+    )
+    try:
+        async with anyio.create_task_group() as tasks, anyio.create_task_group() as accepting:
+            ended = [anyio.Event() for _ in listeners]
+            for listener, end in zip(listeners, ended, strict=True):
+                accepting.start_soon(_accept, listener, tasks, end)
+            gateway = Gateway(info, parts)
             try:
-                async with AsyncExitStack() as stack:
-                    await _open_observers(settings, registry, stack, parts, view, base_dir)
-                    async with anyio.create_task_group() as running:
-                        await _run_sources(settings, registry, stack, parts, base_dir, running)
-                        yield parts
-                        running.cancel_scope.cancel()
+                yield gateway
             finally:
                 with anyio.CancelScope(shield=True):
-                    table.close()
-                    await shared.closed()
-                    for _ in range(_CLOSING_ROUNDS):
-                        await anyio.lowlevel.checkpoint()
+                    await _drain(settings, gateway, accepting, ended, linger_seconds)
                 tasks.cancel_scope.cancel()
-
-
-def _check_listeners(settings: Settings, registry: Registry) -> None:
-    names: set[str] = set()
-    for one in settings.listeners:
-        if one.name in names:
-            raise SettingsError(f"two listeners are named {one.name!r}", path="$.listeners")
-        names.add(one.name)
-        for name in one.protocols:
-            registry.protocol(name)
-
-
-def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:
-    for name in settings.protocols:
-        registry.protocol(name)
-    return {
-        protocol.name: convert(
-            settings.protocols.get(protocol.name, {}), protocol.settings, path=f"$.protocols.{protocol.name}"
-        )
-        for protocol in registry.protocols
-    }
-
-
-def _typed(raw: dict[str, Any], path: str) -> tuple[str, dict[str, Any]]:
-    rest = dict(raw)
-    name = rest.pop("type", None)
-    if not isinstance(name, str):
-        raise SettingsError("`type` is missing or no string", path=path)
-    return name, rest
-
-
-async def _open_observers(
-    settings: Settings, registry: Registry, stack: AsyncExitStack, parts: Parts, view: View, base_dir: Path
-) -> None:
-    for position, raw in enumerate(settings.observers):
-        path = f"$.observers[{position}]"
-        name, rest = _typed(raw, path)
-        kind = registry.observers.get(name)
-        decoded = convert(rest, kind.settings, path=path)
-        context = ObserverContext(name=name, base_dir=base_dir, gateway=view)
-        try:
-            with ungrouped():
-                parts.observers.append(await stack.enter_async_context(kind.build(decoded, context)))
-        except DaemunError:
-            raise
-        except Exception as error:
-            raise SettingsError(f"observer {name} cannot be opened: {error}", path=path) from error
-
-
-async def _run_sources(
-    settings: Settings,
-    registry: Registry,
-    stack: AsyncExitStack,
-    parts: Parts,
-    base_dir: Path,
-    tasks: TaskGroup,
-) -> None:
-    firsts: list[anyio.Event] = []
-    for position, raw in enumerate(settings.sources):
-        path = f"$.sources[{position}]"
-        kind_name, rest = _typed(raw, path)
-        kind = registry.sources.get(kind_name)
-        name = kind_name if kind_name not in parts.sources else f"{kind_name}-{position}"
-        context = SourceContext(name=name, base_dir=base_dir)
-        try:
-            with ungrouped():
-                source = await stack.enter_async_context(kind.build(convert(rest, kind.settings, path=path), context))
-        except DaemunError:
-            raise
-        except Exception as error:
-            raise SettingsError(f"source {name} cannot be opened: {error}", path=path) from error
-        parts.sources[name] = source
-        parts.table.add_source(name)
-        first = anyio.Event()
-        firsts.append(first)
-        tasks.start_soon(_run_source, name, source, parts.table, first)
-    with anyio.move_on_after(_FIRST_SNAPSHOT_SECONDS):
-        for first in firsts:
-            await first.wait()
-
-
-async def _run_source(name: str, source: Source, table: Table, first: anyio.Event) -> None:
-    async def publish(snapshot: Snapshot) -> Applied:
-        applied = await table.apply(name, snapshot)
-        first.set()
-        return applied
-
-    try:
-        await source.run(publish)
-    except Exception:
-        log.exception("source %s failed; what it published last stays in use", name)
     finally:
-        first.set()
+        for listener in listeners:
+            listener.close()
 
 
-def notify(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> None:
-    """Calls every implementation of a notice; one that fails is logged, and the others are called all the same."""
-    for implementation in getattr(manager.hook, hook).get_hookimpls():
+async def _accept(listener: Listener, tasks: TaskGroup, ended: anyio.Event) -> None:
+    try:
+        await listener.accept(tasks)
+    finally:
+        ended.set()
+
+
+async def _drain(
+    settings: Settings, gateway: Gateway, accepting: TaskGroup, ended: Sequence[anyio.Event], linger_seconds: float
+) -> None:
+    with gateway.drain_scope:
         try:
-            implementation.function(*(arguments[name] for name in implementation.argnames))
-        except Exception:
-            log.exception("plugin %s failed in %s", implementation.plugin_name, hook)
+            await anyio.sleep(settings.drain.delay_seconds)
+        finally:
+            accepting.cancel_scope.cancel()
+        for end in ended:
+            await end.wait()  # who was just woken accepts once more before it hears of its end
+        with anyio.move_on_after(linger_seconds):
+            await gateway.connections.below(1)
+        gateway.connections.draining = True
+        with anyio.move_on_after(linger_seconds):
+            await gateway.connections.below(1)
+        await gateway.connections.drain(settings.drain.grace_seconds)
+    left = len(gateway.connections)
+    if left:
+        log.warning("%d connections were cut off after %g s", left, settings.drain.grace_seconds)

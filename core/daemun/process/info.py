@@ -26,3 +26,5 @@ class GatewayInfo(Struct, frozen=True):
     event_loop: str
     start_seconds: float
     """From the start of the process to now."""
+    workers: tuple[int, ...] = ()
+    """Process ids of the workers, by their index; empty if the one process serves itself."""

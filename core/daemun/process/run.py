@@ -1,46 +1,60 @@
-"""The gateway as a program: signals, log, start-up output."""
+"""The gateway as a program: with workers or without, and what its signals do."""
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import signal
-import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 
 from daemun.extend.loading import load_plugins
-from daemun.process.gateway import Gateway, open_gateway
+from daemun.process.collector import settle_collector
+from daemun.process.gateway import open_gateway
 from daemun.process.info import GatewayInfo
 from daemun.process.loop import choose_loop, run_on
+from daemun.process.workers.supervisor import count_workers, open_supervisor
+from daemun.process.workers.zygote import fork_zygote
 from daemun.settings import Settings
 
-__all__ = ["run_gateway", "set_up_log"]
+__all__ = ["run_gateway"]
 
-_COLLECT_EVERY = 20_000
-"""New objects between two collections of the youngest generation."""
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_gateway(
-    settings: Settings, base_dir: Path, started: Callable[[GatewayInfo, float], None] | None = None
+    settings: Settings,
+    base_dir: Path,
+    started: Callable[[GatewayInfo, float], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second one cuts off what still runs. SIGHUP reloads,
     SIGUSR1 opens log files anew.
 
-    `started` gets what runs and the seconds since the process began. Raises `SettingsError` or `PluginError` if the
-    gateway cannot start.
+    `started` gets what runs and the seconds since the process began. `reread` reads the settings file again: with
+    several workers SIGHUP puts changed settings into force, and the sources reload either way. Raises
+    `SettingsError` or `PluginError` if the gateway cannot start.
     """
     manager = load_plugins(settings.plugins.block, settings.plugins.only)
+    loop = choose_loop(settings.event_loop)
+    opened: AbstractAsyncContextManager[_Running]
+    if count_workers(settings) == 1:
+        opened = open_gateway(settings, manager, base_dir)
+    else:
+        # Before there is an event loop or a thread: both do not survive a fork.
+        shared_dir = Path(tempfile.mkdtemp(prefix="daemun-"))
+        zygote = fork_zygote(manager, shared_dir)
+        opened = open_supervisor(settings, manager, base_dir, zygote, shared_dir, reread)
 
     async def main() -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
             async with anyio.create_task_group() as watching:
-                async with open_gateway(settings, manager, base_dir) as gateway:
-                    _settle_collector()
+                async with opened as gateway:
+                    settle_collector()
                     if started is not None:
                         started(gateway.info, _seconds_since_start())
                     async for number in signals:
@@ -50,17 +64,22 @@ def run_gateway(
                     watching.start_soon(_second_signal, signals, gateway)
                 watching.cancel_scope.cancel()
 
-    run_on(choose_loop(settings.event_loop), main)
+    run_on(loop, main)
 
 
-def _settle_collector() -> None:
-    """What start-up made stays: the garbage collector need not look at it for every few requests."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY, 20, 50)
+class _Running(Protocol):
+    """A gateway, with or without workers."""
+
+    info: GatewayInfo
+
+    def reload(self) -> None: ...
+
+    def reopen(self) -> None: ...
+
+    def cut_off(self) -> None: ...
 
 
-async def _second_signal(signals: object, gateway: Gateway) -> None:
+async def _second_signal(signals: object, gateway: _Running) -> None:
     async for number in signals:  # type: ignore[attr-defined]
         if number in _STOP:
             gateway.cut_off()
@@ -73,29 +92,3 @@ def _seconds_since_start() -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return uptime - ticks / os.sysconf("SC_CLK_TCK")
-
-
-_COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
-
-
-class _Format(logging.Formatter):
-    """Time, level, logger, words; the level in colour on a terminal."""
-
-    def __init__(self, colour: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
-        self._colour = colour
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        code = _COLOURS.get(record.levelno)
-        return f"\x1b[{code}m{line}\x1b[0m" if self._colour and code else line
-
-
-def set_up_log(level: str) -> None:
-    """Sends the log of daemun and its plugins to standard error."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Format(sys.stderr.isatty() and "NO_COLOR" not in os.environ))
-    root = logging.getLogger("daemun")
-    root.handlers = [handler]
-    root.setLevel(level.upper())
-    root.propagate = False

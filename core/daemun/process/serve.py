@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,9 +16,17 @@ from daemun.settings import Settings
 __all__ = ["print_started", "serve"]
 
 
-def serve(settings: Settings, base_dir: Path, *, json: bool = False, complete: bool = False) -> None:
+def serve(
+    settings: Settings,
+    base_dir: Path,
+    *,
+    json: bool = False,
+    complete: bool = False,
+    reread: Callable[[], Settings] | None = None,
+) -> None:
     """Serves until a signal ends it (see `run_gateway`). Prints what listens where, as JSON if asked.
 
+    `reread` reads the settings file again, for a reload with several workers.
     Raises `SettingsError` or `PluginError` if the gateway cannot start, with `complete` also if an object was refused.
     """
     if not settings.listeners:
@@ -29,7 +38,7 @@ def serve(settings: Settings, base_dir: Path, *, json: bool = False, complete: b
             raise SettingsError("not everything can be used; the log above says why")
         say(info, seconds)
 
-    run_gateway(settings, base_dir, started)
+    run_gateway(settings, base_dir, started, reread)
 
 
 def _print_json(info: GatewayInfo, seconds: float) -> None:
@@ -43,6 +52,9 @@ def print_started(info: GatewayInfo, seconds: float) -> None:
     for listener in info.listeners:
         url = click.style(listener.url, fg="green")
         click.echo(f"  {listener.name:<10} {url}  {', '.join(listener.protocols)}")
+    if info.workers:
+        pids = ", ".join(map(str, info.workers))
+        click.echo(f"  {'workers':<10} {len(info.workers)} (pids {pids})")
     click.echo(f"  {'plugins':<10} {', '.join(info.plugins)}")
     refused = f", {info.refused} objects refused (see `daemun check`)" if info.refused else ""
     click.echo(f"  {'routes':<10} {info.routes}{click.style(refused, fg='yellow')}")

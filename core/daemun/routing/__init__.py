@@ -5,6 +5,8 @@ match.py       which route wins for a host, a path, a method, fields and a query
 edit.py        layers for rewrites and header edits
 actions.py     handlers for redirects, fixed responses and weighted splits
 compile.py     a route becomes one handler
+publish.py     one publish on its way: compiles what changed, in slices
+order.py       positions that leave room for others
 table.py       all routes of all sources, swapped with one assignment
 shared.py      what is opened once for equal settings, and outlives a reload
 generation.py  what a table opened, leased by exchanges, drained and closed

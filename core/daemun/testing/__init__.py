@@ -7,6 +7,7 @@ wire.py       the client's end, byte by byte
 proxy.py      all three: a client, a gateway, an upstream
 plugins.py    plugins made on the spot, and requests without a connection
 routes.py     routes that a test publishes itself
+program.py    `daemun run` in a process of its own
 """
 
 from daemun.testing.gateway import RunningGateway, running

@@ -1,0 +1,80 @@
+"""What stands behind every peer: an nginx, or, without one and for the largest upload, a small server of ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.peers.compiled import nginx_main
+from bench.peers.process import free_port, started
+from msgspec import Struct
+
+__all__ = ["Origin", "certificate", "origin"]
+
+_SIZES = {"64k": 64 * 1024, "1m": 1024**2, "1g": 1024**3}
+_SERVER = """
+  upstream self {{ server 127.0.0.1:{port}; keepalive 64; keepalive_requests 1000000000; }}
+  upstream plain {{ server 127.0.0.1:{plain}; keepalive 4; }}
+  proxy_http_version 1.1; proxy_set_header Connection "";
+  server {{
+    listen 127.0.0.1:{port} backlog=4096; root {www}; default_type application/octet-stream;
+    location = / {{ return 200 "ok"; }}
+    location /v/ {{ return 200 "ok"; }}
+    location = /forwarded {{
+      return 200 "X-Forwarded-For=$http_x_forwarded_for;X-Forwarded-Proto=$http_x_forwarded_proto;Via=$http_via"; }}
+    location /stream/ {{ alias {www}/; ssi on; ssi_types *; }}
+    location = /upload {{
+      client_body_buffer_size 2m; proxy_pass http://self/; proxy_method GET;
+      proxy_pass_request_body off; proxy_set_header Content-Length ""; }}
+    location = /sink {{ proxy_request_buffering off; proxy_pass http://plain; }}
+  }}
+"""
+
+
+class Origin(Struct, frozen=True):
+    """A server that answers what the workloads ask."""
+
+    port: int
+    what: str
+
+
+@contextmanager
+def origin(nginx: str | None, folder: Path) -> Iterator[Origin]:
+    """Starts the origin with its files in `folder`. Raises `StartError`."""
+    with ExitStack() as stack:
+        plain = free_port()
+        script = str(Path(__file__).with_name("plain_origin.py"))
+        stack.enter_context(started([sys.executable, script, str(plain)], port=plain, log=folder / "plain.log"))
+        if nginx is None:
+            yield Origin(plain, "a server of ours (nginx is not installed)")
+            return
+        www = folder / "www"
+        www.mkdir()
+        for name, size in _SIZES.items():
+            with (www / name).open("wb") as file:
+                # the largest is a hole: it costs no disk, and nobody compresses
+                file.truncate(size) if name == "1g" else file.write(os.urandom(size // 2).hex().encode())
+        port = free_port()
+        home = folder / "origin"
+        home.mkdir()
+        settings = home / "nginx.conf"
+        settings.write_text(nginx_main(str(home), 1, _SERVER.format(port=port, plain=plain, www=www)))
+        argv = [nginx, "-c", str(settings), "-p", str(home), "-e", "stderr"]
+        stack.enter_context(started(argv, port=port, log=home / "log"))
+        yield Origin(port, "nginx, one worker")
+
+
+def certificate(chain: Path, key: Path) -> str:
+    """Writes a certificate for the loopback interface and its key, of today. Why it could not, or ""."""
+    names = "subjectAltName=DNS:localhost,DNS:*.bench.test,IP:127.0.0.1"
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    argv += ["-days", "2", "-subj", "/CN=bench.test", "-addext", names, "-keyout", str(key), "-out", str(chain)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    except OSError:
+        return "openssl is not installed"
+    return "" if done.returncode == 0 else f"openssl made no certificate: {done.stderr.strip()[-200:]}"

@@ -1,0 +1,91 @@
+"""What daemun's figures should be, beside those of others in the same file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.peers.figures import Figure, find, ratio
+from bench.peers.results import Result
+from msgspec import Struct
+
+__all__ = ["TARGETS", "Target", "Verdict", "judge"]
+
+_BEST_PYTHON = "the best Python peer"
+_OURS = "daemun"
+_OURSELVES = {"routes-10": "itself with 10", "workers-1": "itself with one"}
+
+
+class Target(Struct, frozen=True):
+    """One limit of a ratio."""
+
+    title: str
+    workload: str
+    metric: str
+    against: str
+    """A peer, `the best Python peer`, or another workload of our own."""
+    limit: float
+    at_least: bool = False
+    """The ratio must be this or more: that of capacities, the inverse of costs times the workers."""
+
+    @property
+    def words(self) -> str:
+        """The limit, for a reader."""
+        against = _OURSELVES.get(self.against, self.against)
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g} × {against}"
+
+
+class Verdict(Struct, frozen=True):
+    """A target, and what was measured."""
+
+    target: Target
+    value: float | None
+    state: Literal["met", "not met", "not measured"]
+
+
+def _beside(title: str, workload: str, metric: str, **limits: float) -> tuple[Target, ...]:
+    return tuple(Target(title, workload, metric, against, limit) for against, limit in limits.items())
+
+
+TARGETS = (
+    *_beside("small GET, keep-alive, 32 connections", "get-32", "cpu", Envoy=0.60, nginx=2.0),
+    Target("small GET, keep-alive, 32 connections", "get-32", "cpu", _BEST_PYTHON, 0.2),
+    *_beside("p99 at half of its own capacity", "latency-own", "p99", Envoy=1.5),
+    *_beside("p99 at half of Envoy's capacity", "latency-same", "p99", Envoy=1.5),
+    *_beside("1 MiB down", "down-1m", "cpu", Envoy=0.8, nginx=0.7),
+    *_beside("1 MiB up", "up-1m", "cpu", Envoy=0.8, nginx=0.7),
+    *_beside("64 KiB down", "down-64k", "cpu", Envoy=0.6, nginx=1.0),
+    *_beside("TLS, small GET, keep-alive", "tls-32", "cpu", Envoy=0.8),
+    Target("10,000 routes instead of 10", "routes-10000", "cpu", "routes-10", 1.05),
+    *_beside("10,000 idle connections, RSS a connection", "idle", "rss", Envoy=1.0),
+    Target("two workers, capacity by CPU a request", "workers-2", "cpu", "workers-1", 1.7, at_least=True),
+)
+
+
+def judge(result: Result) -> list[Verdict]:
+    """Every target and whether it is met."""
+    verdicts = []
+    for target in TARGETS:
+        value = _value(result, target)
+        if value is None:
+            verdicts.append(Verdict(target, None, "not measured"))
+        else:
+            met = value >= target.limit if target.at_least else value <= target.limit
+            verdicts.append(Verdict(target, value, "met" if met else "not met"))
+    return verdicts
+
+
+def _value(result: Result, target: Target) -> float | None:
+    found = find(result, target.workload, target.metric)
+    other = find(result, target.against, target.metric)
+    if other:
+        value = ratio({_OURS: found[_OURS], "other": other[_OURS]}, _OURS, "other") if _both(found, other) else None
+        return 2 / value if value and target.at_least else value
+    if target.against == _BEST_PYTHON:
+        python = {peer.name for peer in result.peers if peer.kind == "python"} & found.keys()
+        best = min(python, key=lambda name: found[name].median, default=None)
+        return ratio(found, _OURS, best) if best else None
+    return ratio(found, _OURS, target.against)
+
+
+def _both(found: dict[str, Figure], other: dict[str, Figure]) -> bool:
+    return _OURS in found and _OURS in other

@@ -1,0 +1,118 @@
+"""What serves requests in one process, without sockets and without sources."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from daemun.downstream.drain import Connections
+from daemun.errors import DaemunError, SettingsError, ungrouped
+from daemun.extend.observe import Observer, ObserverContext, Worker
+from daemun.extend.registry import Registry
+from daemun.extend.types import Applied
+from daemun.process.sources import Sources, source_names, typed
+from daemun.process.view import View
+from daemun.routing.compile import Compiler
+from daemun.routing.shared import Shared
+from daemun.routing.table import Table
+from daemun.settings import Settings, convert
+from daemun.transport.timers import Timers
+
+__all__ = ["Parts", "check_listeners", "open_parts"]
+
+_CLOSING_ROUNDS = 3
+"""Rounds of the event loop in which aborted transports close their sockets."""
+
+
+class Parts:
+    """What serves requests: registry, table, observers. `daemun check` and `explain` use it too."""
+
+    def __init__(self, registry: Registry, protocols: Mapping[str, Any], timers: Timers, table: Table) -> None:
+        self.registry = registry
+        self.protocols = protocols
+        self.timers = timers
+        self.table = table
+        self.connections = Connections()
+        self.sources = Sources()
+        self.observers: list[Observer] = []
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: Settings,
+    registry: Registry,
+    base_dir: Path,
+    *,
+    worker: Worker = Worker(),  # noqa: B008 - frozen
+    on_applied: Callable[[Applied], None] | None = None,
+) -> AsyncIterator[Parts]:
+    """An empty table with room for the sources of `settings`, and its observers, until the context is left."""
+    check_listeners(settings, registry)
+    protocols = _protocol_settings(settings, registry)
+    timers = Timers()
+    with ungrouped():
+        async with anyio.create_task_group() as tasks:
+            shared = Shared(tasks)
+            compiler = Compiler(registry, shared, protocols, base_dir, timers)
+            table = Table(compiler, on_applied)
+            parts = Parts(registry, protocols, timers, table)
+            view = View(table, compiler, parts.connections)
+            for name in source_names(settings):
+                table.add_source(name)
+            tasks.start_soon(timers.run)
+            try:
+                async with AsyncExitStack() as stack:
+                    for position, raw in enumerate(settings.observers):
+                        path = f"$.observers[{position}]"
+                        name, rest = typed(raw, path)
+                        context = ObserverContext(name=name, base_dir=base_dir, gateway=view, worker=worker)
+                        parts.observers.append(await _open_observer(registry, rest, context, stack, path))
+                    yield parts
+            finally:
+                with anyio.CancelScope(shield=True):
+                    table.close()
+                    await shared.closed()
+                    for _ in range(_CLOSING_ROUNDS):
+                        await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+
+
+def check_listeners(settings: Settings, registry: Registry) -> None:
+    """Raises `SettingsError` for names that stand twice and protocols that nobody brought."""
+    names: set[str] = set()
+    for one in settings.listeners:
+        if one.name in names:
+            raise SettingsError(f"two listeners are named {one.name!r}", path="$.listeners")
+        names.add(one.name)
+        for name in one.protocols:
+            registry.protocol(name)
+
+
+def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:
+    for name in settings.protocols:
+        registry.protocol(name)
+    return {
+        protocol.name: convert(
+            settings.protocols.get(protocol.name, {}), protocol.settings, path=f"$.protocols.{protocol.name}"
+        )
+        for protocol in registry.protocols
+    }
+
+
+async def _open_observer(
+    registry: Registry, raw: dict[str, Any], context: ObserverContext, stack: AsyncExitStack, path: str
+) -> Observer:
+    kind = registry.observers.get(context.name)
+    decoded = convert(raw, kind.settings, path=path)
+    try:
+        with ungrouped():
+            return await stack.enter_async_context(kind.build(decoded, context))
+    except DaemunError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"observer {context.name} cannot be opened: {error}", path=path) from error
