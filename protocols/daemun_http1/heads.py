@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import anyio
 
-from daemun import Connection, ExchangeError, Reason, Stream
+from daemun import Connection, ExchangeError, Headers, Reason, Stream
 from daemun_http1 import grammar
 from daemun_http1.codec import HeadError
 from daemun_http1.incoming import Incoming, first_line, plain_line, plain_request, read_request
@@ -15,6 +15,7 @@ from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.watch import Cause, Watch
+from daemun_http1.written import Written
 
 __all__ = ["Heads"]
 
@@ -24,7 +25,19 @@ _INF = math.inf
 class Heads:
     """The heads of the requests of one connection, one after the other."""
 
-    __slots__ = ("_lines", "_reader", "_scheme", "_settings", "_stream", "_watch", "over")
+    __slots__ = (
+        "_authority",
+        "_forwarding",
+        "_headers",
+        "_lines",
+        "_reader",
+        "_rest",
+        "_scheme",
+        "_settings",
+        "_stream",
+        "_watch",
+        "over",
+    )
 
     def __init__(
         self,
@@ -43,6 +56,11 @@ class Heads:
         self._settings = settings
         self._lines = lines
         self._watch = watch
+        self._forwarding = connection.forwarding
+        self._rest = b""
+        """The last plain head without its first line. A client that says the same again is not read again."""
+        self._authority = b""
+        self._headers: Headers = ()
 
     def take(self) -> Incoming | None:
         """The next request if its head is there. None: await `more` and ask again, unless it is `over`.
@@ -109,13 +127,16 @@ class Heads:
 
     def _read(self, block: bytes) -> Incoming:
         settings = self._settings
-        lines = block.split(b"\r\n")
         if len(block) > settings.max_head_bytes:
             raise self._too_large(block)
-        if len(lines) > settings.max_fields + 3:
-            raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
-        first, lines = lines[0], lines[1:-2]
+        cut = block.find(b"\r\n")
+        first, rest = block[:cut], block[cut:]
         plain = plain_line(first)
+        if plain is not None and rest == self._rest:
+            return Incoming(*plain, self._authority, self._headers)
+        lines = rest[2:-4].split(b"\r\n") if len(rest) > 4 else []
+        if len(lines) > settings.max_fields:
+            raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
         if plain is None and grammar.REQUEST_LINE.fullmatch(first) is None:
             raise grammar.request_fault(block)
         try:
@@ -124,6 +145,17 @@ class Heads:
             if error.coding:
                 raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
-        if plain is None:
-            return read_request(first_line(first), fields, settings, self._scheme)
-        return plain_request(plain, fields) or read_request(Incoming(*plain), fields, settings, self._scheme)
+        incoming = plain_request(plain, fields) if plain is not None else None
+        if incoming is not None:
+            self._authority = incoming.authority
+            self._headers = Written((*incoming.headers, *self._forwarding.fields(incoming.authority, b"1.1", ())))
+            self._rest = rest
+            incoming.headers = self._headers
+            return incoming
+        return self._forwarded(read_request(first_line(first), fields, settings, self._scheme))
+
+    def _forwarded(self, incoming: Incoming) -> Incoming:
+        version = b"1.1" if incoming.minor else b"1.0"
+        added = self._forwarding.fields(incoming.authority, version, incoming.identity)
+        incoming.headers = (*incoming.headers, *added)
+        return incoming

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from daemun import ExchangeError, Reason
+from daemun import ExchangeError, Headers, Reason
 from daemun_http1 import grammar
 from daemun_http1.lines import (
     CODING,
@@ -41,7 +41,8 @@ class Incoming(Struct, eq=False):
     method: bytes
     target: bytes
     authority: bytes = b""
-    fields: Sequence[Field] = ()
+    headers: Headers = ()
+    """Its fields, without those of framing and of the connection, with those that tell about the client."""
     minor: int = 1
     keep_alive: bool = True
     length: int = 0
@@ -83,7 +84,7 @@ def plain_request(first: tuple[bytes, bytes], lines: list[Line]) -> Incoming | N
             return None
     if host is None:
         return None
-    return Incoming(*first, grammar.AUTHORITIES.get(host) or grammar.authority(host), fields)
+    return Incoming(*first, grammar.AUTHORITIES.get(host) or grammar.authority(host), tuple(fields))
 
 
 def first_line(line: bytes) -> Incoming:
@@ -158,7 +159,7 @@ def read_request(request: Incoming, lines: list[Line], settings: Http1Settings, 
         else:
             request.expects_continue = False
     request.identity = identity
-    request.fields = kept
+    request.headers = tuple(kept)
     return request
 
 

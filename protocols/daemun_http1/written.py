@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Self
+
 from daemun import ExchangeError, Headers, Reason
 from daemun_http1.lines import MAX_LINE_BYTES, MAX_LINES, SECRET
 
-__all__ = ["field_lines"]
+__all__ = ["Written", "field_lines"]
 
 _written: dict[tuple[bytes, bytes], bytes] = {}
 _look_up = _written.__getitem__
 
 
+class Written(tuple[tuple[bytes, bytes], ...]):
+    """Fields that came from a connection, with the lines that they make; what is derived from them is a plain tuple."""
+
+    lines: bytes
+
+    def __new__(cls, fields: Iterable[tuple[bytes, bytes]]) -> Self:
+        written = super().__new__(cls, fields)
+        written.lines = field_lines(tuple(written))
+        return written
+
+
 def field_lines(headers: Headers) -> bytes:
     """Fields as they stand in a head or a trailer section. Raises `ExchangeError` for what would break its line."""
+    if type(headers) is Written:
+        return headers.lines
     try:
         return b"".join(map(_look_up, headers))
     except (KeyError, TypeError):
