@@ -10,12 +10,12 @@ import anyio
 from daemun import Connection, ExchangeError, Headers, Reason, Stream
 from daemun_http1 import grammar
 from daemun_http1.codec import HeadError
-from daemun_http1.incoming import Incoming, first_line, plain_line, plain_request, read_request
+from daemun_http1.incoming import Incoming, first_line, plain_fields, plain_line, read_request
 from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.watch import Cause, Watch
-from daemun_http1.written import Written
+from daemun_http1.written import Written, field_lines
 
 __all__ = ["Heads"]
 
@@ -26,6 +26,8 @@ class Heads:
     """The heads of the requests of one connection, one after the other."""
 
     __slots__ = (
+        "_added",
+        "_added_lines",
         "_authority",
         "_forwarding",
         "_headers",
@@ -61,6 +63,9 @@ class Heads:
         """The last plain head without its first line. A client that says the same again is not read again."""
         self._authority = b""
         self._headers: Headers = ()
+        self._added: Headers = ()
+        self._added_lines = b""
+        """What the connection adds to every request, and its lines."""
 
     def take(self) -> Incoming | None:
         """The next request if its head is there. None: await `more` and ask again, unless it is `over`.
@@ -145,14 +150,16 @@ class Heads:
             if error.coding:
                 raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
-        incoming = plain_request(plain, fields) if plain is not None else None
-        if incoming is not None:
-            self._authority = incoming.authority
-            self._headers = Written((*incoming.headers, *self._forwarding.fields(incoming.authority, b"1.1", ())))
-            self._rest = rest
-            incoming.headers = self._headers
-            return incoming
-        return self._forwarded(read_request(first_line(first), fields, settings, self._scheme))
+        found = plain_fields(fields) if plain is not None else None
+        if plain is None or found is None:
+            return self._forwarded(read_request(first_line(first), fields, settings, self._scheme))
+        self._authority, own = found
+        added = self._forwarding.fields(self._authority, b"1.1", ())
+        if added is not self._added:
+            self._added, self._added_lines = added, field_lines(added)
+        self._headers = Written.of((*own, *added), own.lines + self._added_lines)
+        self._rest = rest
+        return Incoming(*plain, self._authority, self._headers)
 
     def _forwarded(self, incoming: Incoming) -> Incoming:
         version = b"1.1" if incoming.minor else b"1.0"

@@ -30,7 +30,7 @@ from daemun_http1.lines import Line, Lines
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.translate import plain_response, read_response, read_status, upstream_head
-from daemun_http1.written import Written, field_lines
+from daemun_http1.written import field_lines
 
 __all__ = ["Upstream", "UpstreamBody"]
 
@@ -246,7 +246,8 @@ class Upstream:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
         found = plain_response(fields) if plain else None
         if found is not None:
-            self._headers, self._length, self._rest = Written(found[0]), found[1], rest
+            self._headers, self._length = found
+            self._rest = rest
             return self._plain(status)
         if status < 200 and status != 101:
             self._interim = status, read_response(request.method, status, minor, fields)[0]
