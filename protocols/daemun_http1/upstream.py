@@ -310,27 +310,25 @@ class Upstream:
         reader.expect(length)
         return Response(status, headers, UpstreamBody(self, None if length in (CHUNKED, UNTIL_CLOSE) else length))
 
-    async def read_content(self) -> bytes:
-        """The next content of the response; b"" at its end. Raises `ExchangeError`."""
+    @property
+    def ended(self) -> bool:
+        """The upstream closed the connection, where that is the end of its content."""
+        return self.reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes
+
+    def content_nowait(self) -> bytes:
+        """The next content of the response; b"" where there is none yet, or at its end. Raises `ExchangeError`."""
         reader = self.reader
-        while reader.left:
+        if not reader.waiting and reader.left:
+            if self.ended:
+                return b""
             try:
-                data = reader.content()
-            except ChunkError as error:
-                raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the upstream broke its framing: {error}") from None
-            if data:
-                return data
-            if not reader.left:
-                break
-            if reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes:
-                break
-            try:
-                reader.feed(await self.stream.receive())
+                reader.feed(self.stream.receive_nowait())
             except _GONE:
-                if reader.left != UNTIL_CLOSE or not self.stream.at_eof:
-                    raise self._lost(Retry.NEVER) from None
-                break
-        return b""
+                raise self._lost(Retry.NEVER) from None
+        try:
+            return reader.content()
+        except ChunkError as error:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the upstream broke its framing: {error}") from None
 
 
 def _closed(retry: Retry) -> ExchangeError:
@@ -347,15 +345,23 @@ class UpstreamBody:
         self.length = length
         self.trailers: Headers = ()
 
+    def read_nowait(self) -> bytes:
+        """Content that has come; b"" says nothing about what will. Raises `ExchangeError`."""
+        return b"" if self._upstream is None else self._upstream.content_nowait()
+
     async def read(self) -> bytes:
         upstream = self._upstream
         if upstream is None:
             return b""
-        data = await upstream.read_content()
-        if not data and upstream.reader.left != UNTIL_CLOSE:
-            self.trailers = upstream.reader.trailers
-            self._upstream = None
-            upstream.over(reusable=True)
+        while not (data := upstream.content_nowait()):
+            if not upstream.reader.left:
+                self.trailers = upstream.reader.trailers
+                self._upstream = None
+                upstream.over(reusable=True)
+                return b""
+            if upstream.ended:
+                return b""
+            await upstream.stream.wait_readable()
         return data
 
     async def aclose(self) -> None:
