@@ -18,7 +18,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(params=["h11", "httptools"])
+@pytest.fixture(params=["plain", "h11"])
 def codec(request: pytest.FixtureRequest) -> str:
     """The codec of HTTP/1 heads."""
     name: str = request.param

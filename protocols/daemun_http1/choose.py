@@ -7,6 +7,7 @@ from typing import Literal
 
 from daemun_http1.codec import Codec
 from daemun_http1.codec_h11 import H11Codec
+from daemun_http1.codec_plain import PlainCodec
 from daemun_http1.lines import DROPPED, REFUSED, REQUEST_ROLES, RESPONSE_ROLES, Lines
 
 __all__ = ["choose", "request_lines", "response_lines"]
@@ -14,19 +15,19 @@ __all__ = ["choose", "request_lines", "response_lines"]
 
 @cache
 def choose(name: str) -> Codec:
-    """The codec `name`; `auto` is httptools where it is installed, h11 otherwise.
+    """The codec `name`; `auto` is `plain`.
 
-    Raises `ModuleNotFoundError` if it was asked for and is not installed (`pip install 'daemun[fast]'`).
+    Raises `ModuleNotFoundError` if it was asked for and is not installed (`pip install httptools`).
     """
-    if name != "h11":
-        try:
+    match name:
+        case "h11":
+            return H11Codec()
+        case "httptools":
             from daemun_http1.codec_httptools import HttptoolsCodec
 
             return HttptoolsCodec()
-        except ModuleNotFoundError:
-            if name == "httptools":
-                raise
-    return H11Codec()
+        case _:
+            return PlainCodec()
 
 
 @cache

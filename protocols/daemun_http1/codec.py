@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Codec", "Fields", "HeadError"]
+from daemun_http1 import grammar
+
+__all__ = ["Codec", "Fields", "HeadError", "checked"]
 
 Fields = list[tuple[bytes, bytes]]
 """Names lower-case, values without the blanks around them."""
@@ -24,10 +26,17 @@ class Codec(Protocol):
 
     name: str
 
-    def request_fields(self, lines: bytes) -> Fields:
-        """The fields of a request, from its field lines without the empty one. Raises `HeadError`."""
+    def request_fields(self, lines: list[bytes]) -> Fields:
+        """The fields of a request, from field lines without their ends. Raises `HeadError`."""
         ...
 
-    def response_fields(self, lines: bytes) -> Fields:
-        """The fields of a response, from its field lines without the empty one. Raises `HeadError`."""
+    def response_fields(self, lines: list[bytes]) -> Fields:
+        """The fields of a response, from field lines without their ends. Raises `HeadError`."""
         ...
+
+
+def checked(lines: list[bytes]) -> list[bytes]:
+    """`lines`, if the grammar takes each of them. Raises `HeadError`."""
+    if not grammar.FIELD_LINES.fullmatch(b"".join([line + b"\r\n" for line in lines])):
+        raise HeadError("malformed field line")
+    return lines

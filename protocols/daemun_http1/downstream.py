@@ -123,23 +123,20 @@ class Downstream:
         connection, responder = self._connection, self._responder
         exchange = Exchange(connection.peer)
         exchange.on_deadline = self._set_deadline
-        version = b"1.1"
         if incoming.minor == 1:
             exchange.interim = self._interim
         else:
             exchange.version = "HTTP/1.0"
-            version = b"1.0"
         responder.incoming = incoming
         responder.keep_alive = incoming.keep_alive and not self._draining
         responder.head_sent = False
         responder.exchange = exchange
         responder.body = None
-        authority = incoming.authority
         return Request(
             incoming.method,
             incoming.target,
-            authority,
-            (*incoming.fields, *connection.forwarding.fields(authority, version, incoming.identity)),
+            incoming.authority,
+            incoming.headers,
             self._open_body(incoming, exchange) if incoming.length or incoming.protocol else EMPTY,
             exchange,
             incoming.protocol,

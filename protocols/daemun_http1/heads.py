@@ -7,14 +7,15 @@ from collections.abc import Awaitable
 
 import anyio
 
-from daemun import Connection, ExchangeError, Reason, Stream
+from daemun import Connection, ExchangeError, Headers, Reason, Stream
 from daemun_http1 import grammar
 from daemun_http1.codec import HeadError
-from daemun_http1.incoming import Incoming, first_line, plain_line, plain_request, read_request
+from daemun_http1.incoming import Incoming, first_line, plain_fields, plain_line, read_request
 from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.watch import Cause, Watch
+from daemun_http1.written import Written, field_lines
 
 __all__ = ["Heads"]
 
@@ -24,7 +25,21 @@ _INF = math.inf
 class Heads:
     """The heads of the requests of one connection, one after the other."""
 
-    __slots__ = ("_lines", "_reader", "_scheme", "_settings", "_stream", "_watch", "over")
+    __slots__ = (
+        "_added",
+        "_added_lines",
+        "_authority",
+        "_forwarding",
+        "_headers",
+        "_lines",
+        "_reader",
+        "_rest",
+        "_scheme",
+        "_settings",
+        "_stream",
+        "_watch",
+        "over",
+    )
 
     def __init__(
         self,
@@ -43,6 +58,14 @@ class Heads:
         self._settings = settings
         self._lines = lines
         self._watch = watch
+        self._forwarding = connection.forwarding
+        self._rest = b""
+        """The last plain head without its first line. A client that says the same again is not read again."""
+        self._authority = b""
+        self._headers: Headers = ()
+        self._added: Headers = ()
+        self._added_lines = b""
+        """What the connection adds to every request, and its lines."""
 
     def take(self) -> Incoming | None:
         """The next request if its head is there. None: await `more` and ask again, unless it is `over`.
@@ -109,13 +132,16 @@ class Heads:
 
     def _read(self, block: bytes) -> Incoming:
         settings = self._settings
-        lines = block.split(b"\r\n")
         if len(block) > settings.max_head_bytes:
             raise self._too_large(block)
-        if len(lines) > settings.max_fields + 3:
-            raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
-        first, lines = lines[0], lines[1:-2]
+        cut = block.find(b"\r\n")
+        first, rest = block[:cut], block[cut:]
         plain = plain_line(first)
+        if plain is not None and rest == self._rest:
+            return Incoming(*plain, self._authority, self._headers)
+        lines = rest[2:-4].split(b"\r\n") if len(rest) > 4 else []
+        if len(lines) > settings.max_fields:
+            raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
         if plain is None and grammar.REQUEST_LINE.fullmatch(first) is None:
             raise grammar.request_fault(block)
         try:
@@ -124,6 +150,19 @@ class Heads:
             if error.coding:
                 raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
-        if plain is None:
-            return read_request(first_line(first), fields, settings, self._scheme)
-        return plain_request(plain, fields) or read_request(Incoming(*plain), fields, settings, self._scheme)
+        found = plain_fields(fields) if plain is not None else None
+        if plain is None or found is None:
+            return self._forwarded(read_request(first_line(first), fields, settings, self._scheme))
+        self._authority, own = found
+        added = self._forwarding.fields(self._authority, b"1.1", ())
+        if added is not self._added:
+            self._added, self._added_lines = added, field_lines(added)
+        self._headers = Written.of((*own, *added), own.lines + self._added_lines)
+        self._rest = rest
+        return Incoming(*plain, self._authority, self._headers)
+
+    def _forwarded(self, incoming: Incoming) -> Incoming:
+        version = b"1.1" if incoming.minor else b"1.0"
+        added = self._forwarding.fields(incoming.authority, version, incoming.identity)
+        incoming.headers = (*incoming.headers, *added)
+        return incoming

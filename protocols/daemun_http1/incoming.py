@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from daemun import ExchangeError, Reason
+from daemun import ExchangeError, Headers, Reason
 from daemun_http1 import grammar
 from daemun_http1.lines import (
     CODING,
@@ -26,8 +26,9 @@ from daemun_http1.lines import (
 )
 from daemun_http1.reader import CHUNKED
 from daemun_http1.settings import Http1Settings
+from daemun_http1.written import Written
 
-__all__ = ["STAYING", "Incoming", "first_line", "plain_line", "plain_request", "read_request", "tokens"]
+__all__ = ["STAYING", "Incoming", "first_line", "plain_fields", "plain_line", "read_request", "tokens"]
 
 Field = tuple[bytes, bytes]
 
@@ -41,7 +42,8 @@ class Incoming(Struct, eq=False):
     method: bytes
     target: bytes
     authority: bytes = b""
-    fields: Sequence[Field] = ()
+    headers: Headers = ()
+    """Its fields, without those of framing and of the connection, with those that tell about the client."""
     minor: int = 1
     keep_alive: bool = True
     length: int = 0
@@ -70,20 +72,22 @@ def plain_line(line: bytes) -> tuple[bytes, bytes] | None:
     return found
 
 
-def plain_request(first: tuple[bytes, bytes], lines: list[Line]) -> Incoming | None:
-    """The request of a plain request line, if its lines are plain: one Host, nothing about content or connection."""
+def plain_fields(lines: list[Line]) -> tuple[bytes, Written] | None:
+    """Authority and fields of a request whose lines are plain: one Host, nothing about content or connection."""
     host = None
     fields = []
-    for role, field in lines:
+    written = b""
+    for role, field, line in lines:
         if role == KEPT:
             fields.append(field)
+            written += line
         elif role == HOST and host is None:
             host = field[1]
         elif role < DROPPED:
             return None
     if host is None:
         return None
-    return Incoming(*first, grammar.AUTHORITIES.get(host) or grammar.authority(host), fields)
+    return grammar.AUTHORITIES.get(host) or grammar.authority(host), Written.of(fields, written)
 
 
 def first_line(line: bytes) -> Incoming:
@@ -112,7 +116,7 @@ def read_request(request: Incoming, lines: list[Line], settings: Http1Settings, 
     connection: list[bytes] = []
     upgrades: list[bytes] = []
     minor = request.minor
-    for role, field in lines:
+    for role, field, _ in lines:
         if role == KEPT:
             kept.append(field)
         elif role == HOST:
@@ -158,7 +162,7 @@ def read_request(request: Incoming, lines: list[Line], settings: Http1Settings, 
         else:
             request.expects_continue = False
     request.identity = identity
-    request.fields = kept
+    request.headers = tuple(kept)
     return request
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 
 from daemun import IDENTITY_FIELDS
-from daemun_http1 import grammar
 from daemun_http1.codec import Fields, HeadError
 
 __all__ = [
@@ -34,8 +33,8 @@ __all__ = [
     "Lines",
 ]
 
-Line = tuple[int, tuple[bytes, bytes]]
-"""What a field means for its connection, and the field itself."""
+Line = tuple[int, tuple[bytes, bytes], bytes]
+"""What a field means for its connection, the field, and the line that it makes."""
 
 KEPT, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, IDENTITY, REFUSED, DROPPED, KEEP_ALIVE = range(11)
 """From `DROPPED` on, a field means nothing to HTTP/1.1: `KEEP_ALIVE` is a `Connection` that asks for the default."""
@@ -72,45 +71,51 @@ SECRET = re.compile(rb"auth|cookie|token|secret|key|session|password|credential|
 class Lines:
     """Reads the field lines of one kind of head."""
 
-    __slots__ = ("_known", "_look_up", "_parse", "_roles", "_underscores")
+    __slots__ = ("_known", "_look_up", "_names", "_parse", "_roles", "_underscores")
 
     def __init__(
-        self, parse: Callable[[bytes], Fields], roles: Mapping[bytes, int], underscores: int | None = None
+        self, parse: Callable[[list[bytes]], Fields], roles: Mapping[bytes, int], underscores: int | None = None
     ) -> None:
         """`parse` is the codec's. `underscores`: the role of fields whose name holds one; None: they are as others."""
         self._parse = parse
         self._roles = roles
         self._underscores = underscores
         self._known: dict[bytes, Line] = {}
-        self._look_up = self._known.__getitem__
+        self._look_up = self._known.get
+        self._names: dict[bytes, tuple[int, bool]] = {}
 
     def read(self, lines: list[bytes]) -> list[Line]:
         """What `lines` (without their ends) say. Raises `HeadError` for a line that grammar or codec refuse."""
-        try:
-            return list(map(self._look_up, lines))
-        except KeyError:
-            return self._learn(lines)
+        found = list(map(self._look_up, lines))
+        if None in found:
+            self._learn(lines, found)
+        return found  # type: ignore[return-value]
 
-    def _learn(self, lines: list[bytes]) -> list[Line]:
-        known = self._known
-        new = [line for line in lines if line not in known]
-        block = b"\r\n".join(new) + b"\r\n"
-        if not grammar.FIELD_LINES.fullmatch(block):
-            raise HeadError("malformed field line")
-        fields = self._parse(block)
+    def _learn(self, lines: list[bytes], found: list[Line | None]) -> None:
+        """Fills in what is missing in `found`."""
+        new = [place for place, line in enumerate(found) if line is None]
+        fields = self._parse([lines[place] for place in new])
         if len(fields) != len(new):
             raise HeadError("a field line is no field line")
-        read = {line: (self._role(*field), field) for line, field in zip(new, fields, strict=True)}
-        found = [read[line] if line in read else known[line] for line in lines]
-        if len(known) + len(read) > MAX_LINES:
+        known = self._known
+        if len(known) + len(new) > MAX_LINES:
             known.clear()
-        for line, entry in read.items():
-            if len(line) <= MAX_LINE_BYTES and not SECRET.search(entry[1][0]):
+        for place, field in zip(new, fields, strict=True):
+            name, value = field
+            role, kept = self._names.get(name) or self._name(name)
+            if role == CONNECTION and value.lower() == b"keep-alive":
+                role = KEEP_ALIVE
+            found[place] = entry = (role, field, b"%b: %b\r\n" % field)
+            line = lines[place]
+            if kept and len(line) <= MAX_LINE_BYTES:
                 known[line] = entry
-        return found
 
-    def _role(self, name: bytes, value: bytes) -> int:
-        if self._underscores is not None and b"_" in name:
-            return self._underscores
-        role = self._roles.get(name, KEPT)
-        return KEEP_ALIVE if role == CONNECTION and value.lower() == b"keep-alive" else role
+    def _name(self, name: bytes) -> tuple[int, bool]:
+        """The role of the fields with this name, and whether their lines may be kept."""
+        hidden = self._underscores is not None and b"_" in name
+        role = self._underscores if hidden else self._roles.get(name, KEPT)
+        assert role is not None
+        found = role, not SECRET.search(name)
+        if len(self._names) < MAX_LINES and len(name) <= MAX_LINE_BYTES:
+            self._names[name] = found
+        return found

@@ -111,21 +111,33 @@ class Responder:
             framing = length_of(body.length, response.status)
         head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
         self.head_sent = True
-        await self.send(head)
         if bare:
+            await self.send(head)
             return
         exchange = self.exchange
         assert exchange is not None
+        read_nowait = getattr(body, "read_nowait", None)
+        data = read_nowait() if read_nowait is not None else b""
+        if not data:
+            await self.send(head)
+            head = b""
+            data = await body.read()
         left = body.length
-        while data := await body.read():
+        while data:
             exchange.sent_bytes += len(data)
             if chunked:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
+                data = b"%b%x\r\n%b\r\n" % (head, len(data), data)
             elif left is not None:
                 left -= len(data)
                 if left < 0:
                     raise ExchangeError(Reason.PLUGIN_FAULT, "a body is longer than it said")
+                if head:
+                    data = head + data
+            elif head:
+                data = head + data
+            head = b""
             await self.send(data)
+            data = await body.read()
         if chunked:
             await self.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
         elif left:

@@ -10,7 +10,7 @@ from daemun_http1 import grammar
 from daemun_http1.incoming import STAYING, Field, tokens
 from daemun_http1.lines import CODING, CONNECTION, DROPPED, KEEP_ALIVE, KEPT, LENGTH, UPGRADE, Line
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE
-from daemun_http1.written import field_lines
+from daemun_http1.written import Written, field_lines
 
 __all__ = [
     "length_of",
@@ -39,20 +39,22 @@ def read_status(line: bytes) -> tuple[int, int] | None:
     return found
 
 
-def plain_response(lines: list[Line]) -> tuple[list[Field], int] | None:
+def plain_response(lines: list[Line]) -> tuple[Headers, int] | None:
     """Fields and length of a response whose lines are plain: a length, and nothing else about content or connection."""
     length = b""
     fields = []
-    for role, field in lines:
+    written = b""
+    for role, field, line in lines:
         if role == KEPT:
             fields.append(field)
+            written += line
         elif role == LENGTH and not length:
             length = field[1]
         elif role < DROPPED:
             return None
     if not length.isdigit() or len(length) > 18:
         return None
-    return fields, int(length)
+    return Written.of(fields, written), int(length)
 
 
 def read_response(
@@ -68,7 +70,7 @@ def read_response(
     codings: list[bytes] = []
     connection: list[bytes] = []
     upgrade = b""
-    for role, field in lines:
+    for role, field, _ in lines:
         if role == KEPT:
             kept.append(field)
         elif role == LENGTH:

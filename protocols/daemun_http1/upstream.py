@@ -10,6 +10,7 @@ import anyio
 
 from daemun import (
     EMPTY,
+    Body,
     Buffered,
     Endpoint,
     ExchangeError,
@@ -37,6 +38,9 @@ log = logging.getLogger("daemun.http1")
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 _MAX_INTERIM = 32
+_BARE_METHODS = frozenset((b"HEAD", b"CONNECT"))
+_BARE_STATUSES = frozenset((204, 304))
+"""Responses whose head does not say what content follows."""
 _CONTINUE_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 10.0
 
@@ -60,6 +64,11 @@ class Upstream:
         self._pump_error: ExchangeError | None = None
         self._finished = False
         self._answered = False
+        self._rest = b""
+        """The last plain head without its first line. A server that says the same again is not read again."""
+        self._headers: Headers = ()
+        self._length = 0
+        self._interim: tuple[int, Headers] = (0, ())
         self._continue: anyio.Event | None = None
         stream.on_eof = stream.on_lost = self._gone
 
@@ -107,14 +116,14 @@ class Upstream:
                 block = self._next_head()
                 if not block:
                     continue
-                status, minor, lines = self._read_head(block)
-                if status >= 200 or status == 101:
+                response = self._read(request, block)
+                if response is not None:
                     self._timer.at = math.inf
-                    return self._response(request, status, minor, lines)
+                    return response
                 interim += 1
                 if interim > _MAX_INTERIM:
                     raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent too many interim responses")
-                await self._pass_on(request, status, minor, lines)
+                await self._pass_on(request)
         except BaseException:
             self.over(reusable=False)
             raise
@@ -217,24 +226,60 @@ class Upstream:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
         return block
 
-    def _read_head(self, block: bytes) -> tuple[int, int, list[Line]]:
+    def _read(self, request: Request, block: bytes) -> Response | None:
+        """The response whose head is `block`; None if it is an interim one, which is in `_interim` then."""
         settings = self._settings
-        lines = block[:-4].split(b"\r\n")
-        first = read_status(lines.pop(0))
-        if first is None or len(block) > settings.max_head_bytes or len(lines) > settings.max_fields:
+        cut = block.find(b"\r\n")
+        rest, first = block[cut:], read_status(block[:cut])
+        if first is None or len(block) > settings.max_head_bytes:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
+        status, minor = first
+        plain = minor == 1 and status >= 200 and status not in _BARE_STATUSES and request.method not in _BARE_METHODS
+        if plain and rest == self._rest:
+            return self._plain(status)
+        lines = rest[2:-4].split(b"\r\n") if len(rest) > 4 else []
+        if len(lines) > settings.max_fields:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
         try:
-            return *first, self._lines.read(lines)
+            fields = self._lines.read(lines)
         except HeadError:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
+        found = plain_response(fields) if plain else None
+        if found is not None:
+            self._headers, self._length = found
+            self._rest = rest
+            return self._plain(status)
+        if status < 200 and status != 101:
+            self._interim = status, read_response(request.method, status, minor, fields)[0]
+            return None
+        return self._response(request, status, minor, fields)
 
-    async def _pass_on(self, request: Request, status: int, minor: int, lines: list[Line]) -> None:
-        """A 1xx response."""
+    def _plain(self, status: int) -> Response:
+        """The response whose head, the last plain one, says no more than the length of its content."""
+        reader, length = self.reader, self._length
+        waiting = reader.waiting
+        self._reusable = True
+        body: Body
+        if length > len(waiting):
+            reader.expect(length)
+            body = UpstreamBody(self, length)
+        else:
+            if length == len(waiting):
+                reader.waiting = b""
+                body = Buffered(waiting) if waiting else EMPTY
+            else:
+                body = Buffered(reader.take(length))
+            self.over(reusable=True)
+        return Response(status, self._headers, body)
+
+    async def _pass_on(self, request: Request) -> None:
+        """An interim response."""
+        status, headers = self._interim
         if status == 100:
             if self._continue is not None:
                 self._continue.set()
         elif request.exchange.interim is not None:
-            await request.exchange.interim(status, read_response(request.method, status, minor, lines)[0])
+            await request.exchange.interim(status, headers)
 
     def _lost(self, retry: Retry) -> ExchangeError:
         """Why the connection ended under the exchange."""
@@ -246,19 +291,6 @@ class Upstream:
 
     def _response(self, request: Request, status: int, minor: int, lines: list[Line]) -> Response:
         reader = self.reader
-        plain = plain_response(lines) if status == 200 and minor == 1 and request.method != b"HEAD" else None
-        if plain is not None and request.method != b"CONNECT":
-            fields, length = plain
-            self._reusable = True
-            waiting = reader.waiting
-            if length <= len(waiting):
-                if length == len(waiting):
-                    reader.waiting = b""
-                    body = Buffered(waiting) if waiting else EMPTY
-                else:
-                    body = Buffered(reader.take(length))
-                self.over(reusable=True)
-                return Response(200, tuple(fields), body)
         headers, length, self._reusable, upgrade, announced = read_response(request.method, status, minor, lines)
         if status == 101 or (request.method == b"CONNECT" and 200 <= status < 300):
             if not request.protocol or (status == 101 and upgrade != request.protocol):
@@ -278,27 +310,25 @@ class Upstream:
         reader.expect(length)
         return Response(status, headers, UpstreamBody(self, None if length in (CHUNKED, UNTIL_CLOSE) else length))
 
-    async def read_content(self) -> bytes:
-        """The next content of the response; b"" at its end. Raises `ExchangeError`."""
+    @property
+    def ended(self) -> bool:
+        """The upstream closed the connection, where that is the end of its content."""
+        return self.reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes
+
+    def content_nowait(self) -> bytes:
+        """The next content of the response; b"" where there is none yet, or at its end. Raises `ExchangeError`."""
         reader = self.reader
-        while reader.left:
+        if not reader.waiting and reader.left:
+            if self.ended:
+                return b""
             try:
-                data = reader.content()
-            except ChunkError as error:
-                raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the upstream broke its framing: {error}") from None
-            if data:
-                return data
-            if not reader.left:
-                break
-            if reader.left == UNTIL_CLOSE and self.stream.at_eof and not self.stream.unread_bytes:
-                break
-            try:
-                reader.feed(await self.stream.receive())
+                reader.feed(self.stream.receive_nowait())
             except _GONE:
-                if reader.left != UNTIL_CLOSE or not self.stream.at_eof:
-                    raise self._lost(Retry.NEVER) from None
-                break
-        return b""
+                raise self._lost(Retry.NEVER) from None
+        try:
+            return reader.content()
+        except ChunkError as error:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the upstream broke its framing: {error}") from None
 
 
 def _closed(retry: Retry) -> ExchangeError:
@@ -315,15 +345,23 @@ class UpstreamBody:
         self.length = length
         self.trailers: Headers = ()
 
+    def read_nowait(self) -> bytes:
+        """Content that has come; b"" says nothing about what will. Raises `ExchangeError`."""
+        return b"" if self._upstream is None else self._upstream.content_nowait()
+
     async def read(self) -> bytes:
         upstream = self._upstream
         if upstream is None:
             return b""
-        data = await upstream.read_content()
-        if not data and upstream.reader.left != UNTIL_CLOSE:
-            self.trailers = upstream.reader.trailers
-            self._upstream = None
-            upstream.over(reusable=True)
+        while not (data := upstream.content_nowait()):
+            if not upstream.reader.left:
+                self.trailers = upstream.reader.trailers
+                self._upstream = None
+                upstream.over(reusable=True)
+                return b""
+            if upstream.ended:
+                return b""
+            await upstream.stream.wait_readable()
         return data
 
     async def aclose(self) -> None:

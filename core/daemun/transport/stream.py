@@ -20,15 +20,14 @@ from anyio.streams.tls import TLSAttribute
 
 __all__ = ["READ_AHEAD_BYTES", "RECEIVE_BYTES", "SocketStream", "Stream"]
 
-READ_AHEAD_BYTES = 128 * 1024
+READ_AHEAD_BYTES = 256 * 1024
 """Above this much unread data the transport stops reading."""
 RECEIVE_BYTES = 256 * 1024
 """What one `receive` returns at most, unless told otherwise."""
-_WRITE_HIGH_BYTES = 128 * 1024
-_WRITE_LOW_BYTES = 32 * 1024
-
-
-_buffer = memoryview(bytearray(64 * 1024))
+_WRITE_HIGH_BYTES = 256 * 1024
+_WRITE_LOW_BYTES = 64 * 1024
+_buffer = memoryview(bytearray(132 * 1024))
+"""What one read of the kernel takes at most, for all streams: 128 KiB of content and a head."""
 
 
 class Stream(ByteStream):
