@@ -4,7 +4,7 @@ info.py       what runs: listeners, plugins, routes, as data
 gateway.py    everything put together: start, serve, drain, stop
 parts.py      what serves requests, without sockets; sources.py: where its routes come from
 view.py       what runs now, for observers; notices.py: what plugins are told
-loop.py       which event loop runs it; collector.py: the garbage collector of a process that serves
+loop.py       which event loop runs it; memory.py: what one that serves does about memory
 run.py        as a program: signals; log.py: its log
 serve.py      in the foreground: what a person sees first
 workers/      several processes, and a supervisor

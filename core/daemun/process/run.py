@@ -13,10 +13,10 @@ from typing import Protocol
 import anyio
 
 from daemun.extend.loading import load_plugins
-from daemun.process.collector import settle_collector
 from daemun.process.gateway import open_gateway
 from daemun.process.info import GatewayInfo
 from daemun.process.loop import choose_loop, run_on
+from daemun.process.memory import settle_memory
 from daemun.process.workers.supervisor import count_workers, open_supervisor
 from daemun.process.workers.zygote import fork_zygote
 from daemun.settings import Settings
@@ -54,7 +54,7 @@ def run_gateway(
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
             async with anyio.create_task_group() as watching:
                 async with opened as gateway:
-                    settle_collector()
+                    settle_memory()
                     if started is not None:
                         started(gateway.info, _seconds_since_start())
                     async for number in signals:

@@ -33,8 +33,8 @@ from daemun.extend.types import BackendType, NoSettings
 from daemun.extend.wire import Sniff, WireProtocol
 from daemun.headers import Headers
 from daemun.message import Buffered, Request, Response
-from daemun.process.collector import settle_collector
 from daemun.process.gateway import open_table
+from daemun.process.memory import settle_memory
 from daemun.routing.compile import CompiledRoute
 from daemun.routing.spec import BackendSpec, EndpointSpec, FilterSpec, Forward, RouteSpec, Snapshot, Split
 from daemun.settings import ForwardedSettings, Settings, convert
@@ -284,7 +284,7 @@ async def open_lane(
 def settled_collector() -> Iterator[None]:
     """The garbage collector as `daemun run` sets it, for as long as something is measured."""
     before = gc.get_threshold()
-    settle_collector()
+    settle_memory()
     try:
         yield
     finally:

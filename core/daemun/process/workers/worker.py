@@ -18,10 +18,10 @@ from daemun.downstream.listener import raise_descriptor_limit
 from daemun.errors import DaemunError
 from daemun.extend.observe import Worker
 from daemun.extend.registry import Registry
-from daemun.process.collector import settle_collector
 from daemun.process.gateway import Gateway, open_listeners, serving
 from daemun.process.log import mark_log
 from daemun.process.loop import choose_loop, run_on
+from daemun.process.memory import settle_memory
 from daemun.process.parts import Parts, open_parts
 from daemun.process.workers.balance import Board, Turn
 from daemun.process.workers.channel import Channel, ChannelError, receive_blocking
@@ -171,7 +171,7 @@ class _Life:
                     async with accepting as gateway:
                         self._gateway = gateway
                         tasks.start_soon(self._note, turn)
-                        settle_collector()
+                        settle_memory()
                         self._channel.post(encode(Ready(gateway.info)))
                         await self._stop.wait()
                         if self._cut_off:
