@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.streams.tls import TLSAttribute
@@ -21,6 +21,8 @@ __all__ = ["Responder"]
 log = logging.getLogger("daemun.http1")
 
 _TUNNEL_CLOSE_SECONDS = 60.0
+_RELAY_BYTES = 64 * 1024
+"""Content of which so much is left is passed on without a look at it, where its body can do that."""
 
 
 class Responder:
@@ -122,6 +124,7 @@ class Responder:
             await self.send(head)
             head = b""
             data = await body.read()
+        relay = getattr(body, "relay", None)
         left = body.length
         while data:
             exchange.sent_bytes += len(data)
@@ -137,11 +140,21 @@ class Responder:
                 data = head + data
             head = b""
             await self.send(data)
+            if relay is not None and left is not None and left >= _RELAY_BYTES:
+                left -= await self._relay(relay, exchange)
             data = await body.read()
         if chunked:
             await self.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
         elif left:
             raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
+
+    async def _relay(self, relay: Callable[[Stream], Awaitable[int]], exchange: Exchange) -> int:
+        stream = self._stream
+        before = stream.relayed_bytes
+        try:
+            return await relay(stream)
+        finally:
+            exchange.sent_bytes += stream.relayed_bytes - before
 
     async def _switch(self, response: Response) -> None:
         """Bytes both ways from here on, until both sides have finished."""

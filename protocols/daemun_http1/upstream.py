@@ -349,6 +349,15 @@ class UpstreamBody:
         """Content that has come; b"" says nothing about what will. Raises `ExchangeError`."""
         return b"" if self._upstream is None else self._upstream.content_nowait()
 
+    async def relay(self, sink: Stream) -> int:
+        """Passes what is left of content with a length straight to `sink`; how many bytes. 0: read it instead."""
+        upstream = self._upstream
+        if upstream is None or upstream.reader.left <= 0 or upstream.reader.waiting:
+            return 0
+        moved = await upstream.stream.relay(sink, upstream.reader.left)
+        upstream.reader.left -= moved
+        return moved
+
     async def read(self) -> bytes:
         upstream = self._upstream
         if upstream is None:

@@ -1,0 +1,54 @@
+"""Bytes on their way from one socket to another: no task runs for them, and nothing copies them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemun.transport.stream import SocketStream
+
+__all__ = ["Relay"]
+
+
+class Relay:
+    """`left` bytes that `source` passes to `sink`, from the call-back that brings them to the write."""
+
+    __slots__ = ("_sink", "_source", "_stalled", "left", "over")
+
+    def __init__(self, source: SocketStream, sink: SocketStream, length: int) -> None:
+        self.left = length
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._source = source
+        self._sink = sink
+        self._stalled = False
+
+    def pass_on(self, data: memoryview) -> bool:
+        """Writes `data`, no more than is `left`; whether the sink goes on needing its memory."""
+        sink = self._sink
+        self.left -= len(data)
+        sink.relayed_bytes += len(data)
+        sink.transport.write(data)
+        if self.left == 0:
+            self.finish()
+        held = sink.transport.get_write_buffer_size() > 0
+        if held and not self._stalled:
+            self._stalled = True
+            self._source.transport.pause_reading()
+            if sink.on_stall is not None:
+                sink.on_stall(True)
+        return held
+
+    def go_on(self) -> None:
+        """The sink has taken everything."""
+        if self._stalled:
+            self._stalled = False
+            if not self._source.lost:
+                self._source.transport.resume_reading()
+            if self._sink.on_stall is not None:
+                self._sink.on_stall(False)
+
+    def finish(self) -> None:
+        """No more will come, or is wanted."""
+        if not self.over.done():
+            self.over.set_result(None)
