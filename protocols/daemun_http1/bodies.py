@@ -9,25 +9,64 @@ import anyio
 
 from daemun import Exchange, ExchangeError, Headers, Reason, Stream
 from daemun_http1.chunked import ChunkError
-from daemun_http1.reader import Reader
+from daemun_http1.reader import RELAY_BYTES, Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.watch import Cause, Watch
 
-__all__ = ["RequestBody", "TunnelBody"]
+__all__ = ["Pace", "RequestBody", "TunnelBody"]
+
+
+class Pace:
+    """How slow a client may be with its content: the time that it is waited for is limited by what came."""
+
+    __slots__ = ("_settings", "_since", "_slow_seconds", "_watch", "bytes")
+
+    def __init__(self, watch: Watch, settings: Http1Settings) -> None:
+        self.bytes = 0
+        """What came."""
+        self._watch = watch
+        self._settings = settings
+        self._slow_seconds = 0.0
+        self._since = 0.0
+
+    def wait(self) -> None:
+        """The client is waited for from now on."""
+        settings = self._settings
+        if settings.body_min_bytes_per_second:
+            self._since = monotonic()
+            allowed = settings.body_grace_seconds + self.bytes / settings.body_min_bytes_per_second
+            self._watch.wait_for(Cause.CONTENT, allowed - self._slow_seconds)
+
+    def rest(self) -> None:
+        """It is not waited for any more."""
+        if self._since:
+            self._watch.rest()
+            self._slow_seconds += monotonic() - self._since
+            self._since = 0.0
+
+    def came(self, size: int) -> None:
+        """So many bytes came, and more are waited for."""
+        self.rest()
+        self.bytes += size
+        self.wait()
+
+    def stalled(self, waits: bool) -> None:
+        """Who takes the content has no room, or has room again."""
+        if waits:
+            self.rest()
+        else:
+            self.wait()
 
 
 class RequestBody:
     """Content with a length, or chunked, that may not come slower than the settings allow."""
 
     __slots__ = (
-        "_bytes",
         "_exchange",
+        "_pace",
         "_reader",
         "_send_continue",
-        "_settings",
-        "_slow_seconds",
         "_stream",
-        "_watch",
         "broken",
         "length",
         "trailers",
@@ -49,12 +88,9 @@ class RequestBody:
         """The coding was broken: what follows on the connection has no meaning."""
         self._stream = stream
         self._reader = reader
-        self._settings = settings
-        self._watch = watch
+        self._pace = Pace(watch, settings)
         self._exchange = exchange
         self._send_continue = send_continue
-        self._slow_seconds = 0.0
-        self._bytes = 0
 
     @property
     def held_back(self) -> bool:
@@ -81,20 +117,32 @@ class RequestBody:
         self.trailers = reader.trailers
         return b""
 
+    async def relay(self, sink: Stream) -> int:
+        """Passes what is left of content with a length straight to `sink`; how many bytes. 0: read it instead."""
+        reader, pace = self._reader, self._pace
+        if reader.left < RELAY_BYTES or reader.waiting or self.held_back:
+            return 0
+        before = sink.relayed_bytes
+        sink.on_stall = pace.stalled
+        pace.wait()
+        try:
+            moved = await self._stream.relay(sink, reader.left, pace.came)
+        finally:
+            pace.rest()
+            sink.on_stall = None
+            self._exchange.received_bytes += sink.relayed_bytes - before
+        reader.left -= moved
+        return moved
+
     async def _receive(self) -> bytes:
-        settings, watch = self._settings, self._watch
-        if self._stream.unread_bytes or not settings.body_min_bytes_per_second:
+        if self._stream.unread_bytes:
+            return await _receive(self._stream)
+        self._pace.wait()
+        try:
             data = await _receive(self._stream)
-        else:
-            since = monotonic()
-            allowed = settings.body_grace_seconds + self._bytes / settings.body_min_bytes_per_second
-            watch.wait_for(Cause.CONTENT, allowed - self._slow_seconds)
-            try:
-                data = await _receive(self._stream)
-            finally:
-                watch.rest()
-            self._slow_seconds += monotonic() - since
-        self._bytes += len(data)
+        finally:
+            self._pace.rest()
+        self._pace.bytes += len(data)
         return data
 
     async def skip(self, limit: int) -> bool:

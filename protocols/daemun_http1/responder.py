@@ -21,8 +21,6 @@ __all__ = ["Responder"]
 log = logging.getLogger("daemun.http1")
 
 _TUNNEL_CLOSE_SECONDS = 60.0
-_RELAY_BYTES = 64 * 1024
-"""Content of which so much is left is passed on without a look at it, where its body can do that."""
 
 
 class Responder:
@@ -140,7 +138,7 @@ class Responder:
                 data = head + data
             head = b""
             await self.send(data)
-            if relay is not None and left is not None and left >= _RELAY_BYTES:
+            if relay is not None and left is not None:
                 left -= await self._relay(relay, exchange)
             data = await body.read()
         if chunked:

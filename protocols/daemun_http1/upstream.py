@@ -27,7 +27,7 @@ from daemun_http1 import grammar
 from daemun_http1.chunked import ChunkError
 from daemun_http1.codec import HeadError
 from daemun_http1.lines import Line, Lines
-from daemun_http1.reader import CHUNKED, UNTIL_CLOSE, Reader
+from daemun_http1.reader import CHUNKED, RELAY_BYTES, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.translate import plain_response, read_response, read_status, upstream_head
 from daemun_http1.written import field_lines
@@ -181,8 +181,11 @@ class Upstream:
             with anyio.move_on_after(_CONTINUE_SECONDS):
                 await self._continue.wait()
         try:
+            relay = getattr(body, "relay", None)
             while data := await body.read():
                 await self.stream.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+                if relay is not None and not chunked:
+                    await relay(self.stream)
             if chunked:
                 await self.stream.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
             if request.protocol:
@@ -352,7 +355,7 @@ class UpstreamBody:
     async def relay(self, sink: Stream) -> int:
         """Passes what is left of content with a length straight to `sink`; how many bytes. 0: read it instead."""
         upstream = self._upstream
-        if upstream is None or upstream.reader.left <= 0 or upstream.reader.waiting:
+        if upstream is None or upstream.reader.left < RELAY_BYTES or upstream.reader.waiting:
             return 0
         moved = await upstream.stream.relay(sink, upstream.reader.left)
         upstream.reader.left -= moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +15,14 @@ __all__ = ["Relay"]
 class Relay:
     """`left` bytes that `source` passes to `sink`, from the call-back that brings them to the write."""
 
-    __slots__ = ("_sink", "_source", "_stalled", "left", "over")
+    __slots__ = ("_came", "_sink", "_source", "_stalled", "left", "over")
 
-    def __init__(self, source: SocketStream, sink: SocketStream, length: int) -> None:
+    def __init__(
+        self, source: SocketStream, sink: SocketStream, length: int, came: Callable[[int], None] | None
+    ) -> None:
         self.left = length
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._came = came
         self._source = source
         self._sink = sink
         self._stalled = False
@@ -26,11 +30,18 @@ class Relay:
     def pass_on(self, data: memoryview) -> bool:
         """Writes `data`, no more than is `left`; whether the sink goes on needing its memory."""
         sink = self._sink
+        if sink.transport.is_closing():
+            self.finish()
+            return False
         self.left -= len(data)
         sink.relayed_bytes += len(data)
+        if self._came is not None:
+            self._came(len(data))
         sink.transport.write(data)
         if self.left == 0:
             self.finish()
+        if sink.transport.is_closing():  # the write met an error; the sink is about to say that it is lost
+            return True
         held = sink.transport.get_write_buffer_size() > 0
         if held and not self._stalled:
             self._stalled = True
@@ -43,7 +54,7 @@ class Relay:
         """The sink has taken everything."""
         if self._stalled:
             self._stalled = False
-            if not self._source.lost:
+            if not self._source.transport.is_closing():
                 self._source.transport.resume_reading()
             if self._sink.on_stall is not None:
                 self._sink.on_stall(False)

@@ -53,10 +53,11 @@ class Stream(ByteStream):
     relayed_bytes = 0
     """Bytes that were sent by a `relay` to this stream."""
 
-    async def relay(self, sink: Stream, length: int) -> int:
+    async def relay(self, sink: Stream, length: int, came: Callable[[int], None] | None = None) -> int:
         """Passes up to `length` bytes to `sink` as they come, and says how many: fewer if the peer ends or is lost.
 
-        It costs less than receiving and sending them. 0 where these two streams cannot do it, or have bytes waiting.
+        It costs less than receiving and sending them. `came` is told of each piece. 0 where these two streams cannot
+        do it now.
         """
         return 0
 
@@ -147,23 +148,25 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         if data and relay.pass_on(data):
             _buffer = memoryview(bytearray(_BUFFER_BYTES))
 
-    async def relay(self, sink: Stream, length: int) -> int:
+    async def relay(self, sink: Stream, length: int, came: Callable[[int], None] | None = None) -> int:
         if not isinstance(sink, SocketStream) or not (self._plaintext and sink._plaintext):
             return 0
-        if self._chunks or self.at_eof or self.lost or sink._full or sink.lost:
+        if self.at_eof or self.lost or sink._full or sink.lost:
             return 0
-        relay = Relay(self, sink, length)
+        relay = Relay(self, sink, length, came)
         self._relay = sink._feed = relay
         sink.transport.set_write_buffer_limits(0, 0)  # what is written goes out at once, and tells when it does not
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
+        while self._chunks and relay.left:
+            relay.pass_on(memoryview(self._take(relay.left)))
         try:
             await relay.over
         finally:
             self._relay = sink._feed = None
             relay.go_on()
-            if not sink.lost:
+            if not sink.transport.is_closing():
                 sink.transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
         return length - relay.left
 
@@ -237,12 +240,16 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
             reader.set_result(None)
         return reader
 
-    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
-        while not (data := self.receive_nowait()):
-            await self.wait_readable()
+    def _take(self, max_bytes: int) -> bytes:
+        data = self.receive_nowait()
         if len(data) > max_bytes:
             self.unread(data[max_bytes:])
             data = data[:max_bytes]
+        return data
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        while not (data := self._take(max_bytes)):
+            await self.wait_readable()
         return data
 
     def unread(self, data: bytes) -> None:
