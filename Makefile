@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check bench conformance faults format clean
+.PHONY: demo test check bench bench-peers conformance faults format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daemun needs Python 3.11 or newer")'
@@ -23,8 +23,13 @@ check: $(READY) ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## what a request costs here
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,stddev,rounds
+bench: $(READY) ## what a request costs here, in under five minutes
+	$(BIN)/python -m pytest bench/overhead --benchmark-columns=min,median,rounds
+	$(BIN)/python -m bench.peers
+
+bench-peers: $(READY) ## beside every proxy that can be installed, about an hour
+	$(BIN)/python -m bench.peers install
+	$(BIN)/python -m bench.peers run --full
 
 conformance: $(READY) ## suites that nobody here wrote
 	$(BIN)/python -m pytest -m conformance

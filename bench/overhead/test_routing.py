@@ -32,7 +32,7 @@ from daemun import (
     Snapshot,
     Split,
 )
-from daemun.routing.match import Index
+from daemun.routing.index import Index
 from daemun.testing import RoutedTable, routed
 
 _ROUTES = 10_000

@@ -90,7 +90,10 @@ def daemun_route_filters(route: RouteSpec) -> Iterable[FilterSpec]:
 
 @hookspec
 def daemun_started(info: GatewayInfo) -> None:
-    """The gateway listens: what where, with which plugins. Exceptions are logged."""
+    """The gateway listens: what where, with which plugins. Exceptions are logged.
+
+    With several workers this and the other notices are called once, in their supervisor.
+    """
 
 
 @hookspec

@@ -2,8 +2,8 @@
 
 settings.py     limits
 grammar.py      what a head may look like
-codec*.py       the seam for field lines: httptools where installed, h11 always; choose.py
-lines.py        field lines that were read before
+codec*.py       the seam for field lines: our own, h11, httptools; choose.py
+lines.py        field lines that were read before, roles.py what they mean, written.py those that were written
 incoming.py     a request as its connection needs it
 chunked.py      the chunked coding
 reader.py       bytes in, heads and content out

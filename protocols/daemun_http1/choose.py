@@ -8,7 +8,13 @@ from typing import Literal
 from daemun_http1.codec import Codec
 from daemun_http1.codec_h11 import H11Codec
 from daemun_http1.codec_plain import PlainCodec
-from daemun_http1.lines import DROPPED, REFUSED, REQUEST_ROLES, RESPONSE_ROLES, Lines
+from daemun_http1.lines import Lines
+from daemun_http1.roles import (
+    DROPPED,
+    REFUSED,
+    REQUEST_ROLES,
+    RESPONSE_ROLES,
+)
 
 __all__ = ["choose", "request_lines", "response_lines"]
 

@@ -8,7 +8,9 @@ from msgspec import Struct
 
 from daemun import ExchangeError, Headers, Reason
 from daemun_http1 import grammar
-from daemun_http1.lines import (
+from daemun_http1.lines import MAX_LINE_BYTES, MAX_LINES, Line
+from daemun_http1.reader import CHUNKED
+from daemun_http1.roles import (
     CODING,
     CONNECTION,
     DROPPED,
@@ -18,17 +20,13 @@ from daemun_http1.lines import (
     KEEP_ALIVE,
     KEPT,
     LENGTH,
-    MAX_LINE_BYTES,
-    MAX_LINES,
     REFUSED,
     UPGRADE,
-    Line,
 )
-from daemun_http1.reader import CHUNKED
 from daemun_http1.settings import Http1Settings
 from daemun_http1.written import Written
 
-__all__ = ["STAYING", "Incoming", "first_line", "plain_fields", "plain_line", "read_request", "tokens"]
+__all__ = ["STAYING", "Field", "Incoming", "first_line", "plain_fields", "plain_line", "read_request", "tokens"]
 
 Field = tuple[bytes, bytes]
 

@@ -9,56 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from daemun import IDENTITY_FIELDS
 from daemun_http1.codec import Fields, HeadError
+from daemun_http1.roles import CONNECTION, KEEP_ALIVE, KEPT
 
-__all__ = [
-    "CODING",
-    "CONNECTION",
-    "DROPPED",
-    "EXPECT",
-    "HOST",
-    "IDENTITY",
-    "KEEP_ALIVE",
-    "KEPT",
-    "LENGTH",
-    "MAX_LINES",
-    "MAX_LINE_BYTES",
-    "REFUSED",
-    "REQUEST_ROLES",
-    "RESPONSE_ROLES",
-    "SECRET",
-    "UPGRADE",
-    "Line",
-    "Lines",
-]
+__all__ = ["MAX_LINES", "MAX_LINE_BYTES", "SECRET", "Line", "Lines"]
 
 Line = tuple[int, tuple[bytes, bytes], bytes]
 """What a field means for its connection, the field, and the line that it makes."""
-
-KEPT, HOST, LENGTH, CODING, CONNECTION, UPGRADE, EXPECT, IDENTITY, REFUSED, DROPPED, KEEP_ALIVE = range(11)
-"""From `DROPPED` on, a field means nothing to HTTP/1.1: `KEEP_ALIVE` is a `Connection` that asks for the default."""
-
-_HOP: Mapping[bytes, int] = {
-    b"connection": CONNECTION,
-    b"content-length": LENGTH,
-    b"http2-settings": DROPPED,
-    b"keep-alive": DROPPED,
-    b"proxy-connection": DROPPED,
-    b"te": DROPPED,
-    b"transfer-encoding": CODING,
-    b"upgrade": UPGRADE,
-}
-"""Fields of the connection and of framing (RFC 9110 §7.6.1)."""
-RESPONSE_ROLES = _HOP
-REQUEST_ROLES: Mapping[bytes, int] = {
-    **_HOP,
-    **dict.fromkeys(IDENTITY_FIELDS, IDENTITY),
-    b"host": HOST,
-    b"proxy": DROPPED,  # CGI's HTTP_PROXY
-    b"proxy-authorization": DROPPED,
-    b"expect": EXPECT,
-}
 
 MAX_LINES = 4096
 """Lines that a table holds; then it begins anew."""

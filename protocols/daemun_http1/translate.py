@@ -8,8 +8,17 @@ from http import HTTPStatus
 from daemun import Buffered, ExchangeError, Headers, NoContent, Reason, Request, Response
 from daemun_http1 import grammar
 from daemun_http1.incoming import STAYING, Field, tokens
-from daemun_http1.lines import CODING, CONNECTION, DROPPED, KEEP_ALIVE, KEPT, LENGTH, UPGRADE, Line
+from daemun_http1.lines import Line
 from daemun_http1.reader import CHUNKED, UNTIL_CLOSE
+from daemun_http1.roles import (
+    CODING,
+    CONNECTION,
+    DROPPED,
+    KEEP_ALIVE,
+    KEPT,
+    LENGTH,
+    UPGRADE,
+)
 from daemun_http1.written import Written, field_lines
 
 __all__ = [

@@ -95,7 +95,7 @@ def test_a_document_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> 
         (
             {"listener": []},
             "s.yaml: $: unknown key `listener`; did you mean `listeners`? (accepted: listeners, sources, observers, "
-            "protocols, plugins, drain, event_loop)",
+            "protocols, plugins, drain, event_loop, workers, supervisor)",
         ),
         (
             {"listeners": [{"name": "a", "bind": "b", "tls": {"certifcate": "x", "key": "y"}}]},

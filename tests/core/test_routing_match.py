@@ -22,7 +22,8 @@ from daemun import (
     ValueMatch,
 )
 from daemun.message import EMPTY
-from daemun.routing.match import Index, host_of, mismatch, path_prefix
+from daemun.routing.index import Index
+from daemun.routing.match import host_of, mismatch, path_prefix
 from daemun.testing import make_request
 
 labels = st.sampled_from(["a", "b", "a-b", "xn--a"])

@@ -40,7 +40,8 @@ from daemun import (
     ValueMatch,
 )
 from daemun.routing.generation import Generation
-from daemun.routing.match import Index, mismatch
+from daemun.routing.index import Index
+from daemun.routing.match import mismatch
 from daemun.testing import eventually, make_plugin, make_request, routed
 
 specs = st.builds(

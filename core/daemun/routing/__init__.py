@@ -1,7 +1,8 @@
 """From what sources publish to the chain of closures that a request runs.
 
 spec.py        routes, back ends, snapshots: the data
-match.py       which route wins for a host, a path, a method, fields and a query
+match.py       whether a route matches a host, a path, a method, fields and a query
+index.py       which route wins
 edit.py        layers for rewrites and header edits
 actions.py     handlers for redirects, fixed responses and weighted splits
 compile.py     a route becomes one handler

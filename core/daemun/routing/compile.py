@@ -19,7 +19,7 @@ from daemun.handler import Handler, Layer, compose
 from daemun.message import EMPTY, Buffered, NoContent, Request, Response
 from daemun.routing.actions import redirect, respond, split
 from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
-from daemun.routing.match import Index
+from daemun.routing.index import Index
 from daemun.routing.shared import Resource, Shared
 from daemun.routing.spec import (
     BackendSpec,

@@ -8,7 +8,7 @@ from operator import attrgetter
 from daemun.errors import ExchangeError, Reason
 from daemun.message import Request, Response
 from daemun.routing.compile import CompiledRoute
-from daemun.routing.match import Index
+from daemun.routing.index import Index
 from daemun.routing.publish import Published
 
 __all__ = ["Generation"]

@@ -10,7 +10,7 @@ import anyio.lowlevel
 
 from daemun.errors import DaemunError
 from daemun.routing.compile import CompiledRoute, Compiler, used_backends
-from daemun.routing.match import Index
+from daemun.routing.index import Index
 from daemun.routing.order import new_positions
 from daemun.routing.spec import BackendSpec, ObjectStatus, RouteSpec, Snapshot
 

@@ -11,7 +11,7 @@ import anyio
 from daemun.extend.types import Applied
 from daemun.routing.compile import CompiledRoute, Compiler
 from daemun.routing.generation import Generation
-from daemun.routing.match import Index
+from daemun.routing.index import Index
 from daemun.routing.publish import Publish, Published
 from daemun.routing.spec import ObjectStatus, Snapshot
 

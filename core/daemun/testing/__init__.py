@@ -8,6 +8,7 @@ proxy.py      all three: a client, a gateway, an upstream
 plugins.py    plugins made on the spot, and requests without a connection
 routes.py     routes that a test publishes itself
 program.py    `daemun run` in a process of its own
+measuring.py  what a request costs, fed from memory.py; sampling.py, alternating.py, yardsticks.py, costs.py
 """
 
 from daemun.testing.gateway import RunningGateway, running
