@@ -6,7 +6,6 @@ from functools import cache
 from typing import Literal
 
 from daemun_http1.codec import Codec
-from daemun_http1.codec_h11 import H11Codec
 from daemun_http1.codec_plain import PlainCodec
 from daemun_http1.lines import Lines
 from daemun_http1.roles import (
@@ -27,6 +26,8 @@ def choose(name: str) -> Codec:
     """
     match name:
         case "h11":
+            from daemun_http1.codec_h11 import H11Codec
+
             return H11Codec()
         case "httptools":
             from daemun_http1.codec_httptools import HttptoolsCodec

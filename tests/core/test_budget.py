@@ -15,7 +15,7 @@ from daemun.testing import running
 _REQUEST = b"GET /hello HTTP/1.1\r\nHost: x.test\r\nUser-Agent: budget\r\nAccept: */*\r\n\r\n"
 _RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 _ROUNDS = 50
-_BUDGET = {"plain": 40, "h11": 40}
+_BUDGET = {"plain": 45, "h11": 45}
 
 
 class _Upstream(asyncio.Protocol):

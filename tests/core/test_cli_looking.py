@@ -120,6 +120,19 @@ def test_settings_that_cannot_be_used_are_one_line_and_exit_1(
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_looking_checks_the_settings_of_observers_and_opens_none(cli: Cli, tmp_path: Path) -> None:
+    """A look beside a running gateway may neither take its addresses nor touch its files."""
+    file = tmp_path / "s.yaml"
+    file.write_text(f"observers: [{{type: accesslog, file: {tmp_path}/access.log}}]")
+    for command in (("check",), ("routes",), ("explain", "GET", "http://a.test/")):
+        assert cli(*command, "-s", file).exit_code == 0
+    assert not (tmp_path / "access.log").exists()
+    file.write_text("observers: [{type: accesslog, fields: [nonsense]}]")
+    result = cli("check", "-s", file)
+    assert result.exit_code == 1
+    assert "nonsense" in result.stderr
+
+
 def test_a_file_that_is_not_there_exits_1(cli: Cli, tmp_path: Path) -> None:
     for command in (("check",), ("routes",), ("explain", "GET", "a.test")):
         result = cli(*command, "-s", tmp_path / "none.yaml")

@@ -37,7 +37,7 @@ def _with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
     base_dir = path.resolve().parent
 
     async def main() -> T:
-        async with open_table(settings, manager, base_dir) as parts:
+        async with open_table(settings, manager, base_dir, observed=False) as parts:
             return look(settings, parts.table)
 
     return run_on(choose_loop(settings.event_loop), main)

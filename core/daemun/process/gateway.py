@@ -77,11 +77,17 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
 
 
 @asynccontextmanager
-async def open_table(settings: Settings, manager: pluggy.PluginManager, base_dir: Path) -> AsyncIterator[Parts]:
-    """The table of `settings`, filled by its sources, until the context is left."""
+async def open_table(
+    settings: Settings, manager: pluggy.PluginManager, base_dir: Path, *, observed: bool = True
+) -> AsyncIterator[Parts]:
+    """The table of `settings`, filled by its sources, until the context is left; `observed` false: without observers."""
     registry = Registry(manager)
     opened = open_parts(
-        settings, registry, base_dir, on_applied=lambda applied: notify(manager, "daemun_applied", applied=applied)
+        settings,
+        registry,
+        base_dir,
+        on_applied=lambda applied: notify(manager, "daemun_applied", applied=applied),
+        observed=observed,
     )
     async with opened as parts, open_sources(settings, registry, base_dir, parts.table.apply) as sources:
         parts.sources = sources

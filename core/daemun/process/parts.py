@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from daemun.downstream.drain import Connections
 from daemun.errors import DaemunError, SettingsError, ungrouped
-from daemun.extend.observe import Observer, ObserverContext, Worker
+from daemun.extend.observe import Observer, ObserverContext, ObserverType, Worker
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied
 from daemun.process.sources import Sources, source_names, typed
@@ -50,8 +50,12 @@ async def open_parts(
     *,
     worker: Worker = Worker(),  # noqa: B008 - frozen
     on_applied: Callable[[Applied], None] | None = None,
+    observed: bool = True,
 ) -> AsyncIterator[Parts]:
-    """An empty table with room for the sources of `settings`, and its observers, until the context is left."""
+    """An empty table with room for the sources of `settings`, and its observers, until the context is left.
+
+    With `observed` false the settings of observers are checked, and none is opened: nothing is to be seen.
+    """
     check_listeners(settings, registry)
     protocols = _protocol_settings(settings, registry)
     timers = Timers()
@@ -70,8 +74,11 @@ async def open_parts(
                     for position, raw in enumerate(settings.observers):
                         path = f"$.observers[{position}]"
                         name, rest = typed(raw, path)
-                        context = ObserverContext(name=name, base_dir=base_dir, gateway=view, worker=worker)
-                        parts.observers.append(await _open_observer(registry, rest, context, stack, path))
+                        kind = registry.observers.get(name)
+                        decoded = convert(rest, kind.settings, path=path)
+                        if observed:
+                            context = ObserverContext(name=name, base_dir=base_dir, gateway=view, worker=worker)
+                            parts.observers.append(await _open_observer(kind, decoded, context, stack, path))
                     yield parts
             finally:
                 with anyio.CancelScope(shield=True):
@@ -105,13 +112,11 @@ def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]
 
 
 async def _open_observer(
-    registry: Registry, raw: dict[str, Any], context: ObserverContext, stack: AsyncExitStack, path: str
+    kind: ObserverType, settings: Any, context: ObserverContext, stack: AsyncExitStack, path: str
 ) -> Observer:
-    kind = registry.observers.get(context.name)
-    decoded = convert(raw, kind.settings, path=path)
     try:
         with ungrouped():
-            return await stack.enter_async_context(kind.build(decoded, context))
+            return await stack.enter_async_context(kind.build(settings, context))
     except DaemunError:
         raise
     except Exception as error:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
+import pluggy
 
 from daemun.extend.loading import load_plugins
 from daemun.process.gateway import open_gateway
 from daemun.process.info import GatewayInfo
 from daemun.process.loop import choose_loop, run_on
 from daemun.process.memory import settle_memory
-from daemun.process.workers.supervisor import count_workers, open_supervisor
-from daemun.process.workers.zygote import fork_zygote
 from daemun.settings import Settings
 
 __all__ = ["run_gateway"]
@@ -41,14 +40,11 @@ def run_gateway(
     """
     manager = load_plugins(settings.plugins.block, settings.plugins.only)
     loop = choose_loop(settings.event_loop)
-    opened: AbstractAsyncContextManager[_Running]
-    if count_workers(settings) == 1:
+    opened: AbstractAsyncContextManager[_Running] | None = None
+    if settings.workers != 1:
+        opened = _with_workers(settings, manager, base_dir, reread)
+    if opened is None:
         opened = open_gateway(settings, manager, base_dir)
-    else:
-        # Before there is an event loop or a thread: both do not survive a fork.
-        shared_dir = Path(tempfile.mkdtemp(prefix="daemun-"))
-        zygote = fork_zygote(manager, shared_dir)
-        opened = open_supervisor(settings, manager, base_dir, zygote, shared_dir, reread)
 
     async def main() -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
@@ -83,6 +79,20 @@ async def _second_signal(signals: object, gateway: _Running) -> None:
     async for number in signals:  # type: ignore[attr-defined]
         if number in _STOP:
             gateway.cut_off()
+
+
+def _with_workers(
+    settings: Settings, manager: pluggy.PluginManager, base_dir: Path, reread: Callable[[], Settings] | None
+) -> AbstractAsyncContextManager[_Running] | None:
+    """A supervisor with its workers; None if there is to be one worker only. A single one pays no import for it."""
+    from daemun.process.workers.supervisor import count_workers, open_supervisor
+    from daemun.process.workers.zygote import fork_zygote
+
+    if count_workers(settings) == 1:
+        return None
+    # Before there is an event loop or a thread: both do not survive a fork.
+    shared_dir = Path(tempfile.mkdtemp(prefix="daemun-"))
+    return open_supervisor(settings, manager, base_dir, fork_zygote(manager, shared_dir), shared_dir, reread)
 
 
 def _seconds_since_start() -> float:
