@@ -12,7 +12,7 @@ from daemun import Body, Buffered, Exchange, ExchangeError, Headers, NoContent, 
 from daemun_http1.bodies import RequestBody, TunnelBody
 from daemun_http1.incoming import Incoming
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import length_of, response_head
+from daemun_http1.translate import length_of, response_head, status_line
 from daemun_http1.watch import Cause, Watch
 from daemun_http1.written import field_lines
 
@@ -21,6 +21,9 @@ __all__ = ["Responder"]
 log = logging.getLogger("daemun.http1")
 
 _TUNNEL_CLOSE_SECONDS = 60.0
+_LARGE_BYTES = 16 * 1024
+_BARE = frozenset((204, 304))
+"""Statuses whose responses have no content."""
 
 
 class Responder:
@@ -51,6 +54,10 @@ class Responder:
         kind = type(body)
         if kind is not NoContent and (kind is not Buffered or body.trailers):
             return self._stream_response(response)
+        if kind is Buffered and self.keep_alive and incoming.minor and response.status not in _BARE:
+            assert isinstance(body, Buffered)
+            if incoming.method != b"HEAD" and response.status >= 200:
+                return self._respond_plainly(response, body)
         length: int | None = len(body.data) if kind is Buffered else body.length  # type: ignore[attr-defined]
         try:
             framing = length_of(length, response.status)
@@ -64,6 +71,27 @@ class Responder:
             data += body.data  # type: ignore[attr-defined]
         try:
             return None if self._stream.send_nowait(data) else self._written()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise _left() from None
+
+    def _respond_plainly(self, response: Response, body: Buffered) -> Awaitable[None] | None:
+        """`respond` for the usual: content in memory, on a connection that stays."""
+        content = body.data
+        length = len(content)
+        try:
+            lines = field_lines(response.headers)
+            head = b"%b%bcontent-length: %d\r\n\r\n" % (status_line(response.status), lines, length)
+        except ExchangeError as error:
+            return self.respond(self._unsendable(error))
+        self.head_sent = True
+        assert self.exchange is not None
+        self.exchange.sent_bytes = length
+        stream = self._stream
+        try:
+            if length < _LARGE_BYTES:
+                return None if stream.send_nowait(head + content) else self._written()
+            taken = stream.send_nowait(head)  # both leave together, and nothing large is copied
+            return None if stream.send_nowait(content) and taken else self._written()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise _left() from None
 

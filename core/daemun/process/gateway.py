@@ -80,7 +80,10 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
 async def open_table(
     settings: Settings, manager: pluggy.PluginManager, base_dir: Path, *, observed: bool = True
 ) -> AsyncIterator[Parts]:
-    """The table of `settings`, filled by its sources, until the context is left; `observed` false: without observers."""
+    """The table of `settings`, filled by its sources, until the context is left.
+
+    `observed` false: no observer is opened.
+    """
     registry = Registry(manager)
     opened = open_parts(
         settings,
