@@ -1,6 +1,7 @@
 """Bytes: streams whose receive and send cost no checkpoint, listeners' and dialled sockets, TLS.
 
-stream.py   Stream, and its form on asyncio and uvloop
+stream.py   Stream: what protocols work with
+sockets.py  Stream on asyncio and uvloop
 relay.py    bytes from one socket to another
 watched.py  Stream over any other byte stream: trio, memory
 open.py     accepted and dialled sockets as streams, whatever the event loop

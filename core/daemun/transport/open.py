@@ -10,7 +10,7 @@ from anyio.abc import ByteStream, SocketStream, TaskGroup
 from anyio.streams.tls import TLSStream
 
 from daemun.transport.loop import asyncio_loop
-from daemun.transport.stream import SocketStream as LoopStream
+from daemun.transport.sockets import SocketStream as LoopStream
 from daemun.transport.stream import Stream
 from daemun.transport.watched import WatchedStream
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from daemun.transport.stream import SocketStream
+__all__ = ["End", "Relay"]
 
-__all__ = ["Relay"]
+
+class End(Protocol):
+    """What a relay needs of a stream on a socket."""
+
+    transport: asyncio.Transport
+    relayed_bytes: int
+    on_stall: Callable[[bool], None] | None
 
 
 class Relay:
@@ -17,9 +22,7 @@ class Relay:
 
     __slots__ = ("_came", "_sink", "_source", "_stalled", "left", "over")
 
-    def __init__(
-        self, source: SocketStream, sink: SocketStream, length: int, came: Callable[[int], None] | None
-    ) -> None:
+    def __init__(self, source: End, sink: End, length: int, came: Callable[[int], None] | None) -> None:
         self.left = length
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._came = came

@@ -1,0 +1,274 @@
+"""`Stream` on a transport of asyncio or uvloop: bytes are taken as they come and written as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn, cast
+
+import anyio
+from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+from daemun.transport.relay import Relay
+from daemun.transport.stream import READ_AHEAD_BYTES, RECEIVE_BYTES, Stream
+
+__all__ = ["SocketStream"]
+
+_WRITE_HIGH_BYTES = 256 * 1024
+_WRITE_LOW_BYTES = 64 * 1024
+_BUFFER_BYTES = 132 * 1024
+"""What one read of the kernel takes at most: 128 KiB of content and a head."""
+
+_buffer = memoryview(bytearray(_BUFFER_BYTES))
+"""Where all streams read into."""
+
+
+class SocketStream(asyncio.BufferedProtocol, Stream):
+    """A `Stream` on a transport of asyncio or uvloop, plaintext or TLS."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport
+        self._plaintext = True
+        self._chunks: deque[bytes] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
+        self._relay: Relay | None = None  # it takes what comes
+        self._feed: Relay | None = None  # it brings what is sent
+        self._paused = False
+        self._full = False
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by what it does
+        self.transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
+        self._plaintext = transport.get_extra_info("sslcontext") is None
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._relay is not None:
+            self._pass_on(self._relay, nbytes)
+            return
+        self._chunks.append(_buffer[:nbytes].tobytes())
+        self.unread_bytes += nbytes
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            if not reader.done():
+                reader.set_result(None)
+        elif self.unread_bytes > READ_AHEAD_BYTES and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _pass_on(self, relay: Relay, nbytes: int) -> None:
+        global _buffer
+        data = _buffer[:nbytes]
+        if nbytes > relay.left:
+            rest = data[relay.left :].tobytes()
+            self._chunks.append(rest)
+            self.unread_bytes += len(rest)
+            data = data[: relay.left]
+        if data and relay.pass_on(data):
+            _buffer = memoryview(bytearray(_BUFFER_BYTES))
+
+    async def relay(self, sink: Stream, length: int, came: Callable[[int], None] | None = None) -> int:
+        if not isinstance(sink, SocketStream) or not (self._plaintext and sink._plaintext):
+            return 0
+        if self.at_eof or self.lost or sink._full or sink.lost:
+            return 0
+        relay = Relay(self, sink, length, came)
+        self._relay = sink._feed = relay
+        sink.transport.set_write_buffer_limits(0, 0)  # what is written goes out at once, and tells when it does not
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        while self._chunks and relay.left:
+            relay.pass_on(memoryview(self._take(relay.left)))
+        try:
+            await relay.over
+        finally:
+            self._relay = sink._feed = None
+            relay.go_on()
+            if not sink.transport.is_closing():
+                sink.transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
+        return length - relay.left
+
+    def eof_received(self) -> bool:
+        self.at_eof = True
+        self._wake()
+        if self.on_eof is not None:
+            self.on_eof()
+        return self._plaintext
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._closed:
+            self._rescue()
+        self.lost = True
+        self._wake()
+        self._wake_writers()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def _rescue(self) -> None:
+        """Takes in what the peer said before it broke off: a write that fails makes the transport stop reading."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is None or not self._plaintext:
+            return
+        try:
+            while self.unread_bytes <= READ_AHEAD_BYTES and (data := os.read(raw.fileno(), RECEIVE_BYTES)):
+                self._chunks.append(data)
+                self.unread_bytes += len(data)
+        except OSError:
+            pass  # there is no more
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._feed is not None:
+            self._feed.go_on()
+        self._wake_writers()
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0 if self.lost else self.transport.get_write_buffer_size()
+
+    def receive_nowait(self) -> bytes:
+        chunks = self._chunks
+        if not chunks:
+            if self.at_eof or self.lost:
+                self._raise_end()
+            return b""
+        data = chunks.popleft()
+        self.unread_bytes -= len(data)
+        if self._paused and self.unread_bytes < READ_AHEAD_BYTES // 2 and not self.lost:
+            self._paused = False
+            self.transport.resume_reading()
+        return data
+
+    def _raise_end(self) -> NoReturn:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        if self.at_eof:
+            raise anyio.EndOfStream
+        raise anyio.BrokenResourceError
+
+    def wait_readable(self) -> Awaitable[None]:
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        self._reader = reader = self._loop.create_future()
+        if self._chunks or self.at_eof or self.lost:
+            reader.set_result(None)
+        return reader
+
+    def _take(self, max_bytes: int) -> bytes:
+        data = self.receive_nowait()
+        if len(data) > max_bytes:
+            self.unread(data[max_bytes:])
+            data = data[:max_bytes]
+        return data
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        while not (data := self._take(max_bytes)):
+            await self.wait_readable()
+        return data
+
+    def unread(self, data: bytes) -> None:
+        self._chunks.appendleft(data)
+        self.unread_bytes += len(data)
+
+    def send_nowait(self, item: bytes) -> bool:
+        if self.lost or self._closed:
+            raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
+        self.transport.write(item)
+        return not self._full
+
+    async def wait_writable(self) -> None:
+        if self._full:
+            await self._drain()
+
+    async def send(self, item: bytes) -> None:
+        if not self.send_nowait(item):
+            await self.wait_writable()
+
+    async def send_eof(self) -> None:
+        if not self.lost and not self._closed and self.transport.can_write_eof():
+            try:
+                self.transport.write_eof()
+            except OSError:
+                pass  # the peer has left, and the transport is about to say so
+
+    async def flush(self) -> None:
+        if self.unsent_bytes:
+            self.transport.set_write_buffer_limits(0, 0)
+            self._full = True
+            try:
+                while self._full and not self.lost and self.unsent_bytes:
+                    await self._drain()
+            finally:
+                if not self.lost:
+                    self.transport.set_write_buffer_limits(_WRITE_HIGH_BYTES, _WRITE_LOW_BYTES)
+                    self._full = False
+
+    async def _drain(self) -> None:
+        writer = self._loop.create_future()
+        self._writers.append(writer)  # one each: a task that is cancelled cancels what it awaits
+        if self.on_stall is not None:
+            self.on_stall(True)
+        try:
+            await writer
+        finally:
+            self._writers.remove(writer)
+            if self.on_stall is not None:
+                self.on_stall(False)
+        if self.lost:
+            raise anyio.BrokenResourceError
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.transport.close()
+            self._wake()
+
+    def abort(self) -> None:
+        if not self._closed or not self.lost:
+            self._closed = True
+            self.transport.abort()
+
+    def _wake(self) -> None:
+        if self._relay is not None:
+            self._relay.finish()
+        reader = self._reader
+        if reader is not None and not reader.done():
+            reader.set_result(None)
+
+    def _wake_writers(self) -> None:
+        if self._feed is not None and self.lost:
+            self._feed.finish()
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        def raw_socket() -> socket.socket:
+            found: socket.socket = self.transport.get_extra_info("socket")
+            return found
+
+        return {
+            SocketAttribute.raw_socket: raw_socket,
+            TLSAttribute.alpn_protocol: self._alpn,
+            TLSAttribute.ssl_object: lambda: self.transport.get_extra_info("ssl_object"),
+        }
+
+    def _alpn(self) -> str | None:
+        tls = self.transport.get_extra_info("ssl_object")
+        return tls.selected_alpn_protocol() if tls is not None else None
