@@ -10,7 +10,7 @@ reader.py       bytes in, heads and content out
 translate.py    heads to messages and back
 downstream.py   serving a connection: heads.py its requests, bodies.py their content, responder.py the answers,
                 watch.py its timers
-upstream.py     using a connection
+upstream.py     using a connection, pump.py sends the content of requests on it
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 
@@ -27,21 +26,18 @@ from daemun_http1 import grammar
 from daemun_http1.chunked import ChunkError
 from daemun_http1.codec import HeadError
 from daemun_http1.lines import Line, Lines
+from daemun_http1.pump import Pump
 from daemun_http1.reader import CHUNKED, RELAY_BYTES, UNTIL_CLOSE, Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.translate import plain_response, read_response, read_status, upstream_head
-from daemun_http1.written import field_lines
 
 __all__ = ["Upstream", "UpstreamBody"]
-
-log = logging.getLogger("daemun.http1")
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 _MAX_INTERIM = 32
 _BARE_METHODS = frozenset((b"HEAD", b"CONNECT"))
 _BARE_STATUSES = frozenset((204, 304))
 """Responses whose head does not say what content follows."""
-_CONTINUE_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 10.0
 
 
@@ -60,16 +56,13 @@ class Upstream:
         self._running = False
         self._timed_out = False
         self._reusable = True
-        self._sent = True
-        self._pump_error: ExchangeError | None = None
-        self._finished = False
+        self._pump = Pump(stream, self._content_sent)
         self._answered = False
         self._rest = b""
         """The last plain head without its first line. A server that says the same again is not read again."""
         self._headers: Headers = ()
         self._length = 0
         self._interim: tuple[int, Headers] = (0, ())
-        self._continue: anyio.Event | None = None
         stream.on_eof = stream.on_lost = self._gone
 
     def close(self) -> None:
@@ -106,8 +99,8 @@ class Upstream:
             if not taken:
                 await self._written()
             if not whole and not request.protocol:
-                await self._send_content(request)
-            if self._sent and self._timeout_seconds:
+                await self._pump.start(request)
+            if self._pump.sent and self._timeout_seconds:
                 self._timer.start(self._timeout_seconds)
             interim, reader = 0, self.reader
             while True:
@@ -130,7 +123,7 @@ class Upstream:
 
     async def finish(self) -> None:
         """Delivers what the client said last in a tunnel; the upstream has finished before it."""
-        if self._finished:
+        if self._pump.finished:
             with anyio.move_on_after(_LAST_WORDS_SECONDS):
                 try:
                     await self.stream.flush()
@@ -147,7 +140,7 @@ class Upstream:
         if (
             reusable
             and self._reusable
-            and self._sent
+            and self._pump.sent
             and not stream.at_eof
             and not stream.lost
             and not stream.unread_bytes
@@ -158,52 +151,14 @@ class Upstream:
             self.close()
         self.released(self)
 
-    async def _send_content(self, request: Request) -> None:
-        """Sends content that streams: beside the response where the exchange lends tasks, before it otherwise."""
-        self._sent = False
-        self._continue = anyio.Event() if request.header(b"expect") is not None else None
-        if request.exchange.tasks is None:
-            await self._pump(request)
-        else:
-            request.exchange.tasks.start_soon(self._pump, request)
-
     async def _written(self) -> None:
         try:
             await self.stream.wait_writable()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise _closed(Retry.IDEMPOTENT) from None
 
-    async def _pump(self, request: Request) -> None:
-        """Sends the content of `request`; what goes wrong with it ends the exchange."""
-        body = request.body
-        chunked = (body.length is None or bool(body.trailers)) and not request.protocol
-        if self._continue is not None:
-            with anyio.move_on_after(_CONTINUE_SECONDS):
-                await self._continue.wait()
-        try:
-            relay = getattr(body, "relay", None)
-            while data := await body.read():
-                await self.stream.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
-                if relay is not None and not chunked:
-                    await relay(self.stream)
-            if chunked:
-                await self.stream.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
-            if request.protocol:
-                await self.stream.send_eof()
-                self._finished = True
-        except ExchangeError as error:
-            self._pump_error = error
-            self.stream.abort()
-            return
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
-        except Exception:
-            log.exception("route %s: the content of a request failed", request.exchange.route or "-")
-            self._pump_error = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
-            self.stream.abort()
-            return
-        self._sent = True
-        if self._running and not request.protocol and self._timeout_seconds:
+    def _content_sent(self) -> None:
+        if self._running and self._timeout_seconds:
             self._timer.start(self._timeout_seconds)
 
     def _next_head(self) -> bytes:
@@ -279,15 +234,15 @@ class Upstream:
         """An interim response."""
         status, headers = self._interim
         if status == 100:
-            if self._continue is not None:
-                self._continue.set()
+            if self._pump.continued is not None:
+                self._pump.continued.set()
         elif request.exchange.interim is not None:
             await request.exchange.interim(status, headers)
 
     def _lost(self, retry: Retry) -> ExchangeError:
         """Why the connection ended under the exchange."""
-        if self._pump_error is not None:
-            return self._pump_error
+        if self._pump.error is not None:
+            return self._pump.error
         if self._timed_out:
             return ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {self._timeout_seconds:g} s")
         return _closed(retry)
@@ -301,7 +256,7 @@ class Upstream:
             reader.expect(UNTIL_CLOSE)
             self._reusable = False
             assert request.exchange.tasks is not None
-            request.exchange.tasks.start_soon(self._pump, request)
+            request.exchange.tasks.start_soon(self._pump.run, request)
             return Response(status, headers, UpstreamBody(self, None))
         if length == 0:
             self.over(reusable=True)
