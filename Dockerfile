@@ -6,7 +6,7 @@ COPY core core
 COPY protocols protocols
 COPY plugins plugins
 COPY contrib contrib
-RUN python -m venv /opt/daemun && /opt/daemun/bin/pip install --no-cache-dir '.[fast]'
+RUN python -m venv /opt/daemun && /opt/daemun/bin/pip install --no-cache-dir '.[fast,prometheus]'
 
 FROM python:3.11-slim
 COPY --from=build /opt/daemun /opt/daemun
