@@ -75,7 +75,7 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%
 _ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
 AUTHORITIES: dict[bytes, bytes] = {}
 """Normal forms of the `Host`s that came."""
-_MAX_AUTHORITIES = 4096
+_MAX_AUTHORITIES = 16_384
 
 
 def authority(raw: bytes) -> bytes:

@@ -17,7 +17,7 @@ __all__ = ["MAX_LINES", "MAX_LINE_BYTES", "SECRET", "Line", "Lines"]
 Line = tuple[int, tuple[bytes, bytes], bytes]
 """What a field means for its connection, the field, and the line that it makes."""
 
-MAX_LINES = 4096
+MAX_LINES = 16_384
 """Lines that a table holds; then it begins anew."""
 MAX_LINE_BYTES = 256
 """Longest line that is kept."""
