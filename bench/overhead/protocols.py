@@ -1,7 +1,7 @@
 """The wire protocols that scenarios run on, each with the bare loop of its codec.
 
-The bare loop is what any server on that codec pays: it takes a request's head apart and puts the answer together, by
-the codec alone where that can write, and does nothing else. Another protocol joins by one entry in `PROTOCOLS`; on
+The bare loop is what any server on that codec pays (beside our own: on httptools, a parser in C): it takes a request's
+head apart and puts the answer together, by the codec alone where that can write, and does nothing else. Another protocol joins by one entry in `PROTOCOLS`; on
 loopback the clients of `far_end.py` speak HTTP/1 only.
 """
 
@@ -31,7 +31,7 @@ class Protocol(Struct, frozen=True):
 
     name: str
     codec: str
-    """Name of the module that it needs."""
+    """Name of the module that its bare loop needs."""
     wire: Wire
     """How a lane speaks it."""
     bare: Callable[[Message, int], float]
@@ -115,9 +115,9 @@ def _different(message: Message) -> list[bytes]:
 
 
 PROTOCOLS = [
-    Protocol("http1/httptools", "httptools", _http1("httptools"), _bare_httptools),
+    Protocol("http1/plain", "httptools", _http1("plain"), _bare_httptools),
     Protocol("http1/h11", "h11", _http1("h11"), _bare_h11),
-    Protocol("http1/httptools varied", "httptools", _varied("httptools"), _bare_httptools, with_plugins=False),
+    Protocol("http1/plain varied", "httptools", _varied("plain"), _bare_httptools, with_plugins=False),
     Protocol("http1/h11 varied", "h11", _varied("h11"), _bare_h11, with_plugins=False),
 ]
 """Those whose codec is installed. In `varied` no two requests are the same, and each has two fields more."""
