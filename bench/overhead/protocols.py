@@ -1,8 +1,8 @@
 """The wire protocols that scenarios run on, each with the bare loop of its codec.
 
-The bare loop is what any server on that codec pays (for our own: on httptools, a parser in C): it takes a request's
-head apart and puts the answer together, by the codec alone where that can write, and does nothing else. Another protocol
-joins by one entry in `PROTOCOLS`; on loopback the clients of `far_end.py` speak HTTP/1 only.
+The bare loop is what any server on that codec pays (for our own: on httptools, a parser in C). It takes a request's
+head apart and puts the answer together, by the codec alone where that can write, and does nothing else. Another
+protocol joins by one entry in `PROTOCOLS`; on loopback the clients of `far_end.py` speak HTTP/1 only.
 """
 
 from __future__ import annotations
