@@ -10,12 +10,13 @@ import anyio
 from daemun import Connection, ExchangeError, Headers, Reason, Stream
 from daemun_http1 import grammar
 from daemun_http1.codec import HeadError
-from daemun_http1.incoming import Incoming, first_line, plain_fields, plain_line, read_request
+from daemun_http1.incoming import Incoming, first_line, plain_line, read_request
 from daemun_http1.lines import Lines
 from daemun_http1.reader import Reader
+from daemun_http1.roles import HOST
 from daemun_http1.settings import Http1Settings
 from daemun_http1.watch import Cause, Watch
-from daemun_http1.written import Written, field_lines
+from daemun_http1.written import Written, field_lines, plain
 
 __all__ = ["Heads"]
 
@@ -136,13 +137,14 @@ class Heads:
             raise self._too_large(block)
         cut = block.find(b"\r\n")
         first, rest = block[:cut], block[cut:]
-        plain = plain_line(first)
-        if plain is not None and rest == self._rest:
-            return Incoming(*plain, self._authority, self._headers)
+        usual = plain_line(first)
+        if usual is not None and rest == self._rest:
+            return Incoming(*usual, self._authority, self._headers)
         lines = rest[2:-4].split(b"\r\n") if len(rest) > 4 else []
         if len(lines) > settings.max_fields:
             raise ExchangeError(Reason.HEAD_TOO_LARGE, f"the head has more than {settings.max_fields} fields")
-        if plain is None and grammar.REQUEST_LINE.fullmatch(first) is None:
+        begun = first_line(first) if usual is None else Incoming(*usual)
+        if begun is None:
             raise grammar.request_fault(block)
         try:
             fields = self._lines.read(lines)
@@ -150,19 +152,18 @@ class Heads:
             if error.coding:
                 raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked") from None
             raise grammar.request_fault(block) from None
-        found = plain_fields(fields) if plain is not None else None
-        if plain is None or found is None:
-            return self._forwarded(read_request(first_line(first), fields, settings, self._scheme))
-        self._authority, own = found
-        added = self._forwarding.fields(self._authority, b"1.1", ())
+        found = plain(fields, HOST) if usual is not None else None
+        if found is None:
+            incoming = read_request(begun, fields, settings, self._scheme)
+            version = b"1.1" if incoming.minor else b"1.0"
+            added = self._forwarding.fields(incoming.authority, version, incoming.identity)
+            incoming.headers = (*incoming.headers, *added)
+            return incoming
+        own, host = found
+        self._authority = begun.authority = grammar.AUTHORITIES.get(host) or grammar.authority(host)
+        added = self._forwarding.fields(begun.authority, b"1.1", ())
         if added is not self._added:
             self._added, self._added_lines = added, field_lines(added)
-        self._headers = Written.of((*own, *added), own.lines + self._added_lines)
+        self._headers = begun.headers = Written.of((*own, *added), own.lines + self._added_lines)
         self._rest = rest
-        return Incoming(*plain, self._authority, self._headers)
-
-    def _forwarded(self, incoming: Incoming) -> Incoming:
-        version = b"1.1" if incoming.minor else b"1.0"
-        added = self._forwarding.fields(incoming.authority, version, incoming.identity)
-        incoming.headers = (*incoming.headers, *added)
-        return incoming
+        return begun

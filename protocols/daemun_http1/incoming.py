@@ -9,11 +9,10 @@ from msgspec import Struct
 from daemun import ExchangeError, Headers, Reason
 from daemun_http1 import grammar
 from daemun_http1.lines import MAX_LINE_BYTES, MAX_LINES, Line
-from daemun_http1.reader import CHUNKED
+from daemun_http1.reader import CHUNKED, MAX_LENGTH_DIGITS
 from daemun_http1.roles import (
     CODING,
     CONNECTION,
-    DROPPED,
     EXPECT,
     HOST,
     IDENTITY,
@@ -24,9 +23,8 @@ from daemun_http1.roles import (
     UPGRADE,
 )
 from daemun_http1.settings import Http1Settings
-from daemun_http1.written import Written
 
-__all__ = ["STAYING", "Field", "Incoming", "first_line", "plain_fields", "plain_line", "read_request", "tokens"]
+__all__ = ["STAYING", "Field", "Incoming", "first_line", "plain_line", "read_request", "tokens"]
 
 Field = tuple[bytes, bytes]
 
@@ -70,28 +68,11 @@ def plain_line(line: bytes) -> tuple[bytes, bytes] | None:
     return found
 
 
-def plain_fields(lines: list[Line]) -> tuple[bytes, Written] | None:
-    """Authority and fields of a request whose lines are plain: one Host, nothing about content or connection."""
-    host = None
-    fields = []
-    written = b""
-    for role, field, line in lines:
-        if role == KEPT:
-            fields.append(field)
-            written += line
-        elif role == HOST and host is None:
-            host = field[1]
-        elif role < DROPPED:
-            return None
-    if host is None:
-        return None
-    return grammar.AUTHORITIES.get(host) or grammar.authority(host), Written.of(fields, written)
-
-
-def first_line(line: bytes) -> Incoming:
-    """The request of a request line that matches the grammar."""
+def first_line(line: bytes) -> Incoming | None:
+    """The request of any other request line; None if it does not match the grammar."""
     match = grammar.REQUEST_LINE.fullmatch(line)
-    assert match is not None
+    if match is None:
+        return None
     method, target, minor = match.groups()
     return Incoming(method, target, minor=0 if minor == b"0" else 1)
 
@@ -171,7 +152,7 @@ def _length(lengths: list[bytes], codings: list[bytes], minor: int) -> int:
         if len(codings) > 1 or codings[0].lower() != b"chunked":
             raise ExchangeError(Reason.NOT_IMPLEMENTED, "the only transfer coding taken is chunked")
         return CHUNKED
-    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_LENGTH_DIGITS:
         raise ExchangeError(Reason.BAD_REQUEST, "malformed Content-Length")
     return int(lengths[0])
 

@@ -12,7 +12,7 @@ from daemun import Body, Buffered, Exchange, ExchangeError, Headers, NoContent, 
 from daemun_http1.bodies import RequestBody, TunnelBody
 from daemun_http1.incoming import Incoming
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import length_of, response_head, status_line
+from daemun_http1.translate import BARE_STATUSES, length_of, response_head, status_line
 from daemun_http1.watch import Cause, Watch
 from daemun_http1.written import field_lines
 
@@ -22,8 +22,6 @@ log = logging.getLogger("daemun.http1")
 
 _TUNNEL_CLOSE_SECONDS = 60.0
 _LARGE_BYTES = 16 * 1024
-_BARE = frozenset((204, 304))
-"""Statuses whose responses have no content."""
 
 
 class Responder:
@@ -54,41 +52,24 @@ class Responder:
         kind = type(body)
         if kind is not NoContent and (kind is not Buffered or body.trailers):
             return self._stream_response(response)
-        if kind is Buffered and self.keep_alive and incoming.minor and response.status not in _BARE:
-            assert isinstance(body, Buffered)
-            if incoming.method != b"HEAD" and response.status >= 200:
-                return self._respond_plainly(response, body)
-        length: int | None = len(body.data) if kind is Buffered else body.length  # type: ignore[attr-defined]
+        status = response.status
+        bare = kind is NoContent or incoming.method == b"HEAD" or status in BARE_STATUSES
+        content = b"" if bare else body.data  # type: ignore[attr-defined]
         try:
-            framing = length_of(length, response.status)
-            data = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
-        except ExchangeError as error:
-            return self.respond(self._unsendable(error))
-        self.head_sent = True
-        if kind is Buffered and incoming.method != b"HEAD" and framing and response.status != 304:
-            assert self.exchange is not None
-            self.exchange.sent_bytes = length or 0
-            data += body.data  # type: ignore[attr-defined]
-        try:
-            return None if self._stream.send_nowait(data) else self._written()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise _left() from None
-
-    def _respond_plainly(self, response: Response, body: Buffered) -> Awaitable[None] | None:
-        """`respond` for the usual: content in memory, on a connection that stays."""
-        content = body.data
-        length = len(content)
-        try:
-            lines = field_lines(response.headers)
-            head = b"%b%bcontent-length: %d\r\n\r\n" % (status_line(response.status), lines, length)
+            if bare or status < 200 or not self.keep_alive or not incoming.minor:
+                framing = length_of(body.length, status)
+                head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
+            else:  # the usual: content in memory, on a connection that stays
+                lines = field_lines(response.headers)
+                head = b"%b%bcontent-length: %d\r\n\r\n" % (status_line(status), lines, len(content))
         except ExchangeError as error:
             return self.respond(self._unsendable(error))
         self.head_sent = True
         assert self.exchange is not None
-        self.exchange.sent_bytes = length
+        self.exchange.sent_bytes = len(content)
         stream = self._stream
         try:
-            if length < _LARGE_BYTES:
+            if len(content) < _LARGE_BYTES:
                 return None if stream.send_nowait(head + content) else self._written()
             taken = stream.send_nowait(head)  # both leave together, and nothing large is copied
             return None if stream.send_nowait(content) and taken else self._written()
@@ -128,7 +109,7 @@ class Responder:
         incoming = self.incoming
         if response.status < 200:
             raise ExchangeError(Reason.PLUGIN_FAULT, f"status {response.status} ends no exchange")
-        bare = incoming.method == b"HEAD" or response.status in (204, 304)
+        bare = incoming.method == b"HEAD" or response.status in BARE_STATUSES
         chunked = not bare and (body.length is None or bool(body.trailers)) and incoming.minor == 1
         if chunked:
             framing = b"transfer-encoding: chunked\r\n"

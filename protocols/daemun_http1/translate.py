@@ -9,27 +9,29 @@ from daemun import Buffered, ExchangeError, Headers, NoContent, Reason, Request,
 from daemun_http1 import grammar
 from daemun_http1.incoming import STAYING, Field, tokens
 from daemun_http1.lines import Line
-from daemun_http1.reader import CHUNKED, UNTIL_CLOSE
+from daemun_http1.reader import CHUNKED, MAX_LENGTH_DIGITS, UNTIL_CLOSE
 from daemun_http1.roles import (
     CODING,
     CONNECTION,
-    DROPPED,
     KEEP_ALIVE,
     KEPT,
     LENGTH,
     UPGRADE,
 )
-from daemun_http1.written import Written, field_lines
+from daemun_http1.written import field_lines
 
 __all__ = [
+    "BARE_STATUSES",
     "length_of",
-    "plain_response",
     "read_response",
     "read_status",
     "response_head",
     "status_line",
     "upstream_head",
 ]
+
+BARE_STATUSES = frozenset((204, 304))
+"""Statuses of responses without content, whatever their head says (RFC 9112 §6.3)."""
 
 _MAX_STATUS_LINES = 1024
 _status_lines: dict[bytes, tuple[int, int]] = {}
@@ -46,24 +48,6 @@ def read_status(line: bytes) -> tuple[int, int] | None:
         if len(_status_lines) < _MAX_STATUS_LINES:
             _status_lines[line] = found
     return found
-
-
-def plain_response(lines: list[Line]) -> tuple[Headers, int] | None:
-    """Fields and length of a response whose lines are plain: a length, and nothing else about content or connection."""
-    length = b""
-    fields = []
-    written = b""
-    for role, field, line in lines:
-        if role == KEPT:
-            fields.append(field)
-            written += line
-        elif role == LENGTH and not length:
-            length = field[1]
-        elif role < DROPPED:
-            return None
-    if not length.isdigit() or len(length) > 18:
-        return None
-    return Written.of(fields, written), int(length)
 
 
 def read_response(
@@ -99,10 +83,10 @@ def read_response(
             kept = [field for field in kept if field[0] not in named]
     announced = None
     if lengths:
-        if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_LENGTH_DIGITS:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent a malformed Content-Length")
         announced = int(lengths[0])
-    if status < 200 or status == 204 or status == 304 or method == b"HEAD":
+    if status < 200 or status in BARE_STATUSES or method == b"HEAD":
         return tuple(kept), 0, reusable and not (codings and method != b"HEAD"), upgrade, announced
     if codings:
         if lengths or minor == 0 or len(codings) > 1 or codings[0].lower() != b"chunked":

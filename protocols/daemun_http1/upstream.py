@@ -27,17 +27,18 @@ from daemun_http1.chunked import ChunkError
 from daemun_http1.codec import HeadError
 from daemun_http1.lines import Line, Lines
 from daemun_http1.pump import Pump
-from daemun_http1.reader import CHUNKED, RELAY_BYTES, UNTIL_CLOSE, Reader
+from daemun_http1.reader import CHUNKED, MAX_LENGTH_DIGITS, RELAY_BYTES, UNTIL_CLOSE, Reader
+from daemun_http1.roles import LENGTH
 from daemun_http1.settings import Http1Settings
-from daemun_http1.translate import plain_response, read_response, read_status, upstream_head
+from daemun_http1.translate import BARE_STATUSES, read_response, read_status, upstream_head
+from daemun_http1.written import plain
 
 __all__ = ["Upstream", "UpstreamBody"]
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 _MAX_INTERIM = 32
 _BARE_METHODS = frozenset((b"HEAD", b"CONNECT"))
-_BARE_STATUSES = frozenset((204, 304))
-"""Responses whose head does not say what content follows."""
+"""Requests whose responses have no content, or more than their head says."""
 _LAST_WORDS_SECONDS = 10.0
 
 
@@ -174,9 +175,6 @@ class Upstream:
             if not data:
                 return b""
             self._answered = True
-            if not reader.waiting and (end := data.find(b"\r\n\r\n") + 4) > 3:
-                reader.waiting = data[end:]
-                return data[:end]
         block = reader.head(data)
         if not block and (
             len(reader.waiting) > self._settings.max_head_bytes or grammar.bare_line_end(reader.waiting, seen)
@@ -192,8 +190,8 @@ class Upstream:
         if first is None or len(block) > settings.max_head_bytes:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed or too long")
         status, minor = first
-        plain = minor == 1 and status >= 200 and status not in _BARE_STATUSES and request.method not in _BARE_METHODS
-        if plain and rest == self._rest:
+        usual = minor == 1 and status >= 200 and status not in BARE_STATUSES and request.method not in _BARE_METHODS
+        if usual and rest == self._rest:
             return self._plain(status)
         lines = rest[2:-4].split(b"\r\n") if len(rest) > 4 else []
         if len(lines) > settings.max_fields:
@@ -202,10 +200,9 @@ class Upstream:
             fields = self._lines.read(lines)
         except HeadError:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream's head is malformed") from None
-        found = plain_response(fields) if plain else None
-        if found is not None:
-            self._headers, self._length = found
-            self._rest = rest
+        found = plain(fields, LENGTH) if usual else None
+        if found is not None and found[1].isdigit() and len(found[1]) <= MAX_LENGTH_DIGITS:
+            self._headers, self._length, self._rest = found[0], int(found[1]), rest
             return self._plain(status)
         if status < 200 and status != 101:
             self._interim = status, read_response(request.method, status, minor, fields)[0]

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Self
 
 from daemun import ExchangeError, Headers, Reason
-from daemun_http1.lines import MAX_LINE_BYTES, MAX_LINES, SECRET
+from daemun_http1.lines import MAX_LINE_BYTES, MAX_LINES, SECRET, Line
+from daemun_http1.roles import DROPPED, KEPT
 
-__all__ = ["Written", "field_lines"]
+__all__ = ["Written", "field_lines", "plain"]
 
 _written: dict[tuple[bytes, bytes], bytes] = {}
 _look_up = _written.get
@@ -25,6 +26,23 @@ class Written(tuple[tuple[bytes, bytes], ...]):
         written = cls(fields)
         written.lines = lines
         return written
+
+
+def plain(lines: list[Line], sought: int) -> tuple[Written, bytes] | None:
+    """The fields of a head, and the value of the one whose role is `sought`. None unless that stands there once, and
+    nothing else that says something about content or connection."""
+    found = None
+    fields = []
+    written = b""
+    for role, field, line in lines:
+        if role == KEPT:
+            fields.append(field)
+            written += line
+        elif role == sought and found is None:
+            found = field[1]
+        elif role < DROPPED:
+            return None
+    return None if found is None else (Written.of(fields, written), found)
 
 
 def field_lines(headers: Headers) -> bytes:
