@@ -39,9 +39,6 @@ class Fed(Stream):
     async def wait_readable(self) -> None:
         return None
 
-    async def receive(self, max_bytes: int = 1 << 20) -> bytes:
-        return self.receive_nowait()
-
     def unread(self, data: bytes) -> None:
         self._pieces.insert(0, data)
 
@@ -52,9 +49,6 @@ class Fed(Stream):
 
     async def wait_writable(self) -> None:
         return None
-
-    async def send(self, item: bytes) -> None:
-        self.send_nowait(item)
 
     async def send_eof(self) -> None:
         return None

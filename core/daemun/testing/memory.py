@@ -29,14 +29,6 @@ class MemoryStream(Stream):
     def wait_readable(self) -> Awaitable[None]:
         return _AT_ONCE
 
-    async def receive(self, max_bytes: int = 0) -> bytes:
-        while not (data := self.receive_nowait()):
-            await self.wait_readable()
-        return data
-
-    async def send(self, item: bytes) -> None:
-        self.send_nowait(item)
-
     async def wait_writable(self) -> None:
         return None
 

@@ -89,7 +89,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
             self._paused = False
             self.transport.resume_reading()
         while self._chunks and relay.left:
-            relay.pass_on(memoryview(self._take(relay.left)))
+            relay.pass_on(memoryview(self.take(relay.left)))
         try:
             await relay.over
         finally:
@@ -169,18 +169,6 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
             reader.set_result(None)
         return reader
 
-    def _take(self, max_bytes: int) -> bytes:
-        data = self.receive_nowait()
-        if len(data) > max_bytes:
-            self.unread(data[max_bytes:])
-            data = data[:max_bytes]
-        return data
-
-    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
-        while not (data := self._take(max_bytes)):
-            await self.wait_readable()
-        return data
-
     def unread(self, data: bytes) -> None:
         self._chunks.appendleft(data)
         self.unread_bytes += len(data)
@@ -194,10 +182,6 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
     async def wait_writable(self) -> None:
         if self._full:
             await self._drain()
-
-    async def send(self, item: bytes) -> None:
-        if not self.send_nowait(item):
-            await self.wait_writable()
 
     async def send_eof(self) -> None:
         if not self.lost and not self._closed and self.transport.can_write_eof():

@@ -49,6 +49,20 @@ class Stream(ByteStream):
     def receive_nowait(self) -> bytes:
         """What has come; b"" if nothing has. Raises what `receive` raises: at the end, when the peer is lost."""
 
+    def take(self, max_bytes: int) -> bytes:
+        """`receive_nowait`, but no more than `max_bytes`: the rest stays."""
+        data = self.receive_nowait()
+        if len(data) > max_bytes:
+            self.unread(data[max_bytes:])
+            data = data[:max_bytes]
+        return data
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        """What comes next, as soon as something has come. Raises `EndOfStream`, or that the peer is lost."""
+        while not (data := self.take(max_bytes)):
+            await self.wait_readable()
+        return data
+
     @abstractmethod
     def wait_readable(self) -> Awaitable[None]:
         """To be awaited when `receive_nowait` gave nothing: returns once it has something to tell."""
@@ -59,6 +73,11 @@ class Stream(ByteStream):
 
         Raises what `send` raises.
         """
+
+    async def send(self, item: bytes) -> None:
+        """Sends all of `item`, as fast as the peer takes it. Raises `BrokenResourceError` if it does not."""
+        if not self.send_nowait(item):
+            await self.wait_writable()
 
     @abstractmethod
     async def wait_writable(self) -> None:

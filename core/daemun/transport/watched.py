@@ -89,14 +89,6 @@ class WatchedStream(Stream):
         if not (self._chunks or self._closed or self.at_eof or self.lost):
             await self._news.wait()
 
-    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
-        while not (data := self.receive_nowait()):
-            await self.wait_readable()
-        if len(data) > max_bytes:
-            self.unread(data[max_bytes:])
-            data = data[:max_bytes]
-        return data
-
     def unread(self, data: bytes) -> None:
         self._chunks.appendleft(data)
         self.unread_bytes += len(data)

@@ -29,8 +29,6 @@ class RoundRobin:
         if endpoints is not self._of:
             self._of, self._order = endpoints, _turns(endpoints)
         order = self._order
-        if len(order) == 1 and order[0].capacity == 0:
-            return order[0]
         for _ in order:
             self._next = index = self._next + 1 if self._next + 1 < len(order) else 0
             endpoint = order[index]

@@ -38,8 +38,7 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
             endpoint = endpoints.only or pick(endpoints.ready, request)
             if endpoint is None:
                 return marked(request, await handle(request, await room.wait(request)))
-            endpoint.active += 1
-            endpoints.in_flight += 1
+            endpoints.enter(endpoint)
         exchange = request.exchange
         exchange.endpoint = endpoint.address
         connection = endpoint.pool.take()
