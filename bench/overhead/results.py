@@ -18,7 +18,7 @@ from daemun.testing.alternating import Figure
 __all__ = ["Fact", "Results", "Row", "write"]
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, kw_only=True):
     """One scenario. CPU nanoseconds of one request; differences are taken within each round."""
 
     protocol: str
@@ -27,17 +27,17 @@ class Row(Struct, frozen=True):
     kind: str
     plugins: int
     request: Figure
-    over_bare: Figure | None
+    over_bare: Figure | None = None
     """Over the bare loop of the codec; None on loopback, where sockets would be counted too."""
     over_none: Figure
     """Over the same without plugins; of the row without plugins: of a second lane that is the same, so its noise."""
-    calls: float | None
+    calls: float | None = None
     """Python calls."""
-    held_bytes: int | None
+    held_bytes: int | None = None
     """Memory in use while the back end has the request."""
-    held_blocks: int | None
-    peak_bytes: int | None
-    kept_blocks: float | None
+    held_blocks: int | None = None
+    peak_bytes: int | None = None
+    kept_blocks: float | None = None
     rounds: int
 
 

@@ -111,13 +111,7 @@ def test_a_request_on_loopback(
             kind=scenario.kind,
             plugins=scenario.plugins,
             request=figure(own),
-            over_bare=None,
             over_none=figure(own, base),
-            calls=None,
-            held_bytes=None,
-            held_blocks=None,
-            peak_bytes=None,
-            kept_blocks=None,
             rounds=rounds,
         )
     )

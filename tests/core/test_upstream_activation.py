@@ -11,12 +11,8 @@ import anyio
 import pytest
 
 from daemun import (
-    ActivatorContext,
-    ActivatorType,
-    Endpoints,
     EndpointSpec,
     ExchangeError,
-    NoSettings,
     Reason,
 )
 from daemun.testing import (
@@ -25,9 +21,9 @@ from daemun.testing import (
     RunningGateway,
     Scene,
     ScriptedUpstream,
+    Starter,
     Wire,
     eventually,
-    make_plugin,
     running,
     scripted,
 )
@@ -36,32 +32,6 @@ pytestmark = pytest.mark.anyio
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Starter:
-    """An activator that waits for its cue, then publishes an endpoint, fails, or does neither."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.cue = anyio.Event()
-        self.error: Exception | None = None
-        self.specs: tuple[EndpointSpec, ...] = ()
-        self.endpoints: Endpoints
-        self.plugin = make_plugin(
-            "starter", daemun_activators=lambda: [ActivatorType("starter", NoSettings, self._build)]
-        )
-
-    @asynccontextmanager
-    async def _build(self, settings: NoSettings, context: ActivatorContext) -> AsyncIterator[Starter]:
-        self.endpoints = context.endpoints
-        yield self
-
-    async def activate(self) -> None:
-        self.calls += 1
-        await self.cue.wait()
-        if self.error is not None:
-            raise self.error
-        self.endpoints.update(self.specs)
 
 
 class Cold:

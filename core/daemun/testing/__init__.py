@@ -6,11 +6,13 @@ patience.py   waiting for a condition
 wire.py       the client's end, byte by byte
 proxy.py      all three: a client, a gateway, an upstream
 plugins.py    plugins made on the spot, and requests without a connection
+activators.py  an activator at a test's cue
 routes.py     routes that a test publishes itself
 program.py    `daemun run` in a process of its own
 measuring.py  what a request costs, fed from memory.py; sampling.py, alternating.py, yardsticks.py, costs.py
 """
 
+from daemun.testing.activators import Starter
 from daemun.testing.gateway import RunningGateway, running
 from daemun.testing.patience import eventually
 from daemun.testing.plugins import built, make_plugin, make_request
@@ -29,6 +31,7 @@ __all__ = [
     "RunningGateway",
     "Scene",
     "ScriptedUpstream",
+    "Starter",
     "Wire",
     "built",
     "eventually",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -183,6 +184,11 @@ class Crew:
         async with self.worker(index) as observer:
             task_status.started(observer)
             await leave.wait()
+
+    def serves(self) -> bool:
+        """Whether somebody accepts at the address."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.admin)) == 0
 
     async def scrape(self) -> Scraped:
         return await scrape(self.admin)

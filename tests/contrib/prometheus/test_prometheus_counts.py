@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
@@ -11,16 +9,12 @@ import anyio
 import pytest
 
 from daemun import (
-    ActivatorContext,
-    ActivatorType,
     Buffered,
-    Endpoints,
     EndpointSpec,
-    NoSettings,
     Request,
     Response,
 )
-from daemun.testing import eventually, make_plugin, scripted
+from daemun.testing import Starter, eventually, scripted
 from daemun.testing.upstreams import Scene
 
 pytestmark = pytest.mark.anyio
@@ -198,30 +192,9 @@ async def test_back_ends_and_endpoints_are_shown(metering: Any) -> None:
             assert scraped.value("daemun_endpoint_requests_in_flight", backend="up", endpoint=address) == 0
 
 
-class Starter:
-    """An activator that publishes an endpoint at its cue."""
-
-    def __init__(self, address: str) -> None:
-        self.cue = anyio.Event()
-        self.address = address
-        self.endpoints: Endpoints
-        self.plugin = make_plugin(
-            "starter", daemun_activators=lambda: [ActivatorType("starter", NoSettings, self._build)]
-        )
-
-    @asynccontextmanager
-    async def _build(self, settings: NoSettings, context: ActivatorContext) -> AsyncIterator[Starter]:
-        self.endpoints = context.endpoints
-        yield self
-
-    async def activate(self) -> None:
-        await self.cue.wait()
-        self.endpoints.update([EndpointSpec(self.address)])
-
-
 async def test_cold_starts_and_the_waiting_room_are_shown(metering: Any) -> None:
     async with scripted() as upstream:
-        starter = Starter(f"127.0.0.1:{upstream.port}")
+        starter = Starter(EndpointSpec(f"127.0.0.1:{upstream.port}"))
         source = {"backends": {"up": {"activator": "starter"}}, "routes": [{"name": "all", "to": "up"}]}
         settings = {"cold_start_buckets_seconds": [100.0]}
         async with metering(source=source, extra=[starter.plugin], **settings) as service:

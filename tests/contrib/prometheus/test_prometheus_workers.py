@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -188,15 +189,14 @@ async def test_an_old_worker_may_still_run_beside_its_successor(crew: Any) -> No
 
 
 async def test_a_successor_serves_as_soon_as_the_address_is_free(crew: Any, caplog: pytest.LogCaptureFixture) -> None:
-    leave, end = anyio.Event(), anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        count(await tasks.start(crew.run, 0, leave))
+    end = anyio.Event()
+    async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
+        count(await stack.enter_async_context(crew.worker(0)))
         count(await tasks.start(crew.run, 0, end))
         assert (await crew.scrape()).value("daemun_workers") == 2
         assert [one for one in caplog.records if "tried again until it is free" in one.getMessage()]
-        leave.set()
-        await eventually(lambda: not crew.admin.exists(), "the end of the old worker")
-        await eventually(crew.admin.exists, "the address of the new worker")
+        await stack.aclose()
+        await eventually(crew.serves, "the new worker at the address")
         scraped = await crew.until("daemun_workers", 1)
         assert requests(scraped) == 2
         end.set()
