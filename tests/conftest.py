@@ -1,10 +1,15 @@
-"""Every test of asynchronous code runs on asyncio, on uvloop and on trio."""
+"""Every test of asynchronous code runs on asyncio, on uvloop and on trio. No property has a time limit of its own."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes, or the making of one, says more of what else the machine does than of the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(

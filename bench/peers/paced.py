@@ -118,7 +118,7 @@ def drive(order: dict[str, object]) -> dict[str, float]:
     begin = now = time.perf_counter()
     end, step = begin + seconds, 1 / rate if rate else 0.0
     due = begin
-    while now < end or ((busy or waiting) and now < end + _GRACE_SECONDS and rate):
+    while now < end or (rate and (busy or waiting or due < end) and now < end + _GRACE_SECONDS):
         if rate:
             while due <= now and due < end:
                 waiting.append(due)
@@ -149,6 +149,9 @@ def drive(order: dict[str, object]) -> dict[str, float]:
                 times.append(now - connection.due)
                 failed += state < 0
     if rate:
+        while due < end:
+            waiting.append(due)
+            due += step
         unanswered = [now - connection.due for connection in busy] + [now - moment for moment in waiting]
         times += unanswered
         failed += len(unanswered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 __all__ = ["Running", "StartError", "alive", "free_port", "last_lines", "started"]
 
+_PORTS = range(10_000, 20_000)  # below all that kernels choose from
 _START_SECONDS = 30.0
 _STOP_SECONDS = 2.0
 
@@ -33,10 +35,13 @@ class Running(Struct, frozen=True):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody uses."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of the loopback interface that nobody uses. Kernels give it to nobody by themselves: no connection gets it
+    before the process that it is for."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def last_lines(log: Path, count: int = 8) -> str:

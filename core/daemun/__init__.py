@@ -62,6 +62,7 @@ from daemun.routing.spec import (
 )
 from daemun.settings import load_settings
 from daemun.stash import Stash, StashKey
+from daemun.targets import normal_authority, normal_target
 from daemun.transport.stream import Stream
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint, Endpoints
@@ -142,6 +143,8 @@ __all__ = [
     "hookimpl",
     "http_date",
     "load_settings",
+    "normal_authority",
+    "normal_target",
     "render",
     "serve",
 ]

@@ -74,7 +74,9 @@ class Reason(enum.Enum):
     METHOD_REFUSED = ("method_refused", Side.DOWNSTREAM, 405)
     """TRACE, which the gateway takes to nobody."""
     MISDIRECTED = ("misdirected", Side.DOWNSTREAM, 421)
-    """An absolute target whose scheme is not that of the listener."""
+    """A target whose scheme is not that of the listener, or whose host is not that of the TLS handshake."""
+    CLIENT_TIMEOUT = ("client_timeout", Side.DOWNSTREAM, 504)
+    """The time passed that the client itself set (`grpc-timeout`, `Connect-Timeout-Ms`)."""
     NOT_IMPLEMENTED = ("not_implemented", Side.DOWNSTREAM, 501)
     """A transfer coding other than chunked, or CONNECT where it is not allowed."""
     VERSION_REFUSED = ("version_refused", Side.DOWNSTREAM, 505)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from daemun.errors import Reason
+    from daemun.extend.types import Dialect
 
 __all__ = ["Exchange", "Peer"]
 
@@ -75,6 +76,8 @@ class Exchange(Struct, eq=False):
     """Set by whoever waits without using the connection: called once if the client stops sending."""
     interim: Callable[[int, Headers], Awaitable[None]] | None = None
     """Sends a 1xx response to the client, if its protocol has them."""
+    dialect: Dialect | None = None
+    """Set by the wire protocol: `Connection.dialect` of the request's `content-type`."""
     route: str = ""
     """Name of the route that won."""
     version: str = "HTTP/1.1"

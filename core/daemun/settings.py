@@ -64,8 +64,9 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Unique; routes, logs and start-up output use it."""
     bind: str
     """`host:port`, `[v6]:port`, `unix:/path` or `fd:N` (inherited)."""
-    protocols: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http1",)
-    """Wire protocols by name, in the order in which the first bytes are shown to them."""
+    protocols: tuple[str, ...] = ()
+    """Wire protocols by name, in the order in which a TLS handshake offers them and the first bytes are shown to them.
+    None: all that plugins brought and a handshake can name, HTTP/2 before HTTP/1."""
     tls: TlsSettings | None = None
     """Its certificate; without one it speaks plaintext."""
     forwarded: ForwardedSettings = ForwardedSettings()

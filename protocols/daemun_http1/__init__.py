@@ -42,7 +42,7 @@ async def _connect(stream: Stream, endpoint: Endpoint, settings: Http1Settings) 
     return Upstream(stream, endpoint, settings, response_lines(settings.codec))
 
 
-HTTP1 = WireProtocol("http1", Http1Settings, ("http/1.1",), _sniff, _serve, _connect)
+HTTP1 = WireProtocol("http1", Http1Settings, ("http/1.1",), _sniff, _serve, _connect, preference=10)
 
 
 @hookimpl

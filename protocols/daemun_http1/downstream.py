@@ -54,6 +54,8 @@ class Downstream:
         self._interim = self._responder.interim
         self._set_deadline = watch.deadline.set
         self._draining = connection.draining
+        self._request: Request | None = None
+        """The one whose exchange began last."""
         watch.cut_off = self._reset
         watch.on_time_out = self._time_out
 
@@ -99,7 +101,7 @@ class Downstream:
                     incoming = heads.take()
                     if heads.over:
                         return
-                request = self._begin(incoming)
+                self._request = request = self._begin(incoming)
                 try:
                     if responder.body is None:
                         await run_exchange(request, respond)
@@ -123,6 +125,7 @@ class Downstream:
         connection, responder = self._connection, self._responder
         exchange = Exchange(connection.peer)
         exchange.on_deadline = self._set_deadline
+        exchange.dialect = incoming.dialect
         if incoming.minor == 1:
             exchange.interim = self._interim
         else:
@@ -232,9 +235,13 @@ class Downstream:
         responder.keep_alive = False
         if responder.exchange is None:
             self._connection.refused(error)
-        response = render(error)
+        request = self._request if responder.exchange is not None else None
+        response = render(error) if request is None else self._connection.render(request, error)
         body = response.body
-        assert isinstance(body, Buffered)
+        if not isinstance(body, Buffered):  # a dialect's; its words can wait for no one
+            response = render(error)
+            body = response.body
+            assert isinstance(body, Buffered)
         head = response_head(response, length_of(body.length, response.status), close=True, minor=1)
         bare = responder.exchange is not None and responder.incoming.method == b"HEAD"
         try:

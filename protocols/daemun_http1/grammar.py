@@ -8,15 +8,12 @@ import re
 from daemun import ExchangeError, Reason
 
 __all__ = [
-    "AUTHORITIES",
     "FIELD_LINES",
     "PLAIN_REQUEST_LINE",
     "REQUEST_LINE",
     "STATUS_LINE",
-    "authority",
     "bare_line_end",
     "early_fault",
-    "origin_form",
     "request_fault",
 ]
 
@@ -32,7 +29,7 @@ PLAIN_REQUEST_LINE = re.compile(
     rb"(/(?!/)[\x21-\x22\x24\x26-\x2d\x2f-\x5b\x5d-\x7e]*+(?:(?<!/)\.[\x21-\x22\x24\x26-\x2d\x2f-\x5b\x5d-\x7e]*+)*+) "
     rb"HTTP/1\.1"
 )
-"""Most request lines: a target that is a path on which `origin_form` has nothing to do."""
+"""Most request lines: a target that is a path on which `normal_target` has nothing to do."""
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*+)?")
 """Minor version, status (RFC 9112 §4)."""
 
@@ -69,60 +66,3 @@ def early_fault(start: bytes, seen: int) -> ExchangeError | None:
     if end >= 0 and seen <= end + 2 and not REQUEST_LINE.fullmatch(start, 0, end):
         return request_fault(start[:end])
     return None
-
-
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
-_ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
-AUTHORITIES: dict[bytes, bytes] = {}
-"""Normal forms of the `Host`s that came."""
-_MAX_AUTHORITIES = 16_384
-
-
-def authority(raw: bytes) -> bytes:
-    """A `Host` in its normal form. Raises `ExchangeError` (RFC 9110 §7.2)."""
-    found = AUTHORITIES.get(raw)
-    if found is not None:
-        return found
-    match = _HOST.fullmatch(raw)
-    if match is None or _ESCAPED_DELIMITER.search(raw) or int(match[1] or 0) > 65535:
-        raise ExchangeError(Reason.BAD_REQUEST, "malformed host")
-    normal = raw.lower()
-    normal = normal.removesuffix(b":")
-    if len(AUTHORITIES) < _MAX_AUTHORITIES:
-        AUTHORITIES[raw] = normal
-    return normal
-
-
-_SUSPECT = re.compile(rb"/\.|%|\\|#")
-_UNRESERVED = re.compile(rb"%(4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DdEe])")
-_CUT_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_DOTS = re.compile(rb"(?:^|/|%2[fF]|%5[cC])\.{1,2}(?:$|[/;?]|%2[fF]|%5[cC]|%00|%3[bB])")
-
-
-def origin_form(target: bytes) -> bytes:
-    """A path with its query as we hand it on. Raises `ExchangeError` for what a back end could read in two ways.
-
-    Dot segments in any spelling, encoded NUL, a backslash, half an escape and a fragment are refused. Leading slashes
-    become one, and letters, digits, `-`, `.`, `_`, `~` that came encoded are decoded (RFC 3986 §6.2.2.2), so that
-    routes and back ends see the same path. Everything else is kept as it came, encoded slashes and double slashes too.
-    """
-    if target[:2] == b"//":
-        target = b"/" + target.lstrip(b"/")
-    if _SUSPECT.search(target):
-        path, mark, query = target.partition(b"?")
-        if b"#" in target:
-            raise ExchangeError(Reason.BAD_REQUEST, "a target holds no fragment")
-        if b"%" in path:
-            if _CUT_ESCAPE.search(path):  # decoding what follows it could make another escape of it
-                raise ExchangeError(Reason.BAD_REQUEST, "a path holds a % that two hex digits do not follow")
-            path = _UNRESERVED.sub(_decoded, path)
-        if _DOTS.search(path):
-            raise ExchangeError(Reason.BAD_REQUEST, "a path holds no dot segments; send it resolved")
-        if b"%00" in path or b"\\" in path:
-            raise ExchangeError(Reason.BAD_REQUEST, "a path holds no backslash and no NUL")
-        target = path + mark + query
-    return target
-
-
-def _decoded(escape: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(escape[1].decode())

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import anyio
 
-from daemun import Connection, ExchangeError, Headers, Reason, Stream
+from daemun import Connection, ExchangeError, Headers, Reason, Stream, header, normal_authority
 from daemun_http1 import grammar
 from daemun_http1.codec import HeadError
 from daemun_http1.incoming import Incoming, first_line, plain_line, read_request
@@ -30,6 +30,7 @@ class Heads:
         "_added",
         "_added_lines",
         "_authority",
+        "_connection",
         "_forwarding",
         "_headers",
         "_lines",
@@ -59,6 +60,7 @@ class Heads:
         self._settings = settings
         self._lines = lines
         self._watch = watch
+        self._connection = connection
         self._forwarding = connection.forwarding
         self._rest = b""
         """The last plain head without its first line. A client that says the same again is not read again."""
@@ -158,9 +160,11 @@ class Heads:
             version = b"1.1" if incoming.minor else b"1.0"
             added = self._forwarding.fields(incoming.authority, version, incoming.identity)
             incoming.headers = (*incoming.headers, *added)
+            if incoming.length:
+                incoming.dialect = self._connection.dialect(header(incoming.headers, b"content-type"))
             return incoming
         own, host = found
-        self._authority = begun.authority = grammar.AUTHORITIES.get(host) or grammar.authority(host)
+        self._authority = begun.authority = normal_authority(host)
         added = self._forwarding.fields(begun.authority, b"1.1", ())
         if added is not self._added:
             self._added, self._added_lines = added, field_lines(added)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from daemun import ExchangeError, Headers, Reason
+from daemun import Dialect, ExchangeError, Headers, Reason, normal_authority, normal_target
 from daemun_http1 import grammar
 from daemun_http1.lines import MAX_LINE_BYTES, MAX_LINES, Line
 from daemun_http1.reader import CHUNKED, MAX_LENGTH_DIGITS
@@ -48,6 +48,7 @@ class Incoming(Struct, eq=False):
     """Fields about the client that it sent itself."""
     expects_continue: bool = False
     protocol: bytes = b""
+    dialect: Dialect | None = None
 
 
 _plain_lines: dict[bytes, tuple[bytes, bytes]] = {}
@@ -162,7 +163,7 @@ def _read_target(request: Incoming, host: bytes, scheme: str, settings: Http1Set
     if request.method == b"CONNECT":
         if not settings.connect:
             raise ExchangeError(Reason.NOT_IMPLEMENTED, "CONNECT is not taken here")
-        request.authority = grammar.authority(target)
+        request.authority = normal_authority(target)
         if not request.authority.rpartition(b":")[2].isdigit() or request.length:
             raise ExchangeError(Reason.BAD_REQUEST, "CONNECT needs host:port and no content")
         request.target = b""
@@ -171,12 +172,12 @@ def _read_target(request: Incoming, host: bytes, scheme: str, settings: Http1Set
     if request.method == b"TRACE":
         raise ExchangeError(Reason.METHOD_REFUSED, "TRACE is not taken here")
     if target[:1] == b"/":
-        request.target = grammar.origin_form(target)
+        request.target = normal_target(target)
     elif target == b"*" and request.method == b"OPTIONS":
         pass
     else:
         if host:
-            grammar.authority(host)
+            normal_authority(host)
         named, slashes, rest = target.partition(b"://")
         if not slashes or named.lower() not in (b"http", b"https"):
             raise ExchangeError(Reason.BAD_REQUEST, "a target is a path or an absolute http URL")
@@ -186,6 +187,6 @@ def _read_target(request: Incoming, host: bytes, scheme: str, settings: Http1Set
         host, path = rest[:size], rest[size:]
         if not host:
             raise ExchangeError(Reason.BAD_REQUEST, "an absolute target needs a host")
-        request.target = grammar.origin_form(path if path[:1] == b"/" else b"/" + path)
+        request.target = normal_target(path if path[:1] == b"/" else b"/" + path)
     if host or request.minor == 1:
-        request.authority = grammar.authority(host)
+        request.authority = normal_authority(host)

@@ -1,4 +1,5 @@
-"""The budget of the request path: Python calls of one plain request, exact on any machine."""
+"""The budget of the request path: Python calls of one plain request, exact on any machine. What the gateway does by the
+clock is no part of a request, however long that takes."""
 
 from __future__ import annotations
 
@@ -11,11 +12,21 @@ from typing import Any
 import pytest
 
 from daemun.testing import running
+from daemun.transport.timers import Timers
 
 _REQUEST = b"GET /hello HTTP/1.1\r\nHost: x.test\r\nUser-Agent: budget\r\nAccept: */*\r\n\r\n"
 _RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 _ROUNDS = 50
 _BUDGET = {"plain": 45, "h11": 45}
+
+
+def _of_a_tick(frame: FrameType | None) -> bool:
+    """Whether the gateway's timers called it, or are it."""
+    while frame is not None:
+        if frame.f_code is Timers.run.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Upstream(asyncio.Protocol):
@@ -41,7 +52,7 @@ async def test_a_plain_request_stays_within_its_calls(codec: str) -> None:
     calls: Counter[str] = Counter()
 
     def count(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and str(frame.f_globals.get("__name__")).startswith("daemun"):
+        if event == "call" and str(frame.f_globals.get("__name__")).startswith("daemun") and not _of_a_tick(frame):
             calls[frame.f_code.co_qualname] += 1
 
     server = await loop.create_server(_Upstream, "127.0.0.1", 0)

@@ -255,7 +255,6 @@ def test_a_descriptor_that_is_no_socket_is_told(tmp_path: Path) -> None:
             "unknown wire protocol 'http9'; did you mean 'http1'",
         ),
         ([{"name": "a", "bind": "127.0.0.1:0"}, {"name": "b", "bind": "nowhere"}], "listener b cannot bind nowhere"),
-        ([{"name": "a", "bind": "127.0.0.1:0", "protocols": []}], "length >= 1"),
     ],
 )
 async def test_a_gateway_that_cannot_listen_does_not_start(listeners: list[dict[str, Any]], words: str) -> None:

@@ -27,6 +27,7 @@ from daemun import (
     WireProtocol,
 )
 from daemun.testing import make_request, scripted
+from daemun.upstream.dialling import Dialler
 from daemun.upstream.pool import Pool
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +87,9 @@ async def pooling(port: int | None = None, **changes: Any) -> AsyncIterator[Kept
     how = {"connect_timeout_seconds": 5.0, "max_idle": 2, "idle_timeout_seconds": 10.0, **changes}
     async with scripted(lambda scene: scene.gone()) as upstream, anyio.create_task_group() as tasks:
         endpoint = Endpoint(EndpointSpec(f"127.0.0.1:{port or upstream.port}"))
-        pool = Pool(endpoint, LINES, NoSettings(), tasks=tasks, context=None, leave=left.append, **how)
+        limit = how.pop("connect_timeout_seconds")
+        dialler = Dialler(endpoint, LINES, NoSettings(), tasks=tasks, context=None, connect_timeout_seconds=limit)
+        pool = Pool(dialler, leave=left.append, **how)
         endpoint.pool = pool
         yield Kept(pool, left)
         pool.close_idle()

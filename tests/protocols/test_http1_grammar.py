@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from daemun import ExchangeError, Reason
+from daemun import ExchangeError, Reason, normal_authority, normal_target
 from daemun_http1 import grammar
 
 TOKEN = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=10).map(str.encode)
@@ -67,7 +67,7 @@ def dotted(path: bytes) -> bool:
 @example(b"/%2%61")
 def test_a_path_never_holds_a_dot_segment_in_any_spelling(target: bytes) -> None:
     try:
-        result = grammar.origin_form(target)
+        result = normal_target(target)
     except ExchangeError as error:
         assert error.reason is Reason.BAD_REQUEST
         return
@@ -79,14 +79,14 @@ def test_a_path_never_holds_a_dot_segment_in_any_spelling(target: bytes) -> None
     assert path.startswith(b"/")
     assert not path.startswith(b"//")
     assert query == target.partition(b"?")[2]
-    assert grammar.origin_form(result) == result
+    assert normal_target(result) == result
 
 
 @given(PATHS)
 def test_a_path_without_anything_odd_is_kept(target: bytes) -> None:
     odd = dotted(target.partition(b"?")[0]) or re.search(rb"[\\#]|%00|%(?![0-9A-Fa-f]{2})", target)
     if not odd:
-        path, mark, query = grammar.origin_form(target).partition(b"?")
+        path, mark, query = normal_target(target).partition(b"?")
         assert unquote_to_bytes(path) == unquote_to_bytes(b"/" + target.partition(b"?")[0].lstrip(b"/"))
         assert mark + query == b"".join(target.partition(b"?")[1:])
 
@@ -104,7 +104,7 @@ def test_a_path_without_anything_odd_is_kept(target: bytes) -> None:
     ],
 )
 def test_paths_have_one_spelling(target: bytes, result: bytes) -> None:
-    assert grammar.origin_form(target) == result
+    assert normal_target(target) == result
 
 
 @pytest.mark.parametrize(
@@ -119,17 +119,17 @@ def test_paths_have_one_spelling(target: bytes, result: bytes) -> None:
     ],
 )
 def test_hosts_have_one_spelling(raw: bytes, normal: bytes) -> None:
-    assert grammar.authority(raw) == normal
+    assert normal_authority(raw) == normal
 
 
 @given(st.binary(max_size=20))
 def test_a_host_holds_nothing_that_ends_it_elsewhere(raw: bytes) -> None:
     try:
-        normal = grammar.authority(raw)
+        normal = normal_authority(raw)
     except ExchangeError:
         return
     assert not set(normal) & set(b'/\\?#@, \t\r\n\x00<>"')
-    assert grammar.authority(normal) == normal
+    assert normal_authority(normal) == normal
 
 
 @given(st.lists(st.tuples(TOKEN, VALUE), max_size=5), st.sampled_from(b"0 1".split()))
@@ -154,7 +154,7 @@ def test_a_plain_request_line_is_one_on_which_nothing_is_to_be_done(rest: bytes,
         whole = grammar.REQUEST_LINE.fullmatch(line)
         assert whole is not None
         assert whole.groups() == (*plain.groups(), b"1")
-        assert grammar.origin_form(plain[2]) == plain[2]
+        assert normal_target(plain[2]) == plain[2]
 
 
 def taken(block: bytes) -> bool:
@@ -217,7 +217,7 @@ def test_no_head_takes_long_to_refuse(block: bytes) -> None:
 def test_no_target_takes_long(target: bytes) -> None:
     since = time.process_time()
     try:
-        grammar.origin_form(target)
+        normal_target(target)
     except ExchangeError:
         pass
     assert time.process_time() - since < 0.25

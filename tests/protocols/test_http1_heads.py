@@ -93,6 +93,9 @@ class Lent:
         self.draining = False
         self.told: list[Told] = []
 
+    def dialect(self, content_type: bytes | None) -> None:
+        return None
+
     async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None] | None]) -> None:
         body = b""
         try:

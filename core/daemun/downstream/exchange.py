@@ -22,11 +22,13 @@ __all__ = ["DownstreamConnection", "Services"]
 
 log = logging.getLogger("daemun.exchange")
 
+_MAX_CONTENT_TYPES = 1024
+
 
 class Services:
     """What all connections of a worker share."""
 
-    __slots__ = ("connections", "dialects", "observers", "plugins", "table", "timers")
+    __slots__ = ("_by_content_type", "connections", "dialects", "observers", "plugins", "table", "timers")
 
     def __init__(
         self,
@@ -44,6 +46,18 @@ class Services:
         self.observers = tuple(observers)
         self.plugins = plugins or {}
         """Names of plugins by the package that their code is in."""
+        self._by_content_type: dict[bytes, Dialect | None] = {}
+
+    def dialect(self, content_type: bytes) -> Dialect | None:
+        """The dialect whose requests have such a `content-type`."""
+        known = self._by_content_type
+        if content_type in known:
+            return known[content_type]
+        lower = content_type.lower()
+        found = next((one for one in self.dialects if one.content_types and lower.startswith(one.content_types)), None)
+        if len(known) < _MAX_CONTENT_TYPES:
+            known[content_type] = found
+        return found
 
 
 class DownstreamConnection:
@@ -77,7 +91,10 @@ class DownstreamConnection:
         response: Response | None = None
         try:
             try:
-                response = await generation.handle(request)
+                if exchange.dialect is None or exchange.dialect.layer is None:
+                    response = await generation.handle(request)
+                else:
+                    response = await exchange.dialect.layer(generation.handle)(request)
                 exchange.status = response.status
             except Exception as error:
                 response = self._failed(request, error)
@@ -114,6 +131,10 @@ class DownstreamConnection:
                 observer.refused(self.peer, error)
             except Exception as fault:
                 self._log_observer(fault)
+
+    def dialect(self, content_type: bytes | None) -> Dialect | None:
+        """The dialect that has a layer for requests with this `content-type`; to be set in their exchange."""
+        return self._services.dialect(content_type) if content_type is not None else None
 
     def render(self, request: Request, error: ExchangeError) -> Response:
         """`error` as a response in the dialect of `request`."""

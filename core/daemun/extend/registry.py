@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
@@ -116,6 +116,13 @@ class Registry:
     def protocol(self, name: str) -> WireProtocol:
         """The wire protocol `name`; raises `SettingsError` that lists what there is."""
         return self.protocols.get(name)
+
+    def spoken(self, names: Sequence[str]) -> list[WireProtocol]:
+        """What a listener speaks that names these wire protocols; none: all that a TLS handshake can name, the
+        preferred first. Raises `SettingsError` that lists what there is."""
+        if names:
+            return [self.protocol(name) for name in names]
+        return sorted((one for one in self.protocols if one.alpn), key=lambda one: -one.preference)
 
     def balancer(self, name: str) -> BalancerType:
         """The balancer `name`; raises `SettingsError` that lists what there is."""

@@ -196,10 +196,21 @@ class ActivatorType(Struct, frozen=True):
     build: Callable[[Any, ActivatorContext], AbstractAsyncContextManager[Activator]]
 
 
+def _as_it_is(request: Request) -> Request:
+    return request
+
+
 class Dialect(Struct, frozen=True):
-    """A meaning of an HTTP exchange that has its own form of errors: gRPC, SOAP."""
+    """A meaning of an HTTP exchange, such as gRPC or SOAP: its form of errors, and what belongs to it on any route."""
 
     name: str
     claims: Callable[[Request], bool]
     """Whether the request speaks it. Asked only when an error must be rendered."""
     render: Callable[[Request, ExchangeError], Response]
+    content_types: tuple[bytes, ...] = ()
+    """What the `content-type` of its requests begins with, lower-case. Who has none has no part in exchanges before an
+    error: `layer` and `outgoing` are for requests that this tells."""
+    layer: Layer | None = None
+    """Around all that handles such a request, the choice of the route included."""
+    outgoing: Callable[[Request], Request] = _as_it_is
+    """Such a request as it goes out to an endpoint now; called again for each try, after any waiting."""

@@ -11,6 +11,7 @@ from msgspec import Struct
 from daemun.downstream.forwarded import Forwarding
 from daemun.errors import ExchangeError
 from daemun.exchange import Peer
+from daemun.extend.types import Dialect
 from daemun.message import Request, Response
 from daemun.transport.stream import Stream
 from daemun.transport.timers import Timers
@@ -56,6 +57,10 @@ class Connection(Protocol):
         """Tells observers of a request that was refused before it became an exchange."""
         ...
 
+    def dialect(self, content_type: bytes | None) -> Dialect | None:
+        """The dialect that has a layer for requests with this `content-type`; to be set in their exchange."""
+        ...
+
     def render(self, request: Request, error: ExchangeError) -> Response:
         """`error` as a response in the dialect of `request`."""
         ...
@@ -75,3 +80,7 @@ class WireProtocol(Struct, frozen=True):
     """`serve(stream, connection, settings)`: the downstream half. Owns the connection until it returns."""
     connect: Callable[[Stream, Endpoint, Any], Awaitable[UpstreamConnection]]
     """`connect(stream, endpoint, settings)`: the upstream half."""
+    preference: int = 0
+    """Listeners that name no protocols offer all that have ALPN names; those that prefer themselves more come first."""
+    multiplexed: bool = False
+    """Whether an upstream connection takes several exchanges at once: such connections are shared up to `capacity`."""

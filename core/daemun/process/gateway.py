@@ -116,7 +116,7 @@ def open_listeners(
     listeners: list[Listener] = []
     try:
         for one in settings.listeners:
-            protocols = [registry.protocol(name) for name in one.protocols]
+            protocols = registry.spoken(one.protocols)
             for sock, turn in [(bind(one), None)] if lent is None else lent[one.name]:
                 try:
                     listener = Listener(
@@ -151,7 +151,12 @@ async def serving(
     urls = {listener.settings.name: listener.url for listener in listeners}
     info = GatewayInfo(
         version=version("daemun"),
-        listeners=tuple(ListenerInfo(one.name, urls[one.name], one.protocols) for one in settings.listeners),
+        listeners=tuple(
+            ListenerInfo(
+                one.name, urls[one.name], tuple(spoken.name for spoken in parts.registry.spoken(one.protocols))
+            )
+            for one in settings.listeners
+        ),
         plugins=tuple(sorted(name for name, _ in manager.list_name_plugin())),
         routes=len(parts.table.current.routes),
         refused=sum(1 for status in parts.table.statuses if status.error),

@@ -55,6 +55,9 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         if self._relay is not None:
             self._pass_on(self._relay, nbytes)
             return
+        if self.on_data is not None:
+            self.on_data(_buffer[:nbytes].tobytes())
+            return
         self._chunks.append(_buffer[:nbytes].tobytes())
         self.unread_bytes += nbytes
         reader = self._reader

@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 
 __all__ = ["READ_AHEAD_BYTES", "RECEIVE_BYTES", "Stream"]
 
-READ_AHEAD_BYTES = 256 * 1024
+READ_AHEAD_BYTES = 64 * 1024
 """Above this much unread data the transport stops reading."""
 RECEIVE_BYTES = 256 * 1024
 """What one `receive` returns at most, unless told otherwise."""
@@ -28,6 +28,9 @@ class Stream(ByteStream):
     """Called once when nothing can be sent or received any more."""
     on_stall: Callable[[bool], None] | None = None
     """Called with True when a send begins to wait for the peer, with False when it goes on."""
+    on_data: Callable[[bytes], None] | None = None
+    """Takes what comes from now on, as it comes, instead of `receive`: for connections that many exchanges share.
+    Called outside of the tasks that it concerns: it may not block or raise. What came before is to be received."""
     unread_bytes = 0
     """Bytes that `receive` would return without waiting."""
     at_eof = False

@@ -38,6 +38,9 @@ class WatchedStream(Stream):
             try:
                 while True:
                     data = await self._inner.receive(RECEIVE_BYTES)
+                    if self.on_data is not None:
+                        self.on_data(data)
+                        continue
                     self._chunks.append(data)
                     self.unread_bytes += len(data)
                     self._tell()

@@ -21,9 +21,11 @@ from daemun.settings import convert
 from daemun.transport.timers import Timers
 from daemun.transport.tls import client_context
 from daemun.upstream.activation import WaitingRoom, WaitingRoomSettings
+from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint, Endpoints
 from daemun.upstream.forward import forward
 from daemun.upstream.pool import Pool
+from daemun.upstream.sharing import SharedPool
 
 __all__ = ["Backend", "EndpointsSettings", "UpstreamTls", "open_backend"]
 
@@ -82,7 +84,7 @@ async def open_backend(
     balancer = _balancer(settings.balancer, registry)
     contexts: dict[str, ssl.SSLContext] = {}
 
-    def lend_pool(endpoint: Endpoint) -> Pool:
+    def lend_pool(endpoint: Endpoint) -> Pool | SharedPool:
         protocol = registry.protocol(endpoint.spec.protocol)
         context = None
         if endpoint.spec.tls:
@@ -91,23 +93,27 @@ async def open_backend(
                 ca = Path(base_dir, settings.tls.ca) if settings.tls.ca else None
                 context = client_context(protocol.alpn, ca, verify=settings.tls.verify)
                 contexts[protocol.name] = context
-        pool = Pool(
+        dialler = Dialler(
             endpoint,
             protocol,
             protocols[protocol.name],
             tasks=tasks,
             context=context,
             connect_timeout_seconds=settings.connect_timeout_seconds,
+        )
+        pool = (SharedPool if protocol.multiplexed else Pool)(
+            dialler,
             max_idle=settings.max_idle_connections,
             idle_timeout_seconds=settings.idle_timeout_seconds,
             leave=endpoints.leave,
         )
+        endpoint.tasks = tasks
         endpoint.timers = timers
         endpoint.response_timeout_seconds = settings.response_timeout_seconds
         pools.append(pool)
         return pool
 
-    pools: list[Pool] = []
+    pools: list[Pool | SharedPool] = []
     async with anyio.create_task_group() as tasks:
         endpoints = Endpoints(spec.name, lend_pool)
         try:
@@ -140,7 +146,7 @@ async def _open_activator(
     return await stack.enter_async_context(kind.build(settings, context))
 
 
-async def _sweep(pools: list[Pool]) -> None:
+async def _sweep(pools: list[Pool | SharedPool]) -> None:
     while True:
         await anyio.sleep(_SWEEP_SECONDS)
         now = monotonic()

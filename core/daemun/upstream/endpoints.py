@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from time import monotonic
 
+from anyio.abc import TaskGroup
+
 from daemun.routing.spec import EndpointSpec
 from daemun.transport.timers import Timers
 from daemun.upstream.connection import ConnectionPool
@@ -26,6 +28,7 @@ class Endpoint:
         "response_timeout_seconds",
         "retired",
         "spec",
+        "tasks",
         "timers",
         "weight",
     )
@@ -42,6 +45,8 @@ class Endpoint:
         """It was taken out of the view; what runs on it ends in peace."""
         self.pool: ConnectionPool
         """Open connections to it; lent by the back end that owns the view."""
+        self.tasks: TaskGroup
+        """Tasks that live as long as the back end; one that raises ends it."""
         self.timers: Timers
         self.response_timeout_seconds = 0.0
         """How long it may be silent before the head of a response; 0: for ever."""

@@ -45,7 +45,7 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
         if connection is None:
             return await fresh(request, endpoint)
         try:
-            return await connection.send(request)
+            return await connection.send(request if exchange.dialect is None else exchange.dialect.outgoing(request))
         except ExchangeError as error:
             if not _may_repeat(request, error):
                 raise
@@ -61,16 +61,18 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
 
     async def fresh(request: Request, endpoint: Endpoint) -> Response:
         """Sends on a new connection to `endpoint`, on which the exchange is counted already."""
-        tries = 0
+        tries, exchange = 0, request.exchange
         while True:
-            request.exchange.endpoint = endpoint.address
+            exchange.endpoint = endpoint.address
             try:
                 try:
                     connection = await endpoint.pool.connect()
                 except BaseException:
                     endpoints.leave(endpoint)
                     raise
-                response = await connection.send(request)
+                response = await connection.send(
+                    request if exchange.dialect is None else exchange.dialect.outgoing(request)
+                )
             except ExchangeError as error:
                 tries += 1
                 if error.retry is not Retry.UNSENT or tries >= min(_TRIES, len(endpoints.ready)):

@@ -1,0 +1,151 @@
+"""Foreign tools: found on the machine, or built and installed once into a cache folder. One that cannot be had skips its test.
+
+The cache is `$DAEMUN_CONFORMANCE_CACHE`, else `daemun-conformance` in the user's cache folder. What is in it is named for
+the versions that `foreign/` asks for, so other versions are another folder. `$DAEMUN_H2SPEC` names an h2spec to use instead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+__all__ = ["debian_tool", "go_tool", "h2spec", "node", "node_folder"]
+
+FOREIGN = Path(__file__).with_name("foreign")
+H2SPEC = "github.com/summerwind/h2spec/cmd/h2spec"
+H2SPEC_NEWEST = "v1.5.1-0.20220625142712-af83a65f0b62"
+"""146 tests, 147 with `-S`. Not every module proxy has it; go.mod names v2.2.1, which has one test less."""
+_INSTALL_SECONDS = 480
+
+
+def h2spec() -> Path:
+    """The program `h2spec`: the newest one that can be had."""
+    if given := os.environ.get("DAEMUN_H2SPEC"):
+        return Path(given)
+
+    def build(folder: Path, go: str) -> None:
+        try:
+            _run([go, "install", f"{H2SPEC}@{H2SPEC_NEWEST}"], folder, {"GOBIN": str(folder)})
+        except subprocess.CalledProcessError:
+            shutil.copy2(go_tool("h2spec"), folder)
+
+    return _kept("h2spec", H2SPEC_NEWEST, "go", build) / "h2spec"
+
+
+def go_tool(name: str) -> Path:
+    """A program of `foreign/go/go.mod`: `h2spec`, or the official gRPC interop `client` and `server`."""
+
+    def build(folder: Path, go: str) -> None:
+        _run([go, "install", "tool"], FOREIGN / "go", {"GOBIN": str(folder)})
+
+    return _kept("go", (FOREIGN / "go" / "go.sum").read_text(), "go", build) / name
+
+
+def node() -> str:
+    """The program `node`."""
+    return _present("node", "nodejs")
+
+
+def node_folder() -> Path:
+    """A folder with our scripts and the packages of `foreign/node/package.json` beside them."""
+    node()
+    lock = FOREIGN / "node" / "package-lock.json"
+
+    def install(folder: Path, npm: str) -> None:
+        for file in (lock, lock.with_name("package.json")):
+            shutil.copy2(file, folder)
+        _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
+
+    folder = _kept("node", lock.read_text(), "npm", install)
+    for file in lock.parent.glob("*.mjs"):
+        shutil.copy2(file, folder)
+    return folder
+
+
+def debian_tool(name: str, package: str) -> str:
+    """A program that a Debian package brings; it is installed where that can be done."""
+    if found := shutil.which(name):
+        return found
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        pytest.skip(f"{name}: not installed, and only root installs {package} with apt-get")
+    install = [apt, "install", "-y", "--no-install-recommends", package]
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        try:
+            _run(install, Path("/"), quiet)
+        except subprocess.CalledProcessError:
+            _run([apt, "update"], Path("/"), quiet)
+            _run(install, Path("/"), quiet)
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"{name}: apt-get does not install {package}: {_words(error)}")
+    return _present(name, package)
+
+
+def _present(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name}: not installed ({package})")
+    return found
+
+
+def _kept(kind: str, versions: str, builder: str, build: Callable[[Path, str], None]) -> Path:
+    """The cache's folder for these versions; `build` fills a new one, which takes its place as a whole."""
+    folder = _cache() / f"{kind}-{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    program = _present(builder, builder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder.with_suffix(".lock")):
+        if folder.is_dir():
+            return folder
+        new = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        try:
+            build(new, program)
+            new.rename(folder)
+        except (subprocess.SubprocessError, OSError) as error:
+            pytest.skip(f"{kind}: {builder} does not build it: {_words(error)}")
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    return folder
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """One process at a time."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _cache() -> Path:
+    if given := os.environ.get("DAEMUN_CONFORMANCE_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "daemun-conformance"
+
+
+def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    subprocess.run(
+        argv,
+        cwd=folder,
+        env={**os.environ, **environment},
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_INSTALL_SECONDS,
+    )
+
+
+def _words(error: Exception) -> str:
+    output = getattr(error, "stderr", None) or getattr(error, "stdout", None) or str(error)
+    return str(output).strip()[-300:]
