@@ -27,6 +27,8 @@ from daemun.extend.types import (
     FailurePolicy,
     FilterContext,
     FilterType,
+    HealthCheck,
+    HealthCheckType,
     NoSettings,
     Phase,
     Publish,
@@ -64,6 +66,7 @@ from daemun.settings import load_settings
 from daemun.stash import Stash, StashKey
 from daemun.targets import normal_authority, normal_target
 from daemun.transport.stream import Stream
+from daemun.transport.waker import Waker, new_waker
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
@@ -98,6 +101,8 @@ __all__ = [
     "Handler",
     "HeaderEdit",
     "Headers",
+    "HealthCheck",
+    "HealthCheckType",
     "HostKind",
     "HostMatch",
     "Layer",
@@ -135,6 +140,7 @@ __all__ = [
     "UpstreamConnection",
     "ValueKind",
     "ValueMatch",
+    "Waker",
     "WireProtocol",
     "Worker",
     "compose",
@@ -143,6 +149,7 @@ __all__ = [
     "hookimpl",
     "http_date",
     "load_settings",
+    "new_waker",
     "normal_authority",
     "normal_target",
     "render",

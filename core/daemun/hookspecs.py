@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         BalancerType,
         Dialect,
         FilterType,
+        HealthCheckType,
         SourceType,
     )
     from daemun.extend.wire import WireProtocol
@@ -63,6 +64,11 @@ def daemun_backends() -> Iterable[BackendType]:
 @hookspec
 def daemun_balancers() -> Iterable[BalancerType]:
     """The kinds of balancer that the plugin brings."""
+
+
+@hookspec
+def daemun_health_checks() -> Iterable[HealthCheckType]:
+    """The kinds of health check that the plugin brings."""
 
 
 @hookspec

@@ -49,6 +49,11 @@ class Forwarding:
         self._version = b""
         self._fields: Headers = ()
 
+    @property
+    def trusted_hops(self) -> int:
+        """How many proxies in front of the gateway are believed what they say about the client."""
+        return self._settings.trusted_hops
+
     def fields(self, authority: bytes, version: bytes, received: Iterable[tuple[bytes, bytes]]) -> Headers:
         """The fields to add to a request for `authority`. `received` are the `IDENTITY_FIELDS` that the client
         sent, already taken out of the request; `version` is its protocol's, as `Via` writes it."""

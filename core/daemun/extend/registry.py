@@ -16,10 +16,12 @@ from daemun.extend.types import (
     BalancerType,
     Dialect,
     FilterType,
+    HealthCheckType,
     SourceType,
 )
 from daemun.extend.wire import WireProtocol
 from daemun.upstream.balance import BALANCERS
+from daemun.upstream.health_http import HEALTH_CHECKS
 
 if TYPE_CHECKING:
     import click
@@ -72,11 +74,14 @@ class Registry:
         self.filters: Kind[FilterType] = Kind("filter")
         self.backends: Kind[BackendType] = Kind("back end type")
         self.balancers: Kind[BalancerType] = Kind("balancer")
+        self.health_checks: Kind[HealthCheckType] = Kind("health check")
         self.activators: Kind[ActivatorType] = Kind("activator")
         self.observers: Kind[ObserverType] = Kind("observer")
         self.commands: Kind[click.Command] = Kind("command")
         for balancer in BALANCERS:
             self.balancers.add(balancer.name, balancer, "daemun")
+        for check in HEALTH_CHECKS:
+            self.health_checks.add(check.name, check, "daemun")
         hook = manager.hook
         self._collect(hook.daemun_protocols, self.protocols, WireProtocol)
         self._collect(hook.daemun_dialects, self.dialects, Dialect)
@@ -84,6 +89,7 @@ class Registry:
         self._collect(hook.daemun_filters, self.filters, FilterType)
         self._collect(hook.daemun_backends, self.backends, BackendType)
         self._collect(hook.daemun_balancers, self.balancers, BalancerType)
+        self._collect(hook.daemun_health_checks, self.health_checks, HealthCheckType)
         self._collect(hook.daemun_activators, self.activators, ActivatorType)
         self._collect(hook.daemun_observers, self.observers, ObserverType)
 
@@ -127,6 +133,10 @@ class Registry:
     def balancer(self, name: str) -> BalancerType:
         """The balancer `name`; raises `SettingsError` that lists what there is."""
         return self.balancers.get(name)
+
+    def health_check(self, name: str) -> HealthCheckType:
+        """The kind of health check `name`; raises `SettingsError` that lists what there is."""
+        return self.health_checks.get(name)
 
     def activator(self, name: str) -> ActivatorType:
         """The activator `name`; raises `SettingsError` that lists what there is."""

@@ -33,6 +33,8 @@ __all__ = [
     "FailurePolicy",
     "FilterContext",
     "FilterType",
+    "HealthCheck",
+    "HealthCheckType",
     "NoSettings",
     "Phase",
     "Publish",
@@ -165,6 +167,24 @@ class BalancerType(Struct, frozen=True):
     name: str
     settings: type[Struct]
     build: Callable[[Any], Balancer]
+
+
+HealthCheck = Callable[[Handler, Endpoint], Awaitable[None]]
+"""`await check(send, endpoint)`: returns if `endpoint` is well; raises `ExchangeError` with words for what is wrong.
+
+`send` sends a request to this endpoint and no other, on a new connection that is closed when the check is over. An
+endpoint has one check at a time, which is cancelled when it takes too long. Whatever else it raises is logged, and
+counts as not well too.
+"""
+
+
+class HealthCheckType(Struct, frozen=True):
+    """A kind of health check: `health_check: {type: NAME, …settings}` of a back end."""
+
+    name: str
+    settings: type[Struct]
+    """Beside what all kinds have: none of its keys is `type` or one of theirs (`interval_seconds` …)."""
+    build: Callable[[Any], HealthCheck]
 
 
 class ActivatorContext(Struct, frozen=True):

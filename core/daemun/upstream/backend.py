@@ -24,6 +24,7 @@ from daemun.upstream.activation import WaitingRoom, WaitingRoomSettings
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint, Endpoints
 from daemun.upstream.forward import forward
+from daemun.upstream.health import health_check, keep_checked
 from daemun.upstream.pool import Pool
 from daemun.upstream.sharing import SharedPool
 
@@ -54,6 +55,9 @@ class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, description="An upstream may be silent for it before its response begins; 0: for ever."),
     ] = 60.0
+    health_check: dict[str, Any] | None = None
+    """How endpoints are asked whether they are well: `{type: NAME, …}` with its settings and those of `HealthSettings`.
+    None: they are not asked."""
     waiting_room: WaitingRoomSettings = WaitingRoomSettings()
     """Where requests wait while no endpoint is ready, or all are full."""
     cold_start_header: bool = True
@@ -82,9 +86,10 @@ async def open_backend(
     """
     settings = convert(spec.settings, EndpointsSettings, path="$.settings")
     balancer = _balancer(settings.balancer, registry)
+    health = None if settings.health_check is None else health_check(settings.health_check, registry)
     contexts: dict[str, ssl.SSLContext] = {}
 
-    def lend_pool(endpoint: Endpoint) -> Pool | SharedPool:
+    def dialler(endpoint: Endpoint) -> Dialler:
         protocol = registry.protocol(endpoint.spec.protocol)
         context = None
         if endpoint.spec.tls:
@@ -93,7 +98,7 @@ async def open_backend(
                 ca = Path(base_dir, settings.tls.ca) if settings.tls.ca else None
                 context = client_context(protocol.alpn, ca, verify=settings.tls.verify)
                 contexts[protocol.name] = context
-        dialler = Dialler(
+        return Dialler(
             endpoint,
             protocol,
             protocols[protocol.name],
@@ -101,8 +106,11 @@ async def open_backend(
             context=context,
             connect_timeout_seconds=settings.connect_timeout_seconds,
         )
-        pool = (SharedPool if protocol.multiplexed else Pool)(
-            dialler,
+
+    def lend_pool(endpoint: Endpoint) -> Pool | SharedPool:
+        multiplexed = registry.protocol(endpoint.spec.protocol).multiplexed
+        pool = (SharedPool if multiplexed else Pool)(
+            dialler(endpoint),
             max_idle=settings.max_idle_connections,
             idle_timeout_seconds=settings.idle_timeout_seconds,
             leave=endpoints.leave,
@@ -116,6 +124,8 @@ async def open_backend(
     pools: list[Pool | SharedPool] = []
     async with anyio.create_task_group() as tasks:
         endpoints = Endpoints(spec.name, lend_pool)
+        if health is not None:
+            keep_checked(endpoints, *health, dialler)
         try:
             endpoints.update(spec.endpoints)
         except (ValueError, OSError) as error:

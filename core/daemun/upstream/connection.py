@@ -13,8 +13,10 @@ __all__ = ["ConnectionPool", "UpstreamConnection"]
 class UpstreamConnection(Protocol):
     """One open connection to an endpoint."""
 
-    capacity: int
-    """Exchanges it would take now; 0 once it is of no more use."""
+    @property
+    def capacity(self) -> int:
+        """Exchanges it would take now; 0 once it is of no more use."""
+        ...
 
     released: Callable[[UpstreamConnection], None]
     """Set by the pool; to be called once for each `send`, when its exchange is over, however it ended."""

@@ -1,0 +1,237 @@
+"""One exchange on an upstream connection: its request as it goes, its response as it comes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import anyio
+
+from daemun import (
+    EMPTY,
+    Body,
+    Buffered,
+    ExchangeError,
+    Headers,
+    NoContent,
+    Reason,
+    Request,
+    Response,
+    Retry,
+    new_waker,
+)
+from daemun_http2.encoding import encode
+from daemun_http2.frames import ErrorCode
+from daemun_http2.inflow import Inflow
+from daemun_http2.outflow import Outflow
+from daemun_http2.translate import BARE_STATUSES, switching
+
+if TYPE_CHECKING:
+    from daemun_http2.upstream import Upstream
+
+__all__ = ["Asked"]
+
+log = logging.getLogger("daemun.http2")
+
+_CONTINUE_SECONDS = 1.0
+_MAX_INTERIM = 32
+
+
+class Asked:
+    """A stream that we opened."""
+
+    __slots__ = (
+        "_connection",
+        "_continued",
+        "_error",
+        "_head",
+        "_interim",
+        "_interims",
+        "_request",
+        "_sent",
+        "_timer",
+        "_waker",
+        "inflow",
+        "outflow",
+        "stream",
+    )
+
+    def __init__(self, connection: Upstream, stream: int, request: Request) -> None:
+        self.stream = stream
+        self.inflow: Inflow | None = None
+        """The content of the response, if there is any to come."""
+        self.outflow = Outflow(stream, connection, connection.peer_window)
+        self._connection = connection
+        self._request = request
+        self._waker = new_waker()
+        self._head: tuple[int, Headers, int | None, bool] | None = None
+        self._error: ExchangeError | None = None
+        self._interim: list[tuple[int, Headers]] = []
+        self._interims = 0
+        self._continued: anyio.Event | None = None
+        self._sent = False
+        """Nothing of the request is left to be sent."""
+        self._timer = connection.endpoint.timers.timer(self._silent) if connection.timeout_seconds else None
+
+    # --- the request ---
+
+    def bare(self, status: int) -> bool:
+        """Whether a response with `status` has no content, whatever it announces."""
+        return self._request.method == b"HEAD" or status in BARE_STATUSES
+
+    def retry(self, retry: Retry) -> Retry:
+        """`retry`, if the request can be sent again at all."""
+        repeatable = type(self._request.body) in (NoContent, Buffered)
+        return retry if repeatable and self._head is None else Retry.NEVER
+
+    @property
+    def answered(self) -> bool:
+        """The head of the response is there."""
+        return self._head is not None
+
+    async def send(self, block: bytes) -> Response:
+        """Sends the request; the response once its head is there. Raises `ExchangeError`."""
+        connection, request = self._connection, self._request
+        body, kind = request.body, type(request.body)
+        whole = kind is NoContent or (kind is Buffered and not body.trailers)
+        content = body.data if whole else b""  # type: ignore[attr-defined]
+        codec = connection.codec
+        if whole and not content:
+            connection.write(codec.head(self.stream, block, True))
+            self._all_sent()
+        elif whole:
+            head = codec.head(self.stream, block, False)
+            if self.outflow.send_nowait(content, ended=True, before=head):
+                self._all_sent()
+            else:
+                connection.write(head)
+                await self.outflow.send(content, ended=True)
+                self._all_sent()
+        else:
+            connection.write(codec.head(self.stream, block, False))
+            if request.exchange.tasks is not None:
+                if request.header(b"expect") is not None and not request.protocol:
+                    self._continued = anyio.Event()
+                request.exchange.tasks.start_soon(self._pump)
+            else:
+                await self._pump()
+        while self._head is None:
+            await self._waker.wait()
+            if self._interim:
+                await self._pass_on()
+            if self._head is None and self._error is not None:
+                raise self._error
+        return self._response(*self._head)
+
+    async def _pump(self) -> None:
+        """Sends content that streams; what goes wrong with it ends the exchange."""
+        request, body, outflow = self._request, self._request.body, self.outflow
+        connection = self._connection
+        try:
+            if self._continued is not None:
+                with anyio.move_on_after(_CONTINUE_SECONDS):
+                    await self._continued.wait()
+            while data := await body.read():
+                if not outflow.send_nowait(data, ended=False):
+                    await outflow.send(data, ended=False)
+            if self.stream not in connection.asked:
+                return
+            if body.trailers:
+                connection.write(connection.codec.head(self.stream, encode(body.trailers), True))
+            else:
+                connection.write(connection.codec.content(self.stream, b"", True))
+        except ExchangeError as error:
+            self._give_up(error)
+        except Exception:
+            log.exception("route %s: the content of a request failed", request.exchange.route or "-")
+            self._give_up(ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed"))
+        else:
+            self._all_sent()
+
+    def _all_sent(self) -> None:
+        self._sent = True
+        if self._timer is not None and self._head is None:
+            self._timer.start(self._connection.timeout_seconds)
+
+    def _silent(self) -> None:
+        seconds = self._connection.timeout_seconds
+        self._give_up(ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {seconds:g} s"))
+
+    def _give_up(self, error: ExchangeError) -> None:
+        """Ends the exchange from our side: who waits for the response gets `error`."""
+        self._connection.write(self._connection.codec.reset(self.stream, ErrorCode.CANCEL))
+        self.fail(error)
+
+    # --- the response ---
+
+    def interim(self, status: int, headers: Headers) -> None:
+        """A 1xx response came."""
+        self._interims += 1
+        if self._interims > _MAX_INTERIM:
+            self._give_up(ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream sent too many interim responses"))
+        elif status == 100:
+            if self._continued is not None:
+                self._continued.set()
+        else:
+            self._interim.append((status, headers))
+            self._waker.wake()
+
+    def head(self, status: int, headers: Headers, length: int | None, *, ended: bool) -> None:
+        """The head of the response came; `ended`: and there is no content."""
+        if self._timer is not None:
+            self._timer.at = math.inf
+        if not ended:
+            self.inflow = Inflow(self.stream, self._connection, length)
+        self._head = status, headers, length, ended
+        self._waker.wake()
+
+    def fail(self, error: ExchangeError) -> None:
+        """The exchange will not come to its end."""
+        if self._timer is not None:
+            self._timer.at = math.inf
+        self._error = error
+        self.outflow.fail(error)
+        if self.inflow is not None:
+            self.inflow.fail(error)
+        self._waker.wake()
+
+    async def _pass_on(self) -> None:
+        waiting, self._interim = self._interim, []
+        interim = self._request.exchange.interim
+        if interim is not None:
+            for status, headers in waiting:
+                await interim(status, headers)
+
+    def _response(self, status: int, headers: Headers, length: int | None, ended: bool) -> Response:
+        request, inflow = self._request, self.inflow
+        switched = bool(request.protocol) and 200 <= status < 300
+        body: Body
+        if inflow is None:
+            announced = length if self.bare(status) else None
+            body = NoContent(announced) if announced is not None or switched else EMPTY
+            self.over()
+        elif inflow.ended and not switched:
+            body = Buffered(inflow.read_nowait(), inflow.trailers)
+            self.over()
+        else:
+            body = inflow
+            inflow.on_closed = self.over
+        response = Response(status, headers, body)
+        if switched and request.method != b"CONNECT":
+            return switching(request, response)
+        return response
+
+    def over(self) -> None:
+        """The exchange is over, however it ended."""
+        connection = self._connection
+        if self._timer is not None:
+            self._timer.cancel()
+        if connection.asked.get(self.stream) is self:
+            whole = self._sent and (self.inflow is None or self.inflow.ended)
+            if not whole:
+                early = self._head is not None and (self.inflow is None or self.inflow.ended)
+                code = ErrorCode.NO_ERROR if early else ErrorCode.CANCEL
+                connection.write(connection.codec.reset(self.stream, code))
+                self.outflow.fail(ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream has answered already"))
+            connection.closed(self)

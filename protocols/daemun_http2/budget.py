@@ -1,0 +1,68 @@
+"""What a peer may make us do for nothing: one budget a connection, which refills slowly. Who overdraws it is cut off.
+
+Everything cheap to send and not cheap to serve costs: streams that are reset at once by either side (CVE-2023-44487,
+CVE-2025-8671), PING and SETTINGS that want an answer, frames without any effect. What a peer needs in order to take
+our content in is not counted against it: content that we send earns its acknowledgements.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from daemun_http2.frames import ConnectionFault, ErrorCode
+
+__all__ = ["Budget"]
+
+_RESETS = 100.0
+_CONTROLS = 100.0
+_IDLE_FRAMES = 1000.0
+_REFILL_SECONDS = 10.0
+"""An empty budget is full again after it."""
+_EARNED_FRAMES = 100_000.0
+"""What can be earned ahead by content that we send."""
+
+
+class Budget:
+    """Counts down; raises `ConnectionFault` (ENHANCE_YOUR_CALM) at the end."""
+
+    __slots__ = ("_controls", "_idle_frames", "_resets", "_since")
+
+    def __init__(self) -> None:
+        self._resets = _RESETS
+        self._controls = _CONTROLS
+        self._idle_frames = _IDLE_FRAMES
+        self._since = monotonic()
+
+    def sent(self, frames: int) -> None:
+        """So many frames with content or a head went out."""
+        if self._controls < _EARNED_FRAMES:
+            self._controls += frames
+            self._idle_frames += 2 * frames
+
+    def reset(self) -> None:
+        """A stream that ended before it had an answer."""
+        self._resets -= 1
+        if self._resets < 0:
+            self._refill("streams that are reset")
+
+    def control(self) -> None:
+        """A frame that wants an answer."""
+        self._controls -= 1
+        if self._controls < 0:
+            self._refill("frames that want an answer")
+
+    def idle_frame(self) -> None:
+        """A frame that changes next to nothing."""
+        self._idle_frames -= 1
+        if self._idle_frames < 0:
+            self._refill("frames without effect")
+
+    def _refill(self, what: str) -> None:
+        now = monotonic()
+        share = (now - self._since) / _REFILL_SECONDS
+        self._since = now
+        self._resets = max(self._resets, min(self._resets + share * _RESETS, _RESETS))
+        self._controls = max(self._controls, min(self._controls + share * _CONTROLS, _CONTROLS))
+        self._idle_frames = max(self._idle_frames, min(self._idle_frames + share * _IDLE_FRAMES, _IDLE_FRAMES))
+        if min(self._resets, self._controls, self._idle_frames) < 0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")

@@ -1,0 +1,66 @@
+"""How long one exchange may take, wait for its client's content, and wait for its client to take any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+from daemun import Connection
+from daemun_http2.inflow import Inflow
+from daemun_http2.settings import Http2Settings
+
+__all__ = ["Patience"]
+
+
+class Patience:
+    """The timers of an exchange, made when the first of them is needed. `over` is told which ran out."""
+
+    __slots__ = ("_content", "_deadline", "_inflow", "_settings", "_since", "_slow_seconds", "_stall")
+
+    def __init__(self, connection: Connection, settings: Http2Settings, over: Callable[[str], None]) -> None:
+        self._settings = settings
+        timer = connection.timers.timer
+        self._deadline = timer(lambda: over("DEADLINE"))
+        self._content = timer(lambda: over("CONTENT"))
+        self._stall = timer(lambda: over("STALLED"))
+        self._inflow: Inflow | None = None
+        self._slow_seconds = 0.0
+        self._since = 0.0
+
+    def set_deadline(self, when: float) -> None:
+        """The exchange ends at `time.monotonic()` = `when`."""
+        self._deadline.set(when)
+
+    def watch(self, inflow: Inflow) -> None:
+        """Content may not come slower than the settings allow, while somebody waits for it."""
+        self._inflow = inflow
+        inflow.on_wait = self._waits
+
+    def _waits(self, waits: bool) -> None:
+        settings, inflow = self._settings, self._inflow
+        assert inflow is not None
+        now = monotonic()
+        if not waits:
+            self._slow_seconds += now - self._since
+            self._content.at = math.inf
+            return
+        self._since = now
+        if inflow.length is not None and settings.body_min_bytes_per_second:
+            allowed = settings.body_grace_seconds + inflow.came_bytes / settings.body_min_bytes_per_second
+            self._content.start(max(0.0, allowed - self._slow_seconds))
+        elif settings.content_timeout_seconds:
+            self._content.start(settings.content_timeout_seconds)
+
+    def stalled(self, waits: bool) -> None:
+        """A send begins to wait for the client, or goes on."""
+        if waits:
+            self._stall.start(self._settings.send_timeout_seconds)
+        else:
+            self._stall.at = math.inf
+
+    def forget(self) -> None:
+        """Nothing fires any more."""
+        self._deadline.cancel()
+        self._content.cancel()
+        self._stall.cancel()
