@@ -23,6 +23,8 @@ _TABLE_BYTES = 4096
 _FIELD_OVERHEAD_BYTES = 32
 _MAX_KNOWN_BLOCKS = 128
 _MAX_KNOWN_BLOCK_BYTES = 1024
+_MAX_KNOWN_STRINGS = 128
+_MAX_KNOWN_STRING_BYTES = 64
 _BOMB = 4
 """A block that holds so many times what is allowed is no mistake."""
 
@@ -43,7 +45,7 @@ class Block:
 class BlockReader:
     """Reads the field blocks of one peer, in their order."""
 
-    __slots__ = ("_allowed_bytes", "_known", "_limit_bytes", "_max_fields", "_size_bytes", "_table")
+    __slots__ = ("_allowed_bytes", "_known", "_limit_bytes", "_max_fields", "_size_bytes", "_strings", "_table")
 
     def __init__(self, max_bytes: int, max_fields: int) -> None:
         self._limit_bytes = max_bytes
@@ -53,6 +55,8 @@ class BlockReader:
         self._size_bytes = 0
         self._allowed_bytes = _TABLE_BYTES
         self._known: dict[bytes, Block] = {}
+        self._strings: dict[bytes, bytes] = {}
+        """Short strings that came Huffman-coded."""
 
     def read(self, data: bytes) -> Block:
         """The fields of a whole block. Raises `ConnectionFault`: nothing can be read after a block that is broken."""
@@ -91,8 +95,8 @@ class BlockReader:
                     if index:
                         name = self._field(index)[0]
                     else:
-                        name, position = _string(data, position)
-                    value, position = _string(data, position)
+                        name, position = self._string(data, position)
+                    value, position = self._string(data, position)
                     field = (name, value)
                     if byte & 0x40:
                         self._insert(field)
@@ -113,6 +117,29 @@ class BlockReader:
                 self._known.clear()
             self._known[data] = block
         return block
+
+    def _string(self, data: bytes, position: int) -> tuple[bytes, int]:
+        """The string at `position`, and where it ends."""
+        byte = data[position]
+        position += 1
+        length = byte & 0x7F
+        if length == 0x7F:
+            length, position = _integer(data, position, 0x7F)
+        end = position + length
+        if end > len(data):
+            raise _broken("a string is longer than its block")
+        raw = data[position:end]
+        if byte < 0x80:
+            return raw, end
+        strings = self._strings
+        string = strings.get(raw)
+        if string is None:
+            string = decode_huffman(raw)
+            if length <= _MAX_KNOWN_STRING_BYTES:
+                if len(strings) >= _MAX_KNOWN_STRINGS:
+                    strings.clear()
+                strings[raw] = string
+        return string, end
 
     def _field(self, index: int) -> Field:
         if index < _STATIC_FIELDS:
@@ -156,20 +183,6 @@ def _integer(data: bytes, position: int, value: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
     raise _broken("an integer is too large")
-
-
-def _string(data: bytes, position: int) -> tuple[bytes, int]:
-    byte = data[position]
-    position += 1
-    length = byte & 0x7F
-    if length == 0x7F:
-        length, position = _integer(data, position, 0x7F)
-    end = position + length
-    if end > len(data):
-        raise _broken("a string is longer than its block")
-    if byte & 0x80:
-        return decode_huffman(data[position:end]), end
-    return data[position:end], end
 
 
 def _broken(why: str) -> ConnectionFault:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Runners"]
 
-_MAX_IDLE = 32
+_MAX_IDLE = 128
 
 
 class Runners:

@@ -23,6 +23,9 @@ _WRITE_LOW_BYTES = 64 * 1024
 _BUFFER_BYTES = 132 * 1024
 """What one read of the kernel takes at most: 128 KiB of content and a head."""
 
+_TOGETHER_BYTES = 32 * 1024
+"""What `send_soon` holds at most."""
+
 _buffer = memoryview(bytearray(_BUFFER_BYTES))
 """Where all streams read into."""
 
@@ -42,6 +45,8 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         self._paused = False
         self._full = False
         self._closed = False
+        self._soon: list[bytes] = []
+        self._soon_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by class, only by what it does
@@ -141,7 +146,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     @property
     def unsent_bytes(self) -> int:
-        return 0 if self.lost else self.transport.get_write_buffer_size()
+        return 0 if self.lost else self.transport.get_write_buffer_size() + self._soon_bytes
 
     def receive_nowait(self) -> bytes:
         chunks = self._chunks
@@ -182,11 +187,36 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         self.transport.write(item)
         return not self._full
 
+    def send_soon(self, item: bytes) -> bool:
+        if self.lost or self._closed:
+            raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
+        soon = self._soon
+        if not soon:
+            self._loop.call_soon(self._send_now)
+        soon.append(item)
+        self._soon_bytes += len(item)
+        if self._soon_bytes > _TOGETHER_BYTES:
+            self._send_now()
+        return not self._full
+
+    def _send_now(self) -> None:
+        soon = self._soon
+        if soon:
+            if not self.lost and not self._closed:
+                if len(soon) == 1:
+                    self.transport.write(soon[0])
+                elif self._soon_bytes <= _TOGETHER_BYTES:
+                    self.transport.write(b"".join(soon))
+                else:
+                    self.transport.writelines(soon)
+            self._soon, self._soon_bytes = [], 0
+
     async def wait_writable(self) -> None:
         if self._full:
             await self._drain()
 
     async def send_eof(self) -> None:
+        self._send_now()
         if not self.lost and not self._closed and self.transport.can_write_eof():
             try:
                 self.transport.write_eof()
@@ -221,6 +251,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     async def aclose(self) -> None:
         if not self._closed:
+            self._send_now()
             self._closed = True
             self.transport.close()
             self._wake()

@@ -77,6 +77,11 @@ class Stream(ByteStream):
         Raises what `send` raises.
         """
 
+    def send_soon(self, item: bytes) -> bool:
+        """`send_nowait`, but what several tasks hand over one after the other may leave together. For streams on which
+        nothing is sent in any other way."""
+        return self.send_nowait(item)
+
     async def send(self, item: bytes) -> None:
         """Sends all of `item`, as fast as the peer takes it. Raises `BrokenResourceError` if it does not."""
         if not self.send_nowait(item):

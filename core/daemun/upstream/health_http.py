@@ -24,7 +24,7 @@ _END = r"(?![\s\S])"
 """The end of a text; `$` would let a line end pass."""
 
 _Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9!#$%&'*+.^_`|~-]+{_END}", max_length=256)]
-_Value = Annotated[str, Meta(pattern=rf"^(?![ \t])[ -~\t]*(?<![ \t]){_END}", max_length=4096)]
+_Value = Annotated[str, Meta(pattern=rf"^[ -~]*{_END}", max_length=4096)]
 
 
 class HttpHealthSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ def _build(settings: HttpHealthSettings) -> HealthCheck:
     if own := sorted(_FRAMING.intersection(fields)):
         raise SettingsError(f"field {own[0]!r} is the protocol's own", path="$.settings.health_check.headers")
     fields.setdefault("user-agent", "daemun-health-check")
-    headers = tuple((name.encode(), value.encode()) for name, value in fields.items())
+    headers = tuple((name.encode(), value.strip().encode()) for name, value in fields.items())
     method, target, host = settings.method.encode(), settings.path.encode(), settings.host.lower().encode()
     statuses = frozenset(settings.statuses or range(200, 400))
 
