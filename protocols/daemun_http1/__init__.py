@@ -38,11 +38,17 @@ def _serve(stream: Stream, connection: Connection, settings: Http1Settings) -> A
     return Downstream(stream, connection, settings, request_lines(settings.codec, settings.underscores)).serve()
 
 
+def _silence_seconds(settings: Http1Settings) -> float:
+    return settings.keep_alive_seconds
+
+
 async def _connect(stream: Stream, endpoint: Endpoint, settings: Http1Settings) -> UpstreamConnection:
     return Upstream(stream, endpoint, settings, response_lines(settings.codec))
 
 
-HTTP1 = WireProtocol("http1", Http1Settings, ("http/1.1",), _sniff, _serve, _connect, preference=10)
+HTTP1 = WireProtocol(
+    "http1", Http1Settings, ("http/1.1",), _sniff, _serve, _connect, preference=10, silence_seconds=_silence_seconds
+)
 
 
 @hookimpl

@@ -82,7 +82,7 @@ async def test_an_http10_client_gets_content_of_unknown_length_up_to_the_close()
 
 
 async def test_a_connection_without_a_request_is_closed_after_keep_alive_seconds() -> None:
-    async with proxying(http1={"keep_alive_seconds": 0.1}) as proxy:
+    async with proxying(http1={"keep_alive_seconds": 0.5}) as proxy:
         silent, used = await proxy.connect(), await proxy.connect()
         await used.send(GET % 1)
         assert (await used.answer()).status == 200
@@ -93,11 +93,11 @@ async def test_a_connection_without_a_request_is_closed_after_keep_alive_seconds
 async def test_a_request_may_take_longer_than_keep_alive_seconds() -> None:
     async def late(scene: Scene) -> None:
         await scene.request()
-        await anyio.sleep(0.3)
+        await anyio.sleep(0.8)
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
         await scene.gone()
 
-    async with proxying(late, http1={"keep_alive_seconds": 0.1}) as proxy:
+    async with proxying(late, http1={"keep_alive_seconds": 0.5}) as proxy:
         assert (await proxy.ask(GET % 1)).body == b"late"
 
 
@@ -266,7 +266,7 @@ async def test_draining_ends_idle_connections_and_lets_running_exchanges_finish(
 
 
 async def test_the_preface_of_http2_is_refused_where_only_http1_is_spoken() -> None:
-    async with proxying() as proxy:
+    async with proxying(listener={"protocols": ["http1"]}) as proxy:
         wire = await proxy.connect()
         await wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert (await wire.answer()).status == 505

@@ -38,7 +38,6 @@ log = logging.getLogger("daemun.listener")
 
 _ACCEPTS_IN_A_ROW = 64
 _RESERVED_DESCRIPTORS = 64
-_SNIFF_TIMEOUT_SECONDS = 10.0
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -174,6 +173,7 @@ class Listener:
         self._turn = turn
         self._protocols = tuple(protocols)
         self._protocol_settings = protocol_settings
+        self._silence_seconds = max(one.silence_seconds(protocol_settings[one.name]) for one in protocols)
         self._services = services
         self._connections = connections
         self._limit = settings.max_connections or connection_limit()
@@ -272,7 +272,7 @@ class Listener:
             if self._context is not None:
                 self._note_tls(stream, connection.peer)
             try:
-                protocol = await negotiate(stream, self._protocols, _SNIFF_TIMEOUT_SECONDS)
+                protocol = await negotiate(stream, connection, self._protocols, self._silence_seconds)
                 if protocol is not None:
                     await protocol.serve(stream, connection, self._protocol_settings[protocol.name])
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -66,6 +66,10 @@ class Connection(Protocol):
         ...
 
 
+def _ten_seconds(settings: Any) -> float:
+    return 10.0
+
+
 class WireProtocol(Struct, frozen=True):
     """Something that owns bytes: `http1`, `http2`."""
 
@@ -82,5 +86,8 @@ class WireProtocol(Struct, frozen=True):
     """`connect(stream, endpoint, settings)`: the upstream half."""
     preference: int = 0
     """Listeners that name no protocols offer all that have ALPN names; those that prefer themselves more come first."""
+    silence_seconds: Callable[[Any], float] = _ten_seconds
+    """How long a client is waited for that says nothing, by the settings: where a listener speaks several protocols,
+    the longest counts until the first byte tells them apart."""
     multiplexed: bool = False
     """Whether an upstream connection takes several exchanges at once: such connections are shared up to `capacity`."""

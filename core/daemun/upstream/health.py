@@ -29,7 +29,9 @@ __all__ = ["HealthSettings", "health_check", "keep_checked"]
 log = logging.getLogger("daemun.health")
 
 _FIRST_SECONDS = 1.0
-"""The first check of an endpoint is within so long, at any moment of it."""
+"""The first check of an endpoint is within so long, at any moment of it,"""
+_SPREAD_SECONDS = 0.005
+"""or within this for each endpoint that there is, if that is longer: many that come at once are not asked at once."""
 _JITTER = 0.1
 """By what share of it the interval is shorter or longer, so that checks do not come in step."""
 _PATH = "$.settings.health_check"
@@ -103,7 +105,7 @@ class _Checks:
             endpoint.on_retired = scope.cancel
             dialler = self._dialler(endpoint)
             against = 0
-            pause = min(interval, _FIRST_SECONDS) * random()
+            pause = min(interval, max(_FIRST_SECONDS, _SPREAD_SECONDS * len(self._endpoints.all))) * random()
             while not endpoint.retired:
                 await anyio.sleep(pause)
                 against = self._learn(endpoint, await self._fault(endpoint, dialler), against)

@@ -1,0 +1,153 @@
+"""A gateway between ends that speak HTTP/2 and HTTP/1; it fails the test that leaves something behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+from daemun.testing.gateway import RunningGateway, running
+from daemun.testing.patience import eventually
+from daemun.testing.proxy import Proxy
+from daemun.testing.upstreams import Script, ScriptedUpstream, scripted
+from daemun.testing.wire import Asked, CutOff
+from daemun.testing.wire2 import Http2Scene, Http2Wire, StreamReset
+
+__all__ = ["Http2Proxy", "Http2Script", "ScriptedHttp2Upstream", "answer_ok2", "proxying2", "scripted2"]
+
+_GRACE_SECONDS = 5.0
+
+Http2Script = Callable[[Http2Scene], Awaitable[None]]
+
+
+class ScriptedHttp2Upstream:
+    """An upstream that runs a script for each HTTP/2 connection."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.asked: list[Asked] = []
+        """Every whole request that scripts asked for, in order."""
+        self.connections = 0
+        """How many were accepted."""
+        self.open = 0
+        """How many scripts run."""
+        self.scenes: list[Http2Scene] = []
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+async def answer_ok2(scene: Http2Scene) -> None:
+    """The script that answers every request with 200 and `ok`."""
+    while stream := await scene.request():
+        await scene.respond(stream, 200, ((b"content-length", b"2"),), b"ok")
+
+
+@asynccontextmanager
+async def scripted2(
+    script: Http2Script = answer_ok2, settings: Mapping[int, int] | None = None, *, credits: bool = True
+) -> AsyncIterator[ScriptedHttp2Upstream]:
+    """An upstream on a free port of the loopback interface, until the context is left.
+
+    Each connection says `settings` before its script begins.
+    """
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+    upstream = ScriptedHttp2Upstream(listener.extra(SocketAttribute.local_port))
+
+    async def serve(stream: SocketStream) -> None:
+        scene = Http2Scene(stream, settings, credits=credits, asked=upstream.asked)
+        upstream.scenes.append(scene)
+        upstream.connections += 1
+        upstream.open += 1
+        async with stream:
+            try:
+                await scene.start()
+                await script(scene)
+            except (CutOff, StreamReset):
+                pass
+            finally:
+                upstream.open -= 1
+
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        yield upstream
+        tasks.cancel_scope.cancel()
+
+
+class Http2Proxy(Proxy):
+    """A gateway whose only route leads to `upstream`, with clients that speak either protocol."""
+
+    def __init__(self, gateway: RunningGateway, upstream: ScriptedUpstream | ScriptedHttp2Upstream) -> None:
+        super().__init__(gateway, upstream)  # type: ignore[arg-type]  # what tests ask of either is the same
+        self._wires2: list[Http2Wire] = []
+
+    async def dial2(self, settings: Mapping[int, int] | None = None, *, credits: bool = True) -> Http2Wire:
+        """A new connection on which nothing was said; it is closed when the proxy is, if not before."""
+        wire = Http2Wire(await anyio.connect_tcp("127.0.0.1", self.gateway.port), settings, credits=credits)
+        self._wires2.append(wire)
+        return wire
+
+    async def connect2(self, settings: Mapping[int, int] | None = None, *, credits: bool = True) -> Http2Wire:
+        """A new HTTP/2 connection."""
+        wire = await self.dial2(settings, credits=credits)
+        await wire.start()
+        return wire
+
+    async def leave(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for wire in self._wires2:
+                await wire.aclose()
+        await super().leave()
+
+
+@asynccontextmanager
+async def proxying2(
+    script: Script | None = None,
+    script2: Http2Script | None = None,
+    *,
+    upstream_settings: Mapping[int, int] | None = None,
+    upstream_credits: bool = True,
+    http1: dict[str, Any] | None = None,
+    http2: dict[str, Any] | None = None,
+    route: dict[str, Any] | None = None,
+    backend: dict[str, Any] | None = None,
+    listener: dict[str, Any] | None = None,
+    extra: Iterable[ModuleType] = (),
+) -> AsyncIterator[Http2Proxy]:
+    """A gateway in front of an upstream: of HTTP/1 if it has a `script`, else of HTTP/2 with `script2`.
+
+    The rest is as `proxying` has it. Raises `AssertionError` at the end if an exchange or a connection stays.
+    """
+    upstream_of_either: Any
+    if script is not None:
+        upstream_of_either = scripted(script)
+    else:
+        upstream_of_either = scripted2(script2 or answer_ok2, upstream_settings, credits=upstream_credits)
+    async with upstream_of_either as upstream:
+        endpoint = upstream.url if script is not None else {"url": upstream.url, "protocol": "http2"}
+        settings = {
+            "listeners": [{"name": "http", "bind": "127.0.0.1:0", **(listener or {})}],
+            "protocols": {"http1": http1 or {}, "http2": http2 or {}},
+            "sources": [
+                {
+                    "type": "inline",
+                    "backends": {"up": {"endpoints": [endpoint], "settings": backend or {}}},
+                    "routes": [{"name": "all", "to": "up", **(route or {})}],
+                }
+            ],
+            "drain": {"grace_seconds": _GRACE_SECONDS},
+        }
+        async with running(settings, extra=extra) as gateway:
+            proxy = Http2Proxy(gateway, upstream)
+            try:
+                yield proxy
+            finally:
+                await proxy.leave()
+            await proxy.settled()
+            await eventually(lambda: proxy.connections == 0, "the end of every downstream connection")

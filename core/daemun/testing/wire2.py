@@ -1,0 +1,477 @@
+"""Either end of an HTTP/2 connection, frame by frame. Frames are read by hyperframe and field blocks by hpack, without
+any machine of states: nothing of ours can colour them, and whatever is wrong can be sent.
+
+An end answers SETTINGS and PING by itself, and gives back the windows of what came unless it is told not to. It fails
+the test in which the gateway sends more than a window allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import anyio
+from anyio.abc import SocketStream
+from hpack import Decoder, Encoder
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from daemun.headers import Headers
+from daemun.testing.patience import PATIENCE_SECONDS
+from daemun.testing.wire import Answer, Asked, CutOff, reset
+
+__all__ = ["Heard", "Http2End", "Http2Scene", "Http2Wire", "StreamReset"]
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_FRAME_HEAD_BYTES = 9
+_FRAME_BYTES = 16_384
+_WINDOW = 65_535
+_ANY_BYTES = 1 << 30
+_RECEIVE_BYTES = 64 * 1024
+
+
+class StreamReset(Exception):
+    """The other end has reset a stream."""
+
+    def __init__(self, stream: int, code: int) -> None:
+        self.code = code
+        super().__init__(f"stream {stream} was reset with {code}")
+
+
+class Heard:
+    """What came on one stream."""
+
+    def __init__(self, window: int) -> None:
+        self.heads: list[Headers] = []
+        """Interim heads, the head, the trailers: as they came."""
+        self.body = bytearray()
+        self.ended = False
+        self.code: int | None = None
+        """With which it was reset."""
+        self.window = window
+        """What may still come."""
+
+
+class Http2End:
+    """One end of a connection. What takes longer than ten seconds raises `TimeoutError`.
+
+    Several tasks may wait for what comes. `credits` gives windows back as they are used.
+    """
+
+    def __init__(
+        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, credits: bool = True
+    ) -> None:
+        self.stream = stream
+        self.credits = credits
+        self.frames: list[Frame] = []
+        """Every frame that came."""
+        self.streams: dict[int, Heard] = {}
+        self.settings: dict[int, int] = {}
+        """What the other end has set."""
+        self.goaways: list[tuple[int, int]] = []
+        """The last stream and the code of each GOAWAY."""
+        self.over = False
+        """Nothing comes any more."""
+        self.was_reset = False
+        """And that by a RST of TCP."""
+        self.window = _WINDOW
+        """What the whole connection may still send to the other end."""
+        self.may_come = _WINDOW
+        """What the other end may still send on the whole connection."""
+        self.encoder = Encoder()
+        self._decoder = Decoder(_ANY_BYTES)
+        self._own = dict(settings or {})
+        self._unacknowledged: list[dict[int, int]] = []
+        self._initial_window = _WINDOW
+        self._sent: dict[int, int] = {}
+        self._reading = anyio.Lock()
+        self._received = b""
+        self._came = 0
+        self._block = b""
+        self._say: list[bytes] = []
+        self._pings = 0
+        self._pongs = 0
+        transport = getattr(stream, "_transport", None)
+        if transport is not None:
+            transport.pause_reading()  # anyio on asyncio would read on without bound until a receive has waited
+
+    # --- what is sent ---
+
+    async def send(self, *what: bytes | Frame) -> None:
+        """Sends frames, or bytes as they are, together. Raises `CutOff` if the other end takes no more."""
+        data = b"".join(one if isinstance(one, bytes) else one.serialize() for one in what)
+        try:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await self.stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise CutOff("the connection is gone") from None
+
+    async def set(self, settings: Mapping[int, int]) -> None:
+        """Sends SETTINGS; windows that they give count once they are acknowledged."""
+        self._unacknowledged.append(dict(settings))
+        await self.send(SettingsFrame(0, dict(settings)))
+
+    def head_frames(self, stream: int, fields: Iterable[tuple[bytes, bytes]], *, ended: bool) -> bytes:
+        """HEADERS, and CONTINUATION if need be."""
+        block = self.encoder.encode(list(fields))
+        pieces = [block[at : at + _FRAME_BYTES] for at in range(0, len(block), _FRAME_BYTES)] or [b""]
+        frames: list[Frame] = [HeadersFrame(stream, pieces[0])]
+        frames += [ContinuationFrame(stream, piece) for piece in pieces[1:]]
+        if ended:
+            frames[0].flags.add("END_STREAM")
+        frames[-1].flags.add("END_HEADERS")
+        return b"".join(frame.serialize() for frame in frames)
+
+    async def head(self, stream: int, fields: Iterable[tuple[bytes, bytes]], *, ended: bool = False) -> None:
+        """Sends a head or trailers."""
+        await self.send(self.head_frames(stream, fields, ended=ended))
+
+    async def content(self, stream: int, data: bytes, *, ended: bool = False, piece: int = _FRAME_BYTES) -> None:
+        """Sends content as the windows allow, in frames of up to `piece` bytes. Raises `StreamReset`, `CutOff`."""
+        heard = self.hear(stream)
+        while True:
+            room = min(len(data), self.window, self.room(stream), piece)
+            if heard.code is not None:
+                raise StreamReset(stream, heard.code)
+            if room <= 0 and data:
+                if not await self.more():
+                    raise CutOff("the connection ended while content was sent")
+                continue
+            self.window -= room
+            self._sent[stream] = self._sent.get(stream, 0) + room
+            part, data = data[:room], data[room:]
+            frame = DataFrame(stream, part)
+            if ended and not data:
+                frame.flags.add("END_STREAM")
+            await self.send(frame)
+            if not data:
+                return
+
+    def room(self, stream: int) -> int:
+        """What may still be sent on a stream; the connection has a window besides."""
+        return self.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, _WINDOW) - self._sent.get(stream, 0)
+
+    async def credit(self, stream: int, increment: int) -> None:
+        """Lets the other end send more; stream 0: on the whole connection."""
+        if stream:
+            self.hear(stream).window += increment
+        else:
+            self.may_come += increment
+        await self.send(WindowUpdateFrame(stream, increment))
+
+    async def cancel(self, stream: int, code: int = 8) -> None:
+        """Resets a stream."""
+        await self.send(RstStreamFrame(stream, code))
+
+    async def round_trip(self) -> None:
+        """Waits until the other end has read everything, and what it said meanwhile is heard."""
+        self._pings += 1
+        awaited = self._pings
+        await self.send(PingFrame(0, b"%08d" % awaited))
+        await self.until(lambda: self._pongs >= awaited, "an answer to PING")
+
+    # --- what comes ---
+
+    def hear(self, stream: int) -> Heard:
+        """What came on a stream, so far."""
+        if stream not in self.streams:
+            self.streams[stream] = Heard(self._initial_window)
+        return self.streams[stream]
+
+    async def more(self) -> bool:
+        """Waits for more frames; False if there are none."""
+        before = self._came
+        async with self._reading:
+            if self._came != before:
+                return True
+            if self.over:
+                return False
+            try:
+                with anyio.fail_after(PATIENCE_SECONDS):
+                    self._received += await self.stream.receive(_RECEIVE_BYTES)
+            except anyio.EndOfStream:
+                self.over = True
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self.over = self.was_reset = True
+            self._came += 1
+            self._read()
+            said, self._say = self._say, []
+            if said:
+                try:
+                    await self.send(*said)
+                except CutOff:
+                    pass  # what came last may still be asked for
+        return not self.over
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits until `condition()` holds. Raises `CutOff` that names `what` if the connection ends first."""
+        while not condition():
+            if not await self.more() and not condition():
+                raise CutOff(f"{what} did not come: {self.goaways or 'the connection ended'}")
+
+    async def end_of(self, stream: int) -> Heard:
+        """Everything that comes on a stream. Raises `StreamReset`; `CutOff` if the connection ends before it."""
+        heard = self.hear(stream)
+        await self.until(lambda: heard.ended or heard.code is not None, f"the end of stream {stream}")
+        if heard.code is not None and not heard.ended:
+            raise StreamReset(stream, heard.code)
+        return heard
+
+    async def code_of(self, stream: int) -> int:
+        """The code with which a stream is reset."""
+        heard = self.hear(stream)
+        await self.until(lambda: heard.code is not None, f"a reset of stream {stream}")
+        assert heard.code is not None
+        return heard.code
+
+    async def leaving(self) -> int:
+        """Waits for the end of the connection; the code of its last GOAWAY. Raises `CutOff` if there was none."""
+        while await self.more():
+            pass
+        if not self.goaways:
+            raise CutOff("the connection ended without GOAWAY")
+        return self.goaways[-1][1]
+
+    def _read(self) -> None:
+        data = self._received
+        while len(data) >= _FRAME_HEAD_BYTES:
+            frame, size = Frame.parse_frame_header(memoryview(data[:_FRAME_HEAD_BYTES]))
+            end = _FRAME_HEAD_BYTES + size
+            if len(data) < end:
+                break
+            frame.parse_body(memoryview(data[_FRAME_HEAD_BYTES:end]))
+            data = data[end:]
+            self.frames.append(frame)
+            self._take(frame)
+        self._received = data
+
+    def _take(self, frame: Frame) -> None:
+        stream = frame.stream_id
+        match frame:
+            case HeadersFrame() | ContinuationFrame():
+                heard = self.hear(stream)
+                self._block += frame.data
+                heard.ended = heard.ended or "END_STREAM" in frame.flags
+                if "END_HEADERS" in frame.flags:
+                    fields = self._decoder.decode(self._block, raw=True)
+                    self._block = b""
+                    heard.heads.append(tuple((bytes(name), bytes(value)) for name, value in fields))
+            case DataFrame():
+                self._take_content(stream, frame)
+            case RstStreamFrame():
+                self.hear(stream).code = frame.error_code
+            case SettingsFrame() if "ACK" in frame.flags:
+                self._acknowledged()
+            case SettingsFrame():
+                self.settings.update(frame.settings)
+                self._say.append(SettingsFrame(0, flags=("ACK",)).serialize())
+            case PingFrame() if "ACK" in frame.flags:
+                self._pongs += 1
+            case PingFrame():
+                self._say.append(PingFrame(0, frame.opaque_data, flags=("ACK",)).serialize())
+            case GoAwayFrame():
+                self.goaways.append((frame.last_stream_id, frame.error_code))
+            case WindowUpdateFrame() if stream:
+                self._sent[stream] = self._sent.get(stream, 0) - frame.window_increment
+            case WindowUpdateFrame():
+                self.window += frame.window_increment
+
+    def _take_content(self, stream: int, frame: DataFrame) -> None:
+        heard, size = self.hear(stream), frame.flow_controlled_length
+        heard.body += frame.data
+        heard.ended = "END_STREAM" in frame.flags
+        heard.window -= size
+        self.may_come -= size
+        assert heard.window >= 0 or not size, f"stream {stream}: content beyond its window"
+        assert self.may_come >= 0, "content beyond the window of the connection"
+        if self.credits and size:
+            self.may_come += size
+            self._say.append(WindowUpdateFrame(0, size).serialize())
+            if not heard.ended and heard.code is None:
+                heard.window += size
+                self._say.append(WindowUpdateFrame(stream, size).serialize())
+
+    def _acknowledged(self) -> None:
+        settings = self._unacknowledged.pop(0)
+        window = settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
+        for heard in self.streams.values():
+            heard.window += window - self._initial_window
+        self._initial_window = window
+
+    # --- how it ends ---
+
+    async def finish(self) -> None:
+        """Says that nothing more will be sent (FIN)."""
+        await self.stream.send_eof()
+
+    async def reset(self) -> None:
+        """Leaves at once (RST of TCP)."""
+        await reset(self.stream)
+
+    async def aclose(self) -> None:
+        """Leaves."""
+        await self.stream.aclose()
+
+
+class Http2Wire(Http2End):
+    """The client's end."""
+
+    def __init__(
+        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, credits: bool = True
+    ) -> None:
+        super().__init__(stream, settings, credits=credits)
+        self.next_stream = 1
+
+    async def start(self) -> None:
+        """Says the preface and the settings, and hears those of the gateway."""
+        self._unacknowledged.append(self._own)
+        await self.send(PREFACE, SettingsFrame(0, self._own))
+        await self.until(lambda: bool(self.settings) and not self._unacknowledged, "SETTINGS")
+
+    async def open(self, fields: Iterable[tuple[bytes, bytes]], *, ended: bool = True) -> int:
+        """Opens a stream with a head of `fields` as they are; its number."""
+        stream = self.next_stream
+        self.next_stream += 2
+        self.hear(stream)
+        await self.head(stream, fields, ended=ended)
+        return stream
+
+    async def ask(
+        self,
+        method: bytes = b"GET",
+        target: bytes = b"/",
+        headers: Headers = (),
+        content: bytes = b"",
+        trailers: Headers = (),
+        *,
+        ended: bool = True,
+    ) -> int:
+        """Sends a request to `a.test`, whole unless it is not to be `ended`; the number of its stream."""
+        pseudo = ((b":method", method), (b":scheme", b"http"), (b":path", target), (b":authority", b"a.test"))
+        stream = await self.open((*pseudo, *headers), ended=ended and not content and not trailers)
+        if content:
+            await self.content(stream, content, ended=ended and not trailers)
+        if trailers:
+            await self.head(stream, trailers, ended=True)
+        return stream
+
+    async def answer(self, stream: int) -> Answer:
+        """The answer on a stream. Raises `StreamReset`; `CutOff` if the connection ends before it does."""
+        heard = await self.end_of(stream)
+        heads = list(heard.heads)
+        interim = []
+        while heads[0][0][1][:1] == b"1":
+            head = heads.pop(0)
+            interim.append((int(head[0][1]), head[1:]))
+        head = heads.pop(0)
+        assert head[0][0] == b":status", head
+        trailers = heads.pop(0) if heads else ()
+        assert not heads, heads
+        return Answer(int(head[0][1]), head[1:], bytes(heard.body), trailers, tuple(interim))
+
+    async def exchange(
+        self,
+        method: bytes = b"GET",
+        target: bytes = b"/",
+        headers: Headers = (),
+        content: bytes = b"",
+        trailers: Headers = (),
+    ) -> Answer:
+        """Sends a request and gives its answer."""
+        return await self.answer(await self.ask(method, target, headers, content, trailers))
+
+
+class Http2Scene(Http2End):
+    """The upstream's end, in the hands of a script."""
+
+    def __init__(
+        self,
+        stream: SocketStream,
+        settings: Mapping[int, int] | None = None,
+        *,
+        credits: bool = True,
+        asked: list[Asked] | None = None,
+    ) -> None:
+        super().__init__(stream, settings, credits=credits)
+        self._preface_left = PREFACE
+        self._begun = 0
+        self._served: set[int] = set()
+        self._asked = asked if asked is not None else []
+
+    async def start(self) -> None:
+        """Says the settings."""
+        self._unacknowledged.append(self._own)
+        await self.send(SettingsFrame(0, self._own))
+
+    def _read(self) -> None:
+        left = self._preface_left
+        if left:
+            part, self._received = self._received[: len(left)], self._received[len(left) :]
+            assert left.startswith(part), f"not the preface of HTTP/2: {part!r}"
+            self._preface_left = left[len(part) :]
+        super()._read()
+
+    async def begun(self) -> int:
+        """The next stream that was opened; 0: there is none, the connection has ended."""
+        while len(self.streams) <= self._begun:
+            if not await self.more() and len(self.streams) <= self._begun:
+                return 0
+        stream = list(self.streams)[self._begun]
+        self._begun += 1
+        return stream
+
+    async def request(self) -> int:
+        """The next stream whose request came to its end; 0: there is none. `Http2Upstream.asked` holds it then."""
+        while True:
+            for stream, heard in self.streams.items():
+                if heard.ended and stream not in self._served:
+                    self._served.add(stream)
+                    self._asked.append(self.asked(stream))
+                    return stream
+            if not await self.more() and not self._unserved():
+                return 0
+
+    def _unserved(self) -> bool:
+        return any(heard.ended and stream not in self._served for stream, heard in self.streams.items())
+
+    def asked(self, stream: int) -> Asked:
+        """The request on a stream as it came, its pseudo-header fields among its fields."""
+        heard = self.streams[stream]
+        fields = dict(heard.heads[0])
+        trailers = heard.heads[1] if len(heard.heads) > 1 else ()
+        return Asked(fields[b":method"], fields.get(b":path", b""), heard.heads[0], bytes(heard.body), trailers)
+
+    async def respond(
+        self,
+        stream: int,
+        status: int = 200,
+        headers: Headers = (),
+        content: bytes = b"",
+        trailers: Headers = (),
+        *,
+        ended: bool = True,
+    ) -> None:
+        """Sends a response, whole unless it is not to be `ended`."""
+        fields = ((b":status", b"%d" % status), *headers)
+        await self.head(stream, fields, ended=ended and not content and not trailers)
+        if content:
+            await self.content(stream, content, ended=ended and not trailers)
+        if trailers:
+            await self.head(stream, trailers, ended=True)
+
+    async def goaway(self, last: int, code: int = 0) -> None:
+        """Says that nothing above `last` is served."""
+        await self.send(GoAwayFrame(0, last, code))
+
+    async def gone(self) -> None:
+        """Waits until the gateway has ended the connection."""
+        while await self.more():
+            pass
