@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from bench.peers.process import unbroken
 from bench.peers.workloads import Workload, lua
 from msgspec import Struct
 
@@ -90,8 +91,15 @@ def paced(workload: Workload, port: int, *, seconds: float, rate: float) -> Load
 
 
 def _run(argv: list[str], seconds: float) -> str:
+    process: subprocess.Popen[str] | None = None
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds + 30)
+        with unbroken():
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        printed, complaints = process.communicate(timeout=seconds + 30)
     except subprocess.TimeoutExpired as error:
         raise LoadError(f"{Path(argv[0]).name} did not end") from error
-    return done.stdout + done.stderr
+    finally:
+        if process is not None and process.returncode is None:
+            process.kill()
+            process.communicate()
+    return printed + complaints

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from bench.peers.cpu import tree
 from msgspec import Struct
 
-__all__ = ["Running", "StartError", "alive", "free_port", "last_lines", "started"]
+__all__ = ["Running", "StartError", "alive", "free_port", "last_lines", "started", "unbroken"]
 
 _PORTS = range(10_000, 20_000)  # below all that kernels choose from
 _START_SECONDS = 30.0
@@ -51,25 +52,46 @@ def last_lines(log: Path, count: int = 8) -> str:
 
 
 @contextmanager
+def unbroken() -> Iterator[None]:
+    """An interrupt waits for the end of the context and is raised there: no process that is being started is lost."""
+    told: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def started(argv: list[str], *, port: int, log: Path, env: dict[str, str] | None = None) -> Iterator[Running]:
     """A process that listens on `port`, ended with all that it started. Raises `StartError`."""
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **(env or {})},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StartError(f"cannot be started: {error}") from error
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with log.open("wb") as output, unbroken():
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **(env or {})},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise StartError(f"cannot be started: {error}") from error
         _await_port(process, port, log)
         yield Running(process.pid, port, log)
     finally:
-        _end(process)
+        if process is not None:
+            _end(process)
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -31,6 +31,7 @@ _PIECE = 100
 """Samples, or records, that are worked on at once: less than a millisecond."""
 _PIECE_OF_HISTOGRAMS = 20
 _PAUSE_SECONDS = 0.00005
+_COMBINE: dict[str, Callable[[float, float], float]] = {"sum": add, "max": max, "min": min}
 _END = b"# EOF\n"
 _GZIP_WINDOW = 31
 
@@ -160,7 +161,7 @@ def _combined(gauges: Iterable[Gauge]) -> dict[str, dict[_Labels, float]]:
             continue
         values = current[name]
         if labels in values:
-            value = max(value, values[labels]) if family.combine == "max" else value + values[labels]
+            value = _COMBINE[family.combine](value, values[labels])
         values[labels] = value
     return current
 

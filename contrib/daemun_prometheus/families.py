@@ -27,7 +27,7 @@ class Family(Struct, frozen=True):
     """The kind of record it is in; "": it is not counted, see `gauges`."""
     at: int = 0
     """Its first cell in the record. A histogram has there its sum, then its buckets, which are not cumulated."""
-    combine: Literal["sum", "max"] = "sum"
+    combine: Literal["sum", "max", "min"] = "sum"
     """What becomes of the values of several workers, of a gauge."""
 
 
@@ -78,6 +78,28 @@ FAMILIES = (
         "Requests that failed by the fault of a plugin.",
         "plugin_fault",
     ),
+    Family(
+        "daemun_grpc_calls",
+        "counter",
+        ("route", "service", "method", "code"),
+        "Calls of gRPC, gRPC-Web and Connect, by how they ended.",
+        "grpc_calls",
+    ),
+    Family(
+        "daemun_grpc_request_messages",
+        "counter",
+        ("route", "service", "method"),
+        "Messages of clients, on routes with the filter grpc-stats.",
+        "grpc_messages",
+    ),
+    Family(
+        "daemun_grpc_response_messages",
+        "counter",
+        ("route", "service", "method"),
+        "Messages that they were answered, on routes with the filter grpc-stats.",
+        "grpc_messages",
+        1,
+    ),
     Family("daemun_connections", "gauge", (), "Downstream connections that are open."),
     Family("daemun_requests_in_flight", "gauge", (), "Requests that run."),
     Family("daemun_workers", "gauge", (), "Processes that serve."),
@@ -87,6 +109,13 @@ FAMILIES = (
     Family("daemun_backend_waiting_requests", "gauge", _BACKEND, "Requests in the waiting room of the back end."),
     Family("daemun_backend_requests_in_flight", "gauge", _BACKEND, "Requests that run on endpoints of the back end."),
     Family("daemun_backend_endpoints", "gauge", _BACKEND, "Endpoints of the back end that are ready.", combine="max"),
+    Family(
+        "daemun_endpoint_healthy",
+        "gauge",
+        _ENDPOINT,
+        "1 if its health checks say that the endpoint is well, else 0; only of those that were checked.",
+        combine="min",
+    ),
     Family("daemun_endpoint_requests_in_flight", "gauge", _ENDPOINT, "Requests that run on the endpoint."),
     Family(
         "daemun_endpoint_idle_connections", "gauge", _ENDPOINT, "Open connections to the endpoint that wait for use."

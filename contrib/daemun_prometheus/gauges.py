@@ -66,15 +66,16 @@ class Gauges:
         endpoints = 0
         for number, backend in enumerate(look.backends):
             name = (clean_label(backend.name) if number < self._limit else OVERFLOW,)
-            ready = backend.ready
             yield Gauge("daemun_backend_waiting_requests", name, float(backend.waiting))
             yield Gauge("daemun_backend_requests_in_flight", name, float(backend.in_flight))
-            yield Gauge("daemun_backend_endpoints", name, float(len(ready)))
-            for endpoint in ready:
+            yield Gauge("daemun_backend_endpoints", name, float(len(backend.ready)))
+            for endpoint in backend.all:
                 endpoints += 1
                 if endpoints % _PIECE == 0:
                     sleep(_PAUSE_SECONDS)
                 labels = (*name, clean_label(endpoint.address)) if endpoints <= self._limit else (OVERFLOW, OVERFLOW)
+                if endpoint.last_check is not None:
+                    yield Gauge("daemun_endpoint_healthy", labels, float(endpoint.healthy))
                 yield Gauge("daemun_endpoint_requests_in_flight", labels, float(endpoint.active))
                 yield Gauge("daemun_endpoint_idle_connections", labels, float(endpoint.pool.idle_connections))
         yield from self._of_process()

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from time import monotonic
 
 from daemun import Exchange, ExchangeError, Observer, Peer, Reason, Request, Response
+from daemun_grpc import Call, Code, call_of
 from daemun_prometheus.cells import Cells
 from daemun_prometheus.families import cell_counts
 from daemun_prometheus.label_sets import LabelSets
@@ -15,6 +16,8 @@ __all__ = ["PrometheusObserver"]
 
 _PLUGIN_FAULT = Reason.PLUGIN_FAULT  # members of an enumeration are slow to reach
 _UNKNOWN_PLUGIN = "unknown"
+_UNKNOWN_METHOD = ("other", "other")
+"""Service and method of a call that no upstream has shown to know."""
 
 _Key = tuple[str, int, str | None]
 _Found = tuple[int, int, int, int, int]
@@ -30,6 +33,8 @@ class PrometheusObserver(Observer):
         self._durations = settings.duration_buckets_seconds
         self._cold_starts = settings.cold_start_buckets_seconds
         self._known: dict[_Key, _Found] = {}
+        self._methods: set[tuple[str, str]] = set()
+        self._calls: dict[tuple[str, str, str, str], int] = {}
         self._max_known = settings.max_label_sets
 
     def finished(self, request: Request, response: Response | None, exchange: Exchange) -> None:
@@ -47,6 +52,10 @@ class PrometheusObserver(Observer):
             self._cold_start(exchange)
         if reason is _PLUGIN_FAULT:
             self._add("plugin_fault", exchange.plugin or _UNKNOWN_PLUGIN)
+        if exchange.dialect is not None:
+            call = call_of(request, response, exchange)
+            if call is not None:
+                self._called(exchange, call)
 
     def refused(self, peer: Peer, error: ExchangeError) -> None:
         self._add("refused", peer.listener, error.reason.value)
@@ -67,6 +76,28 @@ class PrometheusObserver(Observer):
         values[at] += 1.0
         values[at + 1] += exchange.cold_start_seconds
         values[at + 2 + bisect_left(self._cold_starts, exchange.cold_start_seconds)] += 1.0
+
+    def _called(self, exchange: Exchange, call: Call) -> None:
+        names = (call.service, call.method)
+        if names not in self._methods:
+            if exchange.reason is None and call.code not in (None, Code.UNIMPLEMENTED):
+                if len(self._methods) < self._max_known:
+                    self._methods.add(names)
+            else:
+                names = _UNKNOWN_METHOD
+        key = (exchange.route, *names, "" if call.code is None else call.code.name)
+        at = self._calls.get(key)
+        if at is None:
+            at = self._sets.find("grpc_calls", *key)
+            self._values = self._cells.values
+            if len(self._calls) < self._max_known:
+                self._calls[key] = at
+        self._values[at] += 1.0
+        if call.request_messages >= 0:
+            at = self._sets.find("grpc_messages", *key[:3])
+            values = self._values = self._cells.values
+            values[at] += call.request_messages
+            values[at + 1] += call.response_messages
 
     def _add(self, kind: str, *labels: str) -> None:
         at = self._sets.find(kind, *labels)

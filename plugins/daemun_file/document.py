@@ -13,6 +13,7 @@ __all__ = [
     "BackendDocument",
     "Document",
     "EndpointDocument",
+    "GrpcDocument",
     "MatchDocument",
     "Name",
     "Port",
@@ -50,6 +51,24 @@ class ValueDocument(Struct, frozen=True, forbid_unknown_fields=True):
     present: Annotated[bool, Meta(description="false: the request must not have it.")] | None = None
 
 
+class GrpcDocument(Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls of gRPC: of a method, of a service, or all."""
+
+    service: (
+        Annotated[
+            str,
+            Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$(?!\n)", description="Its full name, such as helloworld.Greeter."),
+        ]
+        | None
+    ) = None
+    method: (
+        Annotated[
+            str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)", description="One method of the service; none: all.")
+        ]
+        | None
+    ) = None
+
+
 class MatchDocument(Struct, frozen=True, forbid_unknown_fields=True):
     """What a request must be like: at most one kind of path, and all conditions."""
 
@@ -57,6 +76,7 @@ class MatchDocument(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: Annotated[str, Meta(description="/a takes /a and /a/b, not /ab.")] | None = None
     raw_prefix: Annotated[str, Meta(description="/a takes /a, /a/b and /ab.")] | None = None
     regex: Annotated[str, Meta(description="Must match the whole path; Python's re syntax.")] | None = None
+    grpc: Annotated[GrpcDocument, Meta(description="Calls of gRPC instead of a path.")] | None = None
     methods: tuple[str, ...] = ()
     headers: dict[str, str | ValueDocument] = {}
     query: dict[str, str | ValueDocument] = {}

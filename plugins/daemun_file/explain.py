@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -16,6 +17,10 @@ from daemun_file.parse import Path
 __all__ = ["ObjectError", "decode", "show_path", "suggest"]
 
 T = TypeVar("T")
+
+_ONE_AT_A_TIME = threading.Lock()
+"""msgspec looks at a type when it first meets it, and crashes if two threads make it do so at once. Sources read in
+threads."""
 
 
 class ObjectError(Exception):
@@ -49,7 +54,8 @@ def suggest(name: str, accepted: Iterable[str]) -> str:
 def decode(data: Any, to: type[T]) -> T:
     """`data` as a `to`, strictly. Raises `ObjectError` with the path inside `data`."""
     try:
-        return msgspec.convert(data, to)
+        with _ONE_AT_A_TIME:
+            return msgspec.convert(data, to)
     except msgspec.ValidationError as error:
         raise _explained(str(error), data, to) from None
 

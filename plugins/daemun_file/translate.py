@@ -20,10 +20,13 @@ from daemun import (
     Retries,
     RouteSpec,
     Split,
+    ValueKind,
+    ValueMatch,
 )
 from daemun_file.document import (
     BackendDocument,
     EndpointDocument,
+    GrpcDocument,
     MatchDocument,
     RedirectDocument,
     RespondDocument,
@@ -55,6 +58,10 @@ _PATH_KINDS = {
     "raw_prefix": PathKind.RAW_PREFIX,
     "regex": PathKind.REGEX,
 }
+_GRPC_BRIDGES = frozenset(("grpc-web", "connect"))
+"""Filters whose requests are calls of gRPC without looking like them."""
+_GRPC_CONTENT = ValueMatch("content-type", ValueKind.REGEX, "application/grpc([+;].*)?")
+"""Not that of gRPC-Web, which begins alike."""
 
 
 def routes_of(document: RouteDocument, origin: str) -> tuple[RouteSpec, ...]:
@@ -70,13 +77,15 @@ def routes_of(document: RouteDocument, origin: str) -> tuple[RouteSpec, ...]:
             raise ObjectError(("retries",), words)
     if rewrite.path is not None and rewrite.prefix is not None:
         raise ObjectError(("rewrite",), "has path and prefix; accepted: one of them")
+    calls = document.match.grpc is not None and not any(one.type in _GRPC_BRIDGES for one in document.filters)
+    headers = value_matches(document.match.headers, ("match", "headers"), field_name)
     spec = RouteSpec(
         name=document.name,
         action=action,
         hosts=tuple(_hosts(document.hosts)) or (HostMatch(HostKind.ANY),),
         path=path,
-        methods=methods(document.match.methods, "match", "methods"),
-        headers=value_matches(document.match.headers, ("match", "headers"), field_name),
+        methods=("POST",) if calls else methods(document.match.methods, "match", "methods"),
+        headers=(_GRPC_CONTENT, *headers) if calls else headers,
         query=value_matches(document.match.query, ("match", "query"), str),
         listeners=document.listeners,
         priority=document.priority,
@@ -99,13 +108,28 @@ def _hosts(hosts: tuple[str, ...]) -> Iterator[HostMatch]:
 
 
 def _path(match: MatchDocument) -> PathMatch:
-    found = {name: value for name in _PATH_KINDS if (value := getattr(match, name)) is not None}
+    kinds = (*_PATH_KINDS, "grpc")
+    found = {name: value for name in kinds if (value := getattr(match, name)) is not None}
     if len(found) > 1:
-        raise ObjectError(("match",), f"has {' and '.join(found)}; accepted: one of {', '.join(_PATH_KINDS)}")
+        raise ObjectError(("match",), f"has {' and '.join(found)}; accepted: one of {', '.join(kinds)}")
+    if match.grpc is not None:
+        if match.methods:
+            raise ObjectError(("match", "methods"), "calls of gRPC are POST; accepted: no methods beside 'grpc'")
+        return _grpc_path(match.grpc)
     for name, value in found.items():
         with at("match", name):
             return PathMatch(_PATH_KINDS[name], regex(value) if name == "regex" else plain_path(value))
     return PathMatch()
+
+
+def _grpc_path(calls: GrpcDocument) -> PathMatch:
+    if calls.service is None:
+        if calls.method is not None:
+            raise ObjectError(("match", "grpc", "method"), "there is no 'service' that has it")
+        return PathMatch()
+    if calls.method is None:
+        return PathMatch(PathKind.SEGMENT_PREFIX, f"/{calls.service}")
+    return PathMatch(PathKind.EXACT, f"/{calls.service}/{calls.method}")
 
 
 def _action(document: RouteDocument, path: PathMatch) -> Forward | Redirect | Respond:

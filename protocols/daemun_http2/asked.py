@@ -225,8 +225,9 @@ class Asked:
     def over(self) -> None:
         """The exchange is over, however it ended."""
         connection = self._connection
-        if self._timer is not None:
-            self._timer.cancel()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
         if connection.asked.get(self.stream) is self:
             whole = self._sent and (self.inflow is None or self.inflow.ended)
             if not whole:

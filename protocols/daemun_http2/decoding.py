@@ -12,7 +12,7 @@ from hpack.table import HeaderTable
 
 from daemun_http2.frames import ConnectionFault, ErrorCode
 
-__all__ = ["Block", "BlockReader", "Field"]
+__all__ = ["BOMB", "FIELD_OVERHEAD_BYTES", "Block", "BlockReader", "Field"]
 
 Field = tuple[bytes, bytes]
 
@@ -20,12 +20,12 @@ STATIC_TABLE: tuple[Field, ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _STATIC_FIELDS = len(STATIC_TABLE)
 _TABLE_BYTES = 4096
 """What SETTINGS_HEADER_TABLE_SIZE is if nobody says anything else."""
-_FIELD_OVERHEAD_BYTES = 32
+FIELD_OVERHEAD_BYTES = 32
 _MAX_KNOWN_BLOCKS = 128
 _MAX_KNOWN_BLOCK_BYTES = 1024
 _MAX_KNOWN_STRINGS = 128
 _MAX_KNOWN_STRING_BYTES = 64
-_BOMB = 4
+BOMB = 4
 """A block that holds so many times what is allowed is no mistake."""
 
 
@@ -102,10 +102,10 @@ class BlockReader:
                         self._insert(field)
                         stays = False
                 count += 1
-                size += len(field[0]) + len(field[1]) + _FIELD_OVERHEAD_BYTES
+                size += len(field[0]) + len(field[1]) + FIELD_OVERHEAD_BYTES
                 if size <= limit and count <= max_fields:
                     fields.append(field)
-                elif size > limit * _BOMB:
+                elif size > limit * BOMB:
                     raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a field section beyond all measure")
         except IndexError:
             raise _broken("a field block ends in the middle of a field") from None
@@ -153,7 +153,7 @@ class BlockReader:
 
     def _insert(self, field: Field) -> None:
         self._known.clear()
-        self._size_bytes += len(field[0]) + len(field[1]) + _FIELD_OVERHEAD_BYTES
+        self._size_bytes += len(field[0]) + len(field[1]) + FIELD_OVERHEAD_BYTES
         self._table.append(field)
         self._evict()
 
@@ -168,7 +168,7 @@ class BlockReader:
         table, gone = self._table, 0
         while self._size_bytes > self._allowed_bytes:
             name, value = table[gone]
-            self._size_bytes -= len(name) + len(value) + _FIELD_OVERHEAD_BYTES
+            self._size_bytes -= len(name) + len(value) + FIELD_OVERHEAD_BYTES
             gone += 1
         if gone:
             del table[:gone]

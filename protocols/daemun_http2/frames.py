@@ -11,6 +11,8 @@ __all__ = [
     "END_STREAM",
     "FRAME_HEAD",
     "FRAME_HEAD_BYTES",
+    "MAX_FRAME_BYTES",
+    "MAX_SENT_FRAME_BYTES",
     "MAX_STREAM",
     "MAX_WINDOW",
     "PADDED",
@@ -22,6 +24,7 @@ __all__ = [
     "Setting",
     "StreamFault",
     "frame",
+    "head_frames",
     "settings_frame",
 ]
 
@@ -30,6 +33,10 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEAD = Struct(">IBI")
 """Length and type in one number, flags, stream."""
 FRAME_HEAD_BYTES = 9
+MAX_FRAME_BYTES = 16_384
+"""What a peer may send in a frame: we ask for no more than everybody has to take."""
+MAX_SENT_FRAME_BYTES = 65_536
+"""What we send in a frame, if the peer takes it."""
 MAX_STREAM = 2**31 - 1
 MAX_WINDOW = 2**31 - 1
 
@@ -116,3 +123,15 @@ _PARAMETER = Struct(">HI")
 def settings_frame(settings: dict[int, int]) -> bytes:
     """A SETTINGS frame."""
     return frame(Kind.SETTINGS, 0, 0, b"".join(_PARAMETER.pack(key, value) for key, value in settings.items()))
+
+
+def head_frames(stream: int, block: bytes, *, ended: bool, max_frame_bytes: int) -> bytes:
+    """A field block as HEADERS, and as many CONTINUATION as it needs."""
+    flags = END_STREAM if ended else 0
+    if len(block) <= max_frame_bytes:
+        return FRAME_HEAD.pack(len(block) << 8 | Kind.HEADERS, flags | END_HEADERS, stream) + block
+    parts = [frame(Kind.HEADERS, flags, stream, block[:max_frame_bytes])]
+    for start in range(max_frame_bytes, len(block), max_frame_bytes):
+        end = start + max_frame_bytes
+        parts.append(frame(Kind.CONTINUATION, END_HEADERS if end >= len(block) else 0, stream, block[start:end]))
+    return b"".join(parts)

@@ -46,6 +46,19 @@ class Outflow:
         if self._waker is not None:
             self._waker.wake()
 
+    @property
+    def blocked(self) -> bool:
+        """Nothing can be sent now."""
+        outlet = self._outlet
+        return outlet.full or self.window <= 0 or outlet.window <= 0
+
+    async def ready(self) -> None:
+        """Returns once something can be sent: what is not taken yet need not be in memory. Raises `ExchangeError`."""
+        while self._error is None and self.blocked:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+
     def fail(self, error: ExchangeError) -> None:
         """The peer takes no more: who sends gets `error`."""
         self._error = error
@@ -67,11 +80,9 @@ class Outflow:
             return
         outlet, whole = self._outlet, memoryview(data)
         while True:
-            if self._error is not None:
-                raise self._error
             room = min(len(whole), self.window, outlet.window, _TURN_BYTES)
-            if outlet.full or (room <= 0 and len(whole)):
-                await self._wait()
+            if self._error is not None or outlet.full or (room <= 0 and len(whole)):
+                await self.ready()
                 continue
             piece, whole = whole[:room], whole[room:]
             self.window -= room

@@ -163,6 +163,7 @@ class Served:
         elif inflow is not None and not inflow.ended:
             connection.write(connection.codec.reset(self.stream, ErrorCode.NO_ERROR))
         self.forget_timers()
+        self._exchange = self._request = None  # which know this object: nothing is left to the garbage collector
         if inflow is not None:
             inflow.abandon()
         connection.served(self)
@@ -235,6 +236,8 @@ class Served:
         exchange, left = self._exchange, body.length
         assert exchange is not None
         outflow.on_stall = self._patient().stalled
+        if left and outflow.blocked:
+            await outflow.ready()  # before it is read, since more is known to come
         while data := await body.read():
             exchange.sent_bytes += len(data)
             if left is not None:
@@ -243,6 +246,8 @@ class Served:
                     raise ExchangeError(Reason.PLUGIN_FAULT, "a body is longer than it said")
             if not outflow.send_nowait(data, ended=False):
                 await outflow.send(data, ended=False)
+            if left and outflow.blocked:
+                await outflow.ready()
         if left:
             raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
         self._ended = True
@@ -330,5 +335,6 @@ class Served:
 
     def forget_timers(self) -> None:
         """Nothing fires any more."""
-        if self._patience is not None:
-            self._patience.forget()
+        patience, self._patience = self._patience, None
+        if patience is not None:
+            patience.forget()

@@ -7,11 +7,16 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.peers import plain_origin
+from bench.peers.origin import certificate
+
+from daemun.testing.program import soon
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 
@@ -39,8 +44,9 @@ def free_port() -> Callable[[], int]:
 class GatewayProcess:
     """A running `daemun`."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, scheme: str) -> None:
         self.process = process
+        self.url = f"{scheme}://127.0.0.1:{port}"
         self.pid = process.pid
         self.port = port
         self.address = f"127.0.0.1:{port}"
@@ -51,18 +57,36 @@ Start = Callable[..., GatewayProcess]
 
 @pytest.fixture
 def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
-    """Starts `daemun run` in front of a back end's port, with further settings."""
+    """Starts `daemun run` in front of a back end's port, with further settings.
+
+    `speaks` are the listener's protocols, `tls` is its chain and key, `upstream` is the scheme of the
+    URL of the back end `up`, and `backend` has more of it.
+    """
     processes: list[subprocess.Popen[str]] = []
 
-    def run(backend_port: int, descriptors: int = 0, **settings: Any) -> GatewayProcess:
+    def run(
+        backend_port: int,
+        descriptors: int = 0,
+        *,
+        speaks: tuple[str, ...] = ("http1",),
+        tls: tuple[Path, Path] | None = None,
+        upstream: str = "http",
+        backend: dict[str, Any] | None = None,
+        routes: Sequence[dict[str, Any]] = ({"name": "all", "to": "up"},),
+        **settings: Any,
+    ) -> GatewayProcess:
         port = free_port()
+        listener: dict[str, Any] = {"name": "http", "bind": f"127.0.0.1:{port}", "protocols": speaks}
+        if tls is not None:
+            listener["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
+        endpoint = f"{upstream}://127.0.0.1:{backend_port}"
         document = {
-            "listeners": [{"name": "http", "bind": f"127.0.0.1:{port}"}],
+            "listeners": [listener],
             "sources": [
                 {
                     "type": "inline",
-                    "backends": {"up": {"endpoints": [f"http://127.0.0.1:{backend_port}"]}},
-                    "routes": [{"name": "all", "to": "up"}],
+                    "backends": {"up": {"endpoints": [endpoint], **(backend or {})}},
+                    "routes": routes,
                 }
             ],
             **settings,
@@ -83,7 +107,7 @@ def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
         assert process.stdout is not None
         for line in process.stdout:
             if line.lstrip().startswith("routes"):
-                return GatewayProcess(process, port)
+                return GatewayProcess(process, port, "https" if tls else "http")
         raise AssertionError("the gateway did not start")
 
     yield run
@@ -92,6 +116,46 @@ def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def certificate_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for the loopback interface, which is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    files = (folder / "chain.pem", folder / "key.pem")
+    if reason := certificate(*files):
+        pytest.skip(reason)
+    return files
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Starts a program in a folder, and ends it after the test; it is ready when its port accepts."""
+    with ExitStack() as stack:
+
+        def run(argv: Sequence[str | Path], port: int, folder: Path = tmp_path) -> None:
+            log = stack.enter_context((tmp_path / f"log-{port}").open("w+"))
+            words = [str(word) for word in argv]
+            process = stack.enter_context(subprocess.Popen(words, cwd=folder, stdout=log, stderr=log))
+            stack.callback(process.kill)
+            soon(lambda: accepts(port) or process.poll() is not None)
+            assert process.poll() is None, (tmp_path / f"log-{port}").read_text()
+
+        yield run
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def origin(program: Callable[..., None], free_port: Callable[[], int]) -> int:
+    """The port of a back end that reads every request to its end and answers 200: `ok`, or 1 MiB at /1m."""
+    port = free_port()
+    program([sys.executable, plain_origin.__file__, str(port)], port)
+    return port
 
 
 def script(file: Path, *arguments: str, timeout: float = 240) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from daemun.testing.program import soon
 
-__all__ = ["FACTS", "LARGE_BYTES", "METHODS", "SERVICE", "descriptor_set", "facts", "looked_up", "serving"]
+__all__ = ["FACTS", "LARGE_BYTES", "METHODS", "SERVICE", "facts", "looked_up", "serving", "write_service"]
 
 SERVICE = "daemun.test.Echo"
 METHODS = {  # name: streams of the client, of the server
@@ -38,11 +39,22 @@ METHODS = {  # name: streams of the client, of the server
 }
 LARGE_BYTES = 3 * 1024**2
 _WORDS = "näh: ☃ 100% \n"
-_DETAILS = bytes(range(256))
+_BINARY = bytes(range(255))  # a multiple of three: base64 is the same with and without padding
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return bytes((number << 3 | 2, len(data))) + data
+
+
+_ANY = _field(1, b"type.googleapis.com/google.protobuf.StringValue") + _field(
+    2, StringValue(value="why").SerializeToString()
+)
+_DETAILS = b"\x08\x03" + _field(2, _WORDS.encode()) + _field(3, _ANY)
+"""A `google.rpc.Status`."""
 
 FACTS: dict[str, Any] = {
     "unary": "hello",
-    "metadata": ["in", "out", base64.b64encode(_DETAILS).decode()],
+    "metadata": ["in", "out", base64.b64encode(_BINARY).decode()],
     "server_streaming": ["0", "1", "2"],
     "client_streaming": "a,b,c",
     "ping_pong": ["a", "b", "c"],
@@ -71,11 +83,13 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
 descriptor_pool.Default().Add(_file())  # for reflection
 
 
-def descriptor_set() -> bytes:
-    """The service as a `FileDescriptorSet`, for those who read it."""
+def write_service(folder: Path) -> None:
+    """What the scripts of `foreign/node` must know: the service as a `FileDescriptorSet`, and what fails in which words."""
     wrappers = descriptor_pb2.FileDescriptorProto()
     WRAPPERS.CopyToProto(wrappers)
-    return descriptor_pb2.FileDescriptorSet(file=[wrappers, _file()]).SerializeToString()
+    described = descriptor_pb2.FileDescriptorSet(file=[wrappers, _file()])
+    (folder / "service.binpb").write_bytes(described.SerializeToString())
+    (folder / "status.binpb").write_bytes(_DETAILS)
 
 
 class _Echo:
@@ -110,10 +124,15 @@ class _Echo:
 
     def wait(self, request: StringValue, context: grpc.ServicerContext) -> Iterator[StringValue]:
         gone = threading.Event()
-        context.add_callback(gone.set)
-        yield StringValue(value="begun")
-        if gone.wait(20):
+
+        def end() -> None:
             self.left.add(request.value)
+            gone.set()
+
+        context.add_callback(end)
+        if request.value:
+            yield StringValue(value="begun")
+        gone.wait(20)
 
     def has_left(self, request: StringValue, context: grpc.ServicerContext) -> StringValue:
         return StringValue(value="yes" if request.value in self.left else "no")
@@ -187,7 +206,7 @@ class _Client:
         raise AssertionError(f"{name} did not fail")
 
     def metadata(self) -> list[str]:
-        ask = (("x-ask", "yes"), ("x-ask-bin", _DETAILS))
+        ask = (("x-ask", "yes"), ("x-ask-bin", _BINARY))
         _, call = self.stubs["Unary"].with_call(StringValue(value="m"), metadata=ask, timeout=10)
         initial, trailing = dict(call.initial_metadata()), dict(call.trailing_metadata())
         return [initial["x-initial"], trailing["x-trailing"], base64.b64encode(trailing["x-trailing-bin"]).decode()]
@@ -213,7 +232,7 @@ class _Client:
         return [error.code().value[0], error.details(), base64.b64encode(details).decode()]
 
     def deadline(self) -> int:
-        call = self.stubs["Wait"](StringValue(value="deadline"), timeout=0.4)
+        call = self.stubs["Wait"](StringValue(), timeout=0.4)
         try:
             for _ in call:
                 pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -15,10 +16,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-__all__ = ["debian_tool", "go_tool", "h2spec", "node", "node_folder"]
+__all__ = ["debian_tool", "go_tool", "h2spec", "node", "node_folder", "told_by_node"]
 
 FOREIGN = Path(__file__).with_name("foreign")
 H2SPEC = "github.com/summerwind/h2spec/cmd/h2spec"
@@ -69,6 +71,15 @@ def node_folder() -> Path:
     for file in lock.parent.glob("*.mjs"):
         shutil.copy2(file, folder)
     return folder
+
+
+def told_by_node(script: str, *arguments: str) -> dict[str, Any]:
+    """What a script of `foreign/node` tells."""
+    argv = [node(), script, *arguments]
+    done = subprocess.run(argv, cwd=node_folder(), capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.startswith("{"), done.stdout + done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def debian_tool(name: str, package: str) -> str:

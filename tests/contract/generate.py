@@ -19,6 +19,8 @@ from daemun.settings import DrainSettings, ForwardedSettings, Settings
 from daemun.upstream.activation import WaitingRoomSettings
 from daemun.upstream.backend import EndpointsSettings
 from daemun.upstream.balance import HashSettings
+from daemun.upstream.health import HealthSettings
+from daemun.upstream.health_http import HttpHealthSettings
 from daemun_http1 import Http1Settings
 
 from .documents import READMES, ROOT, generated, replaced
@@ -137,7 +139,7 @@ def _structs(*kinds: type[msgspec.Struct]) -> str:
 
 def core_settings() -> str:
     """The settings file, and the settings of what the core itself brings."""
-    return _structs(Settings, EndpointsSettings, HashSettings)
+    return _structs(Settings, EndpointsSettings, HashSettings, HealthSettings, HttpHealthSettings)
 
 
 def http1_settings() -> str:

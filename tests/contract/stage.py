@@ -28,7 +28,7 @@ from .documents import ROOT, Block
 
 __all__ = ["Stage", "commands", "matches"]
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 _SETTLE_SECONDS = 0.05
 _PORT = re.compile(r"(?<=127\.0\.0\.1[: ])\d{4,5}\b")
 _TARGET = re.compile(r"^([a-z]+): \$\(READY\)", re.MULTILINE)
@@ -61,9 +61,11 @@ class Stage:
 
     def close(self) -> None:
         """Ends what runs."""
-        self._stop()
-        for held in self._held.values():
-            held.close()
+        try:
+            self._stop()
+        finally:
+            for held in self._held.values():
+                held.close()
 
     def write(self, block: Block) -> Path:
         """The block as a file; a plugin or a project is as good as installed from now on."""
@@ -136,7 +138,7 @@ class Stage:
 
     def _call(self, *command: str) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=self._environment, text=True, capture_output=True, timeout=30, check=False
+            command, cwd=self.folder, env=self._environment, text=True, capture_output=True, timeout=60, check=False
         )
         assert done.returncode in (0, 1), done.stderr
         return done.stdout or done.stderr

@@ -23,6 +23,8 @@ from daemun.extend.registry import Registry
 from daemun.settings import Settings
 from daemun.testing import running
 from daemun.upstream.backend import EndpointsSettings
+from daemun.upstream.health import HealthSettings
+from daemun.upstream.health_http import HttpHealthSettings
 from daemun_http1 import Http1Settings
 
 from .documents import READMES, ROOT, generated
@@ -103,7 +105,7 @@ def test_every_setting_stands_in_the_readme_of_its_plugin(name: str, plugin: str
     assert {key for key in keys if not re.search(rf"(?<!\w){re.escape(key)}(?!\w)", code)} == set()
 
 
-@pytest.mark.parametrize("settings", [Settings, EndpointsSettings, Http1Settings])
+@pytest.mark.parametrize("settings", [Settings, EndpointsSettings, HealthSettings, HttpHealthSettings, Http1Settings])
 def test_every_setting_of_the_core_is_described(settings: type[msgspec.Struct]) -> None:
     for kind in nested(settings):
         assert rows(kind)

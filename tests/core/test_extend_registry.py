@@ -13,6 +13,7 @@ from daemun import (
     BalancerType,
     Dialect,
     FilterType,
+    HealthCheckType,
     NoSettings,
     ObserverType,
     PluginError,
@@ -33,6 +34,7 @@ THINGS: dict[str, tuple[str, Any, str]] = {
     "daemun_filters": ("filters", FilterType("x", NoSettings, ANY), "filter"),
     "daemun_backends": ("backends", BackendType("x", NoSettings, ANY), "back end type"),
     "daemun_balancers": ("balancers", BalancerType("x", NoSettings, ANY), "balancer"),
+    "daemun_health_checks": ("health_checks", HealthCheckType("x", NoSettings, ANY), "health check"),
     "daemun_activators": ("activators", ActivatorType("x", NoSettings, ANY), "activator"),
     "daemun_observers": ("observers", ObserverType("x", NoSettings, ANY), "observer"),
     "daemun_commands": ("commands", click.Command("x"), "command"),
@@ -111,6 +113,12 @@ def test_a_plugin_may_not_take_the_name_of_a_balancer_of_ours() -> None:
     own = BalancerType("round_robin", NoSettings, ANY)
     with pytest.raises(PluginError, match="plugin p: balancer 'round_robin' is registered by plugin daemun too"):
         registry(make_plugin("p", daemun_balancers=lambda: [own]))
+
+
+def test_a_plugin_may_not_take_the_name_of_a_health_check_of_ours() -> None:
+    own = HealthCheckType("http", NoSettings, ANY)
+    with pytest.raises(PluginError, match="plugin p: health check 'http' is registered by plugin daemun too"):
+        registry(make_plugin("p", daemun_health_checks=lambda: [own]))
 
 
 def test_a_near_miss_is_hinted_at() -> None:

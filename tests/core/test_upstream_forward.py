@@ -234,7 +234,7 @@ async def test_a_try_that_takes_too_long_is_followed_by_the_next() -> None:
             await scene.send(OK)
         await scene.gone()
 
-    async with proxying(silent_at_first, route=retries(attempts=1, per_try_timeout_seconds=0.05)) as proxy:
+    async with proxying(silent_at_first, route=retries(attempts=1, per_try_timeout_seconds=0.3)) as proxy:
         assert (await proxy.ask(GET)).status == 200
         assert len(proxy.upstream.requests) == 2
 
@@ -245,21 +245,21 @@ async def silent(scene: Scene) -> None:
 
 
 async def test_the_last_try_that_takes_too_long_is_told() -> None:
-    async with proxying(silent, route=retries(attempts=1, per_try_timeout_seconds=0.05)) as proxy:
+    async with proxying(silent, route=retries(attempts=1, per_try_timeout_seconds=0.3)) as proxy:
         answer = await proxy.ask(GET)
         assert (answer.status, answer.field(b"x-daemun-reason")) == (504, b"upstream_timeout")
-        assert b"within 0.05 s" in answer.body
+        assert b"within 0.3 s" in answer.body
         assert len(proxy.upstream.requests) == 2
 
 
 async def test_a_post_that_takes_too_long_is_not_sent_again() -> None:
-    async with proxying(silent, route=retries(attempts=3, per_try_timeout_seconds=0.05)) as proxy:
+    async with proxying(silent, route=retries(attempts=3, per_try_timeout_seconds=0.3)) as proxy:
         assert (await proxy.ask(POST)).status == 504
         assert len(proxy.upstream.requests) == 1
 
 
 async def test_the_timeout_of_a_route_ends_all_tries() -> None:
-    route = {**retries(attempts=10, per_try_timeout_seconds=0.06), "timeout_seconds": 0.15}
+    route = {**retries(attempts=10, per_try_timeout_seconds=0.25), "timeout_seconds": 0.6}
     async with proxying(silent, route=route) as proxy:
         answer = await proxy.ask(GET)
         assert (answer.status, answer.field(b"x-daemun-reason")) == (504, b"route_timeout")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daemun.testing.program import Program, program, soon
+from daemun.testing.program import Load, Program, program, soon
 
 SERVER = """
 import http.server, os, sys, time
@@ -116,18 +116,19 @@ def test_it_outlives_workers_and_a_reload_and_is_stopped_when_idle(tmp_path: Pat
         status, content = gateway.get()
         (pid,) = starts(tmp_path)
         assert (status, content) == (200, b"%d" % pid)
-        for times, worker in enumerate(gateway.info["workers"], 1):
-            os.kill(worker, signal.SIGKILL)
-            soon(lambda times=times: gateway.log().count("serves after") == times)  # type: ignore[misc]
-        assert gateway.get() == (200, b"%d" % pid)
-        listeners = [{"name": "http", "bind": "127.0.0.1:0"}]
-        (tmp_path / "daemun.yaml").write_text(
-            yaml.safe_dump({**wanted, "listeners": listeners, "drain": {"grace_seconds": 5}})
-        )
-        gateway.tell(signal.SIGHUP)
-        soon(lambda: "settings reloaded" in gateway.log())
-        assert gateway.get() == (200, b"%d" % pid)
-        assert starts(tmp_path) == [pid]
+        with Load(gateway.port, 1):  # it is not idle meanwhile
+            for times, worker in enumerate(gateway.info["workers"], 1):
+                os.kill(worker, signal.SIGKILL)
+                soon(lambda times=times: gateway.log().count("serves after") == times)  # type: ignore[misc]
+            assert gateway.get() == (200, b"%d" % pid)
+            listeners = [{"name": "http", "bind": "127.0.0.1:0"}]
+            (tmp_path / "daemun.yaml").write_text(
+                yaml.safe_dump({**wanted, "listeners": listeners, "drain": {"grace_seconds": 5}})
+            )
+            gateway.tell(signal.SIGHUP)
+            soon(lambda: "settings reloaded" in gateway.log())
+            assert gateway.get() == (200, b"%d" % pid)
+            assert starts(tmp_path) == [pid]
         soon(lambda: not alive(pid))
         status, content = gateway.get()
         assert (status, content) == (200, b"%d" % starts(tmp_path)[1])

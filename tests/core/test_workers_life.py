@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -10,7 +11,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,16 @@ def asked(gateway: Program) -> socket.socket:
     """A connection on which one request was answered."""
     connection = gateway.connect()
     connection.sendall(REQUEST)
-    assert b"200 OK" in connection.recv(65536)
+    answer(connection)
     return connection
+
+
+def answer(connection: socket.socket) -> bytes:
+    """The content of the next answer."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    assert response.status == 200
+    return response.read()
 
 
 def both_used(gateway: Program, stack: ExitStack) -> dict[int, list[socket.socket]]:
@@ -122,36 +130,35 @@ def test_workers_with_sockets_of_their_own(tmp_path: Path) -> None:
 # --- a worker ends ---
 
 
-def test_a_killed_worker_takes_only_its_own_and_is_replaced_within_a_second(tmp_path: Path) -> None:
+def test_a_killed_worker_takes_only_its_own_and_is_replaced_without_a_pause(tmp_path: Path) -> None:
     with program(tmp_path, settings()) as gateway, ExitStack() as stack:
         served = both_used(gateway, stack)
         victim, other = gateway.info["workers"]
         with Load(gateway.port, 2) as load:
             load.more()
-            killed = time.monotonic()
             os.kill(victim, signal.SIGKILL)
             successors = soon(lambda: set(gateway.workers()) - {victim, other})
             soon(lambda: "serves after" in gateway.log())
-            assert time.monotonic() - killed < 1
             load.more()
         assert len(successors) == 1
         assert len(load.failures) <= 2
         for connection in served[other]:
             connection.sendall(REQUEST)
-            assert b"200 OK" in connection.recv(65536)
+            assert answer(connection) == b"one"
         for connection in served[victim]:
             assert connection.recv(65536) == b""
-        assert f"worker 0 (process {victim}) was killed by SIGKILL" in gateway.log()
+        words = rf"worker 0 \(process {victim}\) was killed by SIGKILL after \S+ s; another one is started$"
+        assert re.search(words, gateway.log(), re.MULTILINE)
         assert gateway.process.poll() is None
 
 
 def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
-    with program(tmp_path, settings(supervisor={"ping_timeout_seconds": 0.5})) as gateway:
+    with program(tmp_path, settings(supervisor={"ping_timeout_seconds": 2})) as gateway:
         victim = gateway.info["workers"][1]
         os.kill(victim, signal.SIGSTOP)
         soon(lambda: "serves after" in gateway.log())
         assert not alive(victim)
-        assert f"worker 1 (process {victim}) answers no ping for 0.5 s and is killed" in gateway.log()
+        assert f"worker 1 (process {victim}) answers no ping for 2 s and is killed" in gateway.log()
         assert gateway.get() == (200, b"one")
 
 
@@ -222,7 +229,7 @@ def test_a_changed_route_reaches_all_workers_and_a_refused_one_is_told_once(tmp_
         for some in served.values():
             for connection in some:
                 connection.sendall(REQUEST)
-                assert connection.recv(65536).endswith(b"two")
+                assert answer(connection) == b"two"
         assert gateway.workers() == workers
         assert gateway.log().count("route bad refused") == 1
         assert gateway.log().count("unknown filter 'no-such'") == 1
@@ -257,12 +264,12 @@ def test_listeners_come_and_go_with_a_reload(tmp_path: Path) -> None:
         gateway.tell(signal.SIGHUP)
         soon(lambda: "settings reloaded" in gateway.log())
         assert stat.S_ISSOCK(path.stat().st_mode)
-        assert over_unix(path).endswith(b"one")
+        assert over_unix(path) == b"one"
         assert gateway.get() == (200, b"one")
         rewrite(tmp_path, settings(listeners=[second]))
         gateway.tell(signal.SIGHUP)
         soon(lambda: gateway.log().count("settings reloaded") == 2)
-        assert over_unix(path).endswith(b"one")
+        assert over_unix(path) == b"one"
         with socket.socket() as probe:
             soon(lambda: probe.connect_ex(("127.0.0.1", gateway.port)) != 0)
 
@@ -317,7 +324,7 @@ def test_sigterm_lets_what_runs_finish(tmp_path: Path) -> None:
             assert gateway.process.poll() is None
             accepted.recv(65536)
             accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            assert client.recv(65536).endswith(b"ok")
+            assert answer(client) == b"ok"
         assert gateway.end() == 0
         assert "Traceback" not in gateway.log()
 
@@ -343,7 +350,7 @@ def test_a_unix_socket_and_its_file(tmp_path: Path) -> None:
     with program(tmp_path, settings(listeners=[{"name": "u", "bind": f"unix:{path}"}])) as gateway:
         os.kill(gateway.info["workers"][0], signal.SIGKILL)
         soon(lambda: "serves after" in gateway.log())
-        assert over_unix(path).endswith(b"one")
+        assert over_unix(path) == b"one"
         gateway.tell(signal.SIGTERM)
         assert gateway.end() == 0
         assert not path.exists()
@@ -354,7 +361,7 @@ def over_unix(path: Path) -> bytes:
         client.settimeout(10)
         client.connect(str(path))
         client.sendall(REQUEST)
-        return client.recv(65536)
+        return answer(client)
 
 
 def test_tls_and_a_renewed_certificate(tmp_path: Path) -> None:
@@ -384,7 +391,7 @@ def certificate_of(gateway: Program) -> bytes | None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with gateway.connect() as plain, context.wrap_socket(plain) as client:
         client.sendall(REQUEST)
-        assert b"200 OK" in client.recv(65536)
+        answer(client)
         return client.getpeercert(binary_form=True)
 
 

@@ -169,9 +169,11 @@ async def test_a_flood_of_interim_responses_is_refused() -> None:
 
     async def flood(scene: Scene) -> None:
         await scene.request()
-        await scene.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000)
-        await scene.gone()
-        ended.set()
+        try:
+            await scene.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000)
+            await scene.gone()
+        finally:
+            ended.set()
 
     async with proxying(flood) as proxy:
         answer = await proxy.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")

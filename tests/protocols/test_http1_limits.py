@@ -102,7 +102,7 @@ async def test_content_that_comes_too_slowly_is_refused() -> None:
 
 
 async def test_content_may_take_its_time_if_it_keeps_the_least_rate() -> None:
-    limits = {"body_grace_seconds": 0.15, "body_min_bytes_per_second": 1000}
+    limits = {"body_grace_seconds": 0.15, "body_min_bytes_per_second": 100}
     async with proxying(http1=limits) as proxy:
         wire = await proxy.connect()
         await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\n")
@@ -115,12 +115,12 @@ async def test_content_may_take_its_time_if_it_keeps_the_least_rate() -> None:
 async def test_the_gateways_own_slowness_does_not_count_against_the_client() -> None:
     async def slow(scene: Scene) -> None:
         await scene.head()
-        await anyio.sleep(0.4)
+        await anyio.sleep(0.8)
         while len(scene.received) < 1_000_000:
             await scene.more()
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
-    limits = {"body_grace_seconds": 0.2, "body_min_bytes_per_second": 1}
+    limits = {"body_grace_seconds": 0.5, "body_min_bytes_per_second": 1}
     async with proxying(slow, http1=limits) as proxy:
         wire = await proxy.connect()
         await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
@@ -185,9 +185,7 @@ async def test_a_client_that_reads_slowly_is_served_on() -> None:
             with anyio.move_on_after(0.1) as waiting:
                 await scene.send(b"x" * 65536)
             if waiting.cancelled_caught:
-                break
-        full.set()
-        await scene.gone()
+                full.set()
 
     async with proxying(big, http1={"send_timeout_seconds": 1.0}) as proxy:
         wire = await proxy.connect()
@@ -225,7 +223,7 @@ async def test_a_route_that_takes_too_long_is_answered_with_504_and_ends_the_ups
         await scene.gone()
         gone.set()
 
-    async with proxying(hang, route={"timeout_seconds": 0.1}) as proxy:
+    async with proxying(hang, route={"timeout_seconds": 0.5}) as proxy:
         wire = await proxy.connect()
         await wire.send(START + b"\r\n")
         answer = await wire.answer()
@@ -239,7 +237,7 @@ async def test_a_route_that_takes_too_long_in_the_middle_of_its_answer_is_cut_of
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         await scene.gone()
 
-    async with proxying(stall, route={"timeout_seconds": 0.1}) as proxy:
+    async with proxying(stall, route={"timeout_seconds": 0.5}) as proxy:
         wire = await proxy.connect()
         await wire.send(START + b"\r\n")
         with pytest.raises(CutOff):

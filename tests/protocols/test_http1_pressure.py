@@ -1,14 +1,16 @@
-"""A slow reader slows the writer down: the gateway reads no more ahead than its buffers and the kernel's hold."""
+"""A slow reader slows the writer down: the gateway reads no more ahead than its buffers and the kernel's hold. Where the
+kernel could choose the size of its buffers, they would grow as the machine happens to run."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from time import monotonic
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from daemun.testing import CutOff, Scene, proxying, read_asked
 
@@ -18,25 +20,50 @@ MIB = 1024 * 1024
 PIECE = hashlib.shake_256(b"piece").digest(64 * 1024)
 PIECES = 320
 AHEAD = 16 * MIB
+KERNEL_BYTES = MIB // 4
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
+def fixed(sock: socket.socket) -> None:
+    """The kernel holds so much for this connection, or for those that are accepted here, and no more."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, KERNEL_BYTES)
+
+
+def fix(stream: SocketStream) -> None:
+    """The same for the test's end of a connection."""
+    fixed(stream.extra(SocketAttribute.raw_socket))
+
+
+@pytest.fixture
+def listener() -> Iterator[dict[str, str]]:
+    """Where the gateway listens."""
+    with socket.socket() as sock:
+        fixed(sock)
+        sock.bind(("127.0.0.1", 0))
+        yield {"bind": f"fd:{sock.fileno()}"}
+
+
 async def stalled(count: Callable[[], int]) -> int:
-    """`count()`, once it has not changed for a while."""
-    last, since = count(), monotonic()
-    while monotonic() - since < 0.15:
+    """`count()`, once it has begun and has not changed for many turns of all tasks."""
+    last = turns = 0
+    while turns < 15:
         await anyio.sleep(0.01)
-        if count() != last:
-            last, since = count(), monotonic()
+        now = count()
+        turns = turns + 1 if now == last and now else 0
+        last = now
     return last
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "tunnel"])
-async def test_a_client_that_does_not_read_stops_the_upstream_and_gets_everything_later(framing: str) -> None:
+async def test_a_client_that_does_not_read_stops_the_upstream_and_gets_everything_later(
+    framing: str, listener: dict[str, str]
+) -> None:
     sent = 0
 
     async def download(scene: Scene) -> None:
         nonlocal sent
+        fix(scene.stream)
         await scene.head()
         if framing == "tunnel":
             await scene.send(SWITCHING)
@@ -50,8 +77,9 @@ async def test_a_client_that_does_not_read_stops_the_upstream_and_gets_everythin
         if framing == "chunked":
             await scene.send(b"0\r\n\r\n")
 
-    async with proxying(download) as proxy:
+    async with proxying(download, listener=listener) as proxy:
         wire = await proxy.connect()
+        fix(wire.stream)
         upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n" if framing == "tunnel" else b"Connection: close\r\n"
         await wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n" + upgrade + b"\r\n")
         assert 0 < await stalled(lambda: sent) < AHEAD
@@ -66,12 +94,15 @@ async def test_a_client_that_does_not_read_stops_the_upstream_and_gets_everythin
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "tunnel"])
-async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everything_later(framing: str) -> None:
+async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everything_later(
+    framing: str, listener: dict[str, str]
+) -> None:
     may_read = anyio.Event()
     digests: list[bytes] = []
     sent = 0
 
     async def upload(scene: Scene) -> None:
+        fix(scene.stream)
         await scene.head()
         if framing == "tunnel":
             await scene.send(SWITCHING)
@@ -101,8 +132,9 @@ async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everythi
         if framing == "chunked":
             await wire.send(b"0\r\n\r\n")
 
-    async with proxying(upload) as proxy, anyio.create_task_group() as tasks:
+    async with proxying(upload, listener=listener) as proxy, anyio.create_task_group() as tasks:
         wire = await proxy.connect()
+        fix(wire.stream)
         fields = {
             "length": b"Content-Length: %d\r\n" % (PIECES * len(PIECE)),
             "chunked": b"Transfer-Encoding: chunked\r\n",
@@ -119,7 +151,7 @@ async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everythi
         assert digests == [hashlib.sha256(PIECE * PIECES).digest()]
 
 
-async def test_many_pipelined_requests_wait_in_the_kernel_and_not_in_the_gateway() -> None:
+async def test_many_pipelined_requests_wait_in_the_kernel_and_not_in_the_gateway(listener: dict[str, str]) -> None:
     may_answer = anyio.Event()
     sent = 0
     request = b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Long: " + b"x" * 8000 + b"\r\n\r\n"
@@ -136,8 +168,9 @@ async def test_many_pipelined_requests_wait_in_the_kernel_and_not_in_the_gateway
                 await wire.send(request)
                 sent += len(request)
 
-    async with proxying(late) as proxy, anyio.create_task_group() as tasks:
+    async with proxying(late, listener=listener) as proxy, anyio.create_task_group() as tasks:
         wire = await proxy.connect()
+        fix(wire.stream)
         tasks.start_soon(send)
         assert 0 < await stalled(lambda: sent) < AHEAD
         tasks.cancel_scope.cancel()

@@ -297,7 +297,7 @@ async def test_a_silent_upstream_is_given_up_after_response_timeout_seconds() ->
                 await scene.send(OK)
         gone.append(True)
 
-    async with proxying(silent, backend={"response_timeout_seconds": 0.15}) as proxy:
+    async with proxying(silent, backend={"response_timeout_seconds": 0.5}) as proxy:
         wire = await proxy.connect()
         for request in (GET, b"GET /fast HTTP/1.1\r\nHost: a.test\r\n\r\n", GET):
             await wire.send(request)
@@ -313,14 +313,14 @@ async def test_an_upstream_may_be_slow_after_its_head_and_while_it_gets_content(
     async def slow(scene: Scene) -> None:
         await scene.request()
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
-        await anyio.sleep(0.4)
+        await anyio.sleep(0.8)
         await scene.send(b"k")
         await scene.gone()
 
-    async with proxying(slow, backend={"response_timeout_seconds": 0.2}) as proxy:
+    async with proxying(slow, backend={"response_timeout_seconds": 0.5}) as proxy:
         wire = await proxy.connect()
         await wire.send(UPLOAD + b"1\r\na\r\n")
-        await anyio.sleep(0.3)
+        await anyio.sleep(0.7)
         await wire.send(b"0\r\n\r\n")
         assert (await wire.answer()).body == b"ok"
 

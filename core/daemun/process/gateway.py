@@ -19,6 +19,7 @@ from daemun.downstream.listener import Listener, Turn, bind, raise_descriptor_li
 from daemun.extend.registry import Registry
 from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.loop import current_loop
+from daemun.process.memory import give_back_memory
 from daemun.process.notices import notify
 from daemun.process.parts import Parts, open_parts
 from daemun.process.sources import open_sources
@@ -169,6 +170,7 @@ async def serving(
             for listener, end in zip(listeners, ended, strict=True):
                 accepting.start_soon(_accept, listener, tasks, end)
             gateway = Gateway(info, parts)
+            tasks.start_soon(give_back_memory, lambda: parts.table.leases)
             try:
                 yield gateway
             finally:

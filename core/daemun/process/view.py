@@ -26,7 +26,7 @@ class View:
 
     @property
     def exchanges(self) -> int:
-        return self._table.current.leases + sum(generation.leases for generation in self._table.draining)
+        return self._table.leases
 
     @property
     def routes(self) -> int:

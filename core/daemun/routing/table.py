@@ -37,6 +37,11 @@ class Table:
         self._sources.setdefault(name, Published(len(self._sources)))
 
     @property
+    def leases(self) -> int:
+        """Exchanges that run."""
+        return self.current.leases + sum(generation.leases for generation in self.draining)
+
+    @property
     def statuses(self) -> tuple[ObjectStatus, ...]:
         """What became of every object of every source."""
         return tuple(status for published in self._sources.values() for status in published.statuses)

@@ -8,7 +8,7 @@ import anyio
 
 __all__ = ["PATIENCE_SECONDS", "eventually"]
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 """How long a test waits for anything before it fails."""
 _POLL_SECONDS = 0.002
 

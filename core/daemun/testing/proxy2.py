@@ -51,7 +51,7 @@ async def answer_ok2(scene: Http2Scene) -> None:
 
 @asynccontextmanager
 async def scripted2(
-    script: Http2Script = answer_ok2, settings: Mapping[int, int] | None = None, *, credits: bool = True
+    script: Http2Script = answer_ok2, settings: Mapping[int, int] | None = None, *, crediting: bool = True
 ) -> AsyncIterator[ScriptedHttp2Upstream]:
     """An upstream on a free port of the loopback interface, until the context is left.
 
@@ -61,7 +61,7 @@ async def scripted2(
     upstream = ScriptedHttp2Upstream(listener.extra(SocketAttribute.local_port))
 
     async def serve(stream: SocketStream) -> None:
-        scene = Http2Scene(stream, settings, credits=credits, asked=upstream.asked)
+        scene = Http2Scene(stream, settings, crediting=crediting, asked=upstream.asked)
         upstream.scenes.append(scene)
         upstream.connections += 1
         upstream.open += 1
@@ -87,15 +87,15 @@ class Http2Proxy(Proxy):
         super().__init__(gateway, upstream)  # type: ignore[arg-type]  # what tests ask of either is the same
         self._wires2: list[Http2Wire] = []
 
-    async def dial2(self, settings: Mapping[int, int] | None = None, *, credits: bool = True) -> Http2Wire:
+    async def dial2(self, settings: Mapping[int, int] | None = None, *, crediting: bool = True) -> Http2Wire:
         """A new connection on which nothing was said; it is closed when the proxy is, if not before."""
-        wire = Http2Wire(await anyio.connect_tcp("127.0.0.1", self.gateway.port), settings, credits=credits)
+        wire = Http2Wire(await anyio.connect_tcp("127.0.0.1", self.gateway.port), settings, crediting=crediting)
         self._wires2.append(wire)
         return wire
 
-    async def connect2(self, settings: Mapping[int, int] | None = None, *, credits: bool = True) -> Http2Wire:
+    async def connect2(self, settings: Mapping[int, int] | None = None, *, crediting: bool = True) -> Http2Wire:
         """A new HTTP/2 connection."""
-        wire = await self.dial2(settings, credits=credits)
+        wire = await self.dial2(settings, crediting=crediting)
         await wire.start()
         return wire
 
@@ -112,7 +112,7 @@ async def proxying2(
     script2: Http2Script | None = None,
     *,
     upstream_settings: Mapping[int, int] | None = None,
-    upstream_credits: bool = True,
+    upstream_crediting: bool = True,
     http1: dict[str, Any] | None = None,
     http2: dict[str, Any] | None = None,
     route: dict[str, Any] | None = None,
@@ -128,7 +128,7 @@ async def proxying2(
     if script is not None:
         upstream_of_either = scripted(script)
     else:
-        upstream_of_either = scripted2(script2 or answer_ok2, upstream_settings, credits=upstream_credits)
+        upstream_of_either = scripted2(script2 or answer_ok2, upstream_settings, crediting=upstream_crediting)
     async with upstream_of_either as upstream:
         endpoint = upstream.url if script is not None else {"url": upstream.url, "protocol": "http2"}
         settings = {

@@ -63,14 +63,14 @@ class Heard:
 class Http2End:
     """One end of a connection. What takes longer than ten seconds raises `TimeoutError`.
 
-    Several tasks may wait for what comes. `credits` gives windows back as they are used.
+    Several tasks may wait for what comes. `crediting` gives windows back as they are used.
     """
 
     def __init__(
-        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, credits: bool = True
+        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
     ) -> None:
         self.stream = stream
-        self.credits = credits
+        self.crediting = crediting
         self.frames: list[Frame] = []
         """Every frame that came."""
         self.streams: dict[int, Heard] = {}
@@ -134,21 +134,27 @@ class Http2End:
         """Sends a head or trailers."""
         await self.send(self.head_frames(stream, fields, ended=ended))
 
-    async def content(self, stream: int, data: bytes, *, ended: bool = False, piece: int = _FRAME_BYTES) -> None:
-        """Sends content as the windows allow, in frames of up to `piece` bytes. Raises `StreamReset`, `CutOff`."""
+    async def content(
+        self, stream: int, data: bytes, *, ended: bool = False, piece: int = _FRAME_BYTES, padding: int = 0
+    ) -> None:
+        """Sends content as the windows allow, in frames of up to `piece` bytes, each with `padding` bytes more.
+
+        Raises `StreamReset`, `CutOff`.
+        """
+        more = padding + 1 if padding else 0
         heard = self.hear(stream)
         while True:
-            room = min(len(data), self.window, self.room(stream), piece)
+            room = min(len(data), self.window - more, self.room(stream) - more, piece)
             if heard.code is not None:
                 raise StreamReset(stream, heard.code)
             if room <= 0 and data:
                 if not await self.more():
                     raise CutOff("the connection ended while content was sent")
                 continue
-            self.window -= room
-            self._sent[stream] = self._sent.get(stream, 0) + room
+            self.window -= room + more
+            self._sent[stream] = self._sent.get(stream, 0) + room + more
             part, data = data[:room], data[room:]
-            frame = DataFrame(stream, part)
+            frame = DataFrame(stream, part, pad_length=padding, flags=("PADDED",) if padding else ())
             if ended and not data:
                 frame.flags.add("END_STREAM")
             await self.send(frame)
@@ -292,7 +298,7 @@ class Http2End:
         self.may_come -= size
         assert heard.window >= 0 or not size, f"stream {stream}: content beyond its window"
         assert self.may_come >= 0, "content beyond the window of the connection"
-        if self.credits and size:
+        if self.crediting and size:
             self.may_come += size
             self._say.append(WindowUpdateFrame(0, size).serialize())
             if not heard.ended and heard.code is None:
@@ -325,9 +331,9 @@ class Http2Wire(Http2End):
     """The client's end."""
 
     def __init__(
-        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, credits: bool = True
+        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
     ) -> None:
-        super().__init__(stream, settings, credits=credits)
+        super().__init__(stream, settings, crediting=crediting)
         self.next_stream = 1
 
     async def start(self) -> None:
@@ -397,10 +403,10 @@ class Http2Scene(Http2End):
         stream: SocketStream,
         settings: Mapping[int, int] | None = None,
         *,
-        credits: bool = True,
+        crediting: bool = True,
         asked: list[Asked] | None = None,
     ) -> None:
-        super().__init__(stream, settings, credits=credits)
+        super().__init__(stream, settings, crediting=crediting)
         self._preface_left = PREFACE
         self._begun = 0
         self._served: set[int] = set()

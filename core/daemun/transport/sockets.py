@@ -259,6 +259,8 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
     def abort(self) -> None:
         if not self._closed or not self.lost:
             self._closed = True
+            self._chunks.clear()
+            self.unread_bytes = 0
             self.transport.abort()
 
     def _wake(self) -> None:

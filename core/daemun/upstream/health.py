@@ -149,6 +149,7 @@ class _Checks:
         changed = against >= enough
         if changed:
             against, endpoint.healthy = 0, healthy
+        if changed or (first and fault):
             self._tell(endpoint, fault)
         if changed or first:
             self._endpoints.health_changed()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import EMPTY, Exchange, Peer, Reason, Request, Response
@@ -92,7 +92,6 @@ def shown(value: bytes | None) -> str | None:
     return cut.decode("utf-8", "backslashreplace")
 
 
-@settings(deadline=None)
 @given(exchanges=EXCHANGES)
 def test_json_says_what_was_sent(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, Any]]) -> None:
     fields = [
@@ -128,7 +127,6 @@ def test_json_says_what_was_sent(tmp_path_factory: pytest.TempPathFactory, excha
         }
 
 
-@settings(deadline=None)
 @given(exchanges=EXCHANGES)
 def test_a_common_line_is_never_broken_or_forged(
     tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, Any]]
@@ -156,7 +154,6 @@ def unescaped(value: str) -> bytes:
     return re.sub(rb"\\x([0-9A-F]{2})", lambda match: bytes.fromhex(match[1].decode()), value.encode())
 
 
-@settings(deadline=None)
 @given(user=st.binary(max_size=100), rest=st.binary(max_size=100))
 def test_a_url_never_shows_its_user_or_its_query(
     tmp_path_factory: pytest.TempPathFactory, user: bytes, rest: bytes

@@ -65,6 +65,9 @@ async def test_rotation_under_load_loses_nothing(desk: Desk) -> None:
                 desk.file.rename(file)
                 door.reopen()
                 turned.append(file)
+        await desk.until(desk.file.exists)
+        await door.ask("/1")
+        asked += 1
     counts = [len(desk.objects(file)) for file in (*turned, desk.file)]
     assert min(counts) > 0
     assert sum(counts) == asked

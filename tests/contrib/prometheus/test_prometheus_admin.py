@@ -147,7 +147,7 @@ async def test_what_is_no_scrape_is_refused_and_ends_the_connection(
 
 
 async def test_a_silent_connection_is_closed(metering: Any, admin: Path) -> None:
-    async with metering(idle_timeout_seconds=0.05):
+    async with metering(idle_timeout_seconds=0.5):
         wire = Wire(await anyio.connect_unix(admin))
         await wire.send(b"GET /metrics HTTP/1.1\r\n")
         assert await wire.rest() == b""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import (
@@ -32,8 +32,6 @@ from daemun import (
 )
 from daemun_file import Document, InlineSettings, ObjectError, RawObject, document_schema, show_path
 from daemun_file.objects import decode_object
-
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def route(text: str) -> RouteSpec:
@@ -117,6 +115,35 @@ def test_a_route_with_nothing_but_a_back_end_takes_everything() -> None:
     assert route("to: b") == RouteSpec("r", Forward((Split("b"),)), origin="here")
 
 
+POST_OF_GRPC: dict[str, Any] = {
+    "methods": ("POST",),
+    "headers": (ValueMatch("content-type", ValueKind.REGEX, "application/grpc([+;].*)?"),),
+}
+
+
+@pytest.mark.parametrize(
+    ("calls", "path"),
+    [
+        ("{service: a.Svc, method: Do}", PathMatch(PathKind.EXACT, "/a.Svc/Do")),
+        ("{service: a.Svc}", PathMatch(PathKind.SEGMENT_PREFIX, "/a.Svc")),
+        ("{}", PathMatch()),
+    ],
+)
+def test_calls_of_grpc_are_matched_by_name(calls: str, path: PathMatch) -> None:
+    to_b = Forward((Split("b"),))
+    assert route(f"{{match: {{grpc: {calls}}}, to: b}}") == RouteSpec(
+        "r", to_b, path=path, origin="here", **POST_OF_GRPC
+    )
+    for bridge in ("grpc-web", "connect"):
+        spec = route(f"{{match: {{grpc: {calls}}}, to: b, filters: [{{type: {bridge}}}]}}")
+        assert spec == RouteSpec("r", to_b, path=path, filters=(FilterSpec(bridge),), origin="here")
+
+
+def test_calls_of_grpc_are_matched_by_more_than_their_name() -> None:
+    spec = route("{match: {grpc: {}, headers: {x-a: b}}, to: b}")
+    assert spec.headers == (*POST_OF_GRPC["headers"], ValueMatch("x-a", ValueKind.EXACT, "b"))
+
+
 def test_splits_carry_weights_and_headers() -> None:
     spec = route("split: [{backend: a, weight: 90}, {backend: b, request_headers: {set: {x-v: '2'}}}]")
     assert spec.action == Forward((Split("a", 90), Split("b", 1, HeaderEdit({"x-v": "2"}))))
@@ -187,6 +214,10 @@ def test_a_back_end_that_is_started_and_one_of_another_type() -> None:
             "$.match",
             "unknown key 'pth'; accepted: path, prefix, .*; did you mean 'path'",
         ),
+        ("{match: {grpc: {method: Do}}, to: b}", "$.match.grpc.method", "no 'service' that has it"),
+        ("{match: {grpc: {service: /a.Svc}}, to: b}", "$.match.grpc.service", "expected"),
+        ("{match: {grpc: {}, prefix: /a}, to: b}", "$.match", "has prefix and grpc; accepted: one of path, .*, grpc"),
+        ("{match: {grpc: {}, methods: [GET]}, to: b}", "$.match.methods", "accepted: no methods beside 'grpc'"),
         ("{host: [a], to: b}", "$", "unknown key 'host'; accepted: name, hosts, .*; did you mean 'hosts'"),
         ("{}", "$", "the route does nothing; accepted: exactly one of to, split, redirect, respond"),
         ("{to: a, respond: {}}", "$", "the route has to and respond; accepted: exactly one of"),
@@ -319,7 +350,6 @@ KEYS = st.sampled_from([*msgspec.json.schema(Document)["$defs"]["RouteDocument"]
 MATCH = st.dictionaries(st.sampled_from(["path", "prefix", "raw_prefix", "regex", "methods", "headers"]), ANYTHING)
 
 
-@patiently
 @given(st.dictionaries(KEYS, ANYTHING | MATCH, max_size=5), st.booleans())
 def test_any_route_is_taken_or_refused_in_words(data: dict[str, Any], named: bool) -> None:
     result = attempt("route", {"to": "b", **data, "name": "r"} if named else data)
@@ -330,7 +360,6 @@ def test_any_route_is_taken_or_refused_in_words(data: dict[str, Any], named: boo
         assert result.name == "r"
 
 
-@patiently
 @given(st.text(max_size=30) | st.text("*.ab-_:[]0", max_size=10))
 def test_any_host_is_taken_in_lower_case_or_refused(host: str) -> None:
     result = attempt("route", {"name": "r", "to": "b", "hosts": [host]})
@@ -344,7 +373,6 @@ def test_any_host_is_taken_in_lower_case_or_refused(host: str) -> None:
         assert not set(value) & set(" /?#@*")
 
 
-@patiently
 @given(st.text(max_size=30) | st.text("htps2cunix:/.@[]0123456789#?", max_size=30))
 def test_any_url_is_an_address_or_refused(url: str) -> None:
     result = attempt("backend", {"endpoints": [url]})

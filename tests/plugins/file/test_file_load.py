@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun_file import RawObject, Reader
 from daemun_file.load import Reading
 from daemun_file.objects import Specs, decode_object, split_document
-
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Files:
@@ -300,7 +298,6 @@ ROUTE = st.sampled_from(
 )
 
 
-@patiently
 @given(st.lists(st.lists(ROUTE, max_size=4) | st.just("half"), max_size=5))
 def test_whatever_is_written_each_good_object_is_in_use_and_each_bad_one_is_told(
     tmp_path_factory: pytest.TempPathFactory, versions: list[list[Any] | str]

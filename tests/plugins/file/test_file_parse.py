@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun_file.parse import SUFFIXES, UnreadableError, parse
-
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def data(text: str, suffix: str = ".yaml") -> Any:
@@ -159,7 +157,6 @@ PLAIN = st.recursive(
 )
 
 
-@patiently
 @given(st.dictionaries(st.text("abc", min_size=1), PLAIN, min_size=1))
 def test_what_was_written_is_read(value: dict[str, Any]) -> None:
     assert data(json.dumps(value), ".json") == value
@@ -167,7 +164,6 @@ def test_what_was_written_is_read(value: dict[str, Any]) -> None:
     assert data(yaml.safe_dump(value, allow_unicode=True, default_style='"')) == value
 
 
-@patiently
 @given(st.binary() | st.text("[]{}:,-&*!|>'\"#?%@ \n\tab1.<").map(str.encode), st.sampled_from(sorted(SUFFIXES)))
 def test_any_bytes_are_read_or_refused(content: bytes, suffix: str) -> None:
     assert attempt(content, suffix)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from daemun import HostKind, HostMatch, PathKind, RouteSpec
@@ -15,8 +15,6 @@ from daemun_file.document import RouteDocument
 from daemun_file.explain import decode
 from daemun_file.precedence import in_order, literal_start
 from daemun_file.translate import routes_of
-
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def order(*routes: Mapping[str, Any]) -> list[str]:
@@ -111,7 +109,6 @@ def test_the_literal_start_of_a_regex(pattern: str, literal: str) -> None:
     assert "/ab".startswith(literal_start("/ab+"))
 
 
-@patiently
 @given(st.data(), st.text(r"ab/\.*+?|()[]^${}0,", max_size=12))
 def test_everything_that_a_regex_matches_begins_with_its_literal_start(data: st.DataObject, pattern: str) -> None:
     try:
@@ -126,7 +123,6 @@ HOSTS = st.sampled_from(["*", "**.c", "**.b.c", "*.c", "*.b.c", "a.b.c", "b.c", 
 PATHS = st.sampled_from([{"path": "/a"}, {"prefix": "/"}, {"prefix": "/a"}, {"raw_prefix": "/a"}, {"regex": "/a.*"}])
 
 
-@patiently
 @given(
     st.lists(st.tuples(st.lists(HOSTS, min_size=1, max_size=3, unique=True), PATHS), min_size=1, max_size=5),
     st.sampled_from(["a.b.c", "b.c", "x.b.c", "y.c", "z.y.c", "other"]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,7 +40,7 @@ class Published:
 
     async def until(self, holds: Callable[[Snapshot], bool]) -> Snapshot:
         """The first snapshot, of those published last, for which `holds`."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while not self.snapshots or not holds(self.snapshots[-1]):
                 await self._news.wait()
         return self.snapshots[-1]
@@ -245,6 +247,44 @@ async def test_no_change_is_lost_while_one_is_being_published(tmp_path: Path) ->
         tasks.cancel_scope.cancel()
 
 
+AT_ONCE = """
+import sys, threading
+from types import ModuleType
+from daemun_file import decode
+
+SOURCE = '''
+from __future__ import annotations
+from msgspec import Struct
+class Inner(Struct, forbid_unknown_fields=True):
+    one: int | None = None
+    other: dict[str, int | str] | None = None
+class Outer(Struct, forbid_unknown_fields=True):
+    inner: Inner | None = None
+    many: dict[str, Inner] | None = None
+'''
+
+def read(module, start):
+    start.wait()
+    assert decode({"inner": {"one": 1}}, module.Outer).inner.one == 1
+
+sys.setswitchinterval(1e-6)
+for number in range(100):
+    module = sys.modules[f"new{number}"] = ModuleType(f"new{number}")
+    exec(SOURCE, vars(module))
+    start = threading.Barrier(4)
+    threads = [threading.Thread(target=read, args=(module, start)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_sources_may_meet_a_type_for_the_first_time_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 async def test_cancellation_is_quick(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text("a"))
     async with running(tmp_path, paths=["r.yaml"]) as published:
@@ -252,7 +292,7 @@ async def test_cancellation_is_quick(tmp_path: Path) -> None:
         (tmp_path / "r.yaml").write_text(text("b"))
         await published.names("b")
         before = time.monotonic()
-    assert time.monotonic() - before < 1.0
+    assert time.monotonic() - before < 3.0
 
 
 async def test_a_folder_that_may_not_be_read_does_not_stop_the_watch_of_others(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import HostKind, HostMatch
@@ -14,8 +14,6 @@ from daemun_file import ObjectError, RawObject, show_path
 from daemun_knative import KnativeFilesSettings
 from daemun_knative.source import decode_manifest, split_manifest
 from daemun_knative.translate import Specs
-
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SETTINGS = KnativeFilesSettings(paths=("x",), images={"app": {"command": ["app"]}}, local_listeners=("inner",))
 
@@ -319,7 +317,6 @@ WHOLE = service(
 )
 
 
-@patiently
 @given(st.sampled_from(places(WHOLE)[1:]), ANYTHING)
 def test_whatever_stands_in_a_field_is_taken_or_refused_in_words(place: tuple[Any, ...], value: Any) -> None:
     def changed(data: Any, path: tuple[Any, ...]) -> Any:

@@ -49,7 +49,7 @@ async def published(folder: Path, *steps: Any, **settings: Any) -> list[Snapshot
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(source.run, publish)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             snapshots.append(await receive.receive())
             for step in steps:
                 step()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import json, os, signal, socket, subprocess, sys, time
 options = dict(word.split("=", 1) for word in sys.argv[1:])
 
 def note(pid):
+    with open("times", "a") as file:
+        file.write(f"{time.monotonic()}\\n")
     with open("pids", "a") as file:
         file.write(f"{pid}\\n")
 
@@ -103,6 +106,11 @@ class Kit:
         except FileNotFoundError:
             return []
 
+    def pauses(self) -> list[float]:
+        """Seconds between the starts of all that are in `pids`."""
+        times = [float(line) for line in (self.folder / "times").read_text().splitlines()]
+        return [later - earlier for earlier, later in pairwise(times)]
+
     def alive(self) -> list[int]:
         """Those that live."""
         return [pid for pid in self.pids() if self.lives(pid)]
@@ -122,7 +130,7 @@ class Kit:
             return False
 
     @staticmethod
-    async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         """Returns when `condition` holds; fails if it does not in time."""
         with anyio.fail_after(seconds):
             while not condition():  # noqa: ASYNC110 - processes and files tell nobody

@@ -73,7 +73,7 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 10
+    deadline = monotonic() + 20
     while not condition():
         assert monotonic() < deadline
         sleep(0.01)

@@ -24,7 +24,6 @@ class Server:
     def __init__(self, *answers: bytes | None) -> None:
         self.answers = list(answers)
         self.heads: list[bytes] = []
-        self.asked_at: list[float] = []
 
     def serve(self, listener: socket.socket) -> None:
         while True:
@@ -33,7 +32,6 @@ class Server:
             except OSError:
                 return
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-            self.asked_at.append(monotonic())
             with stream, suppress(ConnectionError):
                 self.heads.append(stream.recv(65536))
                 if answer:
@@ -95,7 +93,7 @@ async def test_good_answers(answer: bytes) -> None:
 async def test_bad_answers(answer: bytes, words: str) -> None:
     with serving(Server(answer)) as place:
         probe = Probe(HTTP, place)
-        assert not await succeeds(probe, 0.3)
+        assert not await succeeds(probe, 0.8)
         assert probe.last == f"{words} on port {place.port}"
 
 
@@ -113,10 +111,10 @@ async def test_a_slow_answer_gets_twice_the_time_next_time() -> None:
     server = Server(None, None, None, OK)
     with serving(server) as place:
         probe = Probe(Readiness(kind="http", timeout_seconds=0.1), place)
+        began = monotonic()
         assert await succeeds(probe)
-    first, second, third, _ = server.asked_at
-    assert second - first >= 0.09
-    assert third - second >= 0.19
+    assert monotonic() - began >= 0.1 + 0.2 + 0.4
+    assert len(server.heads) >= 4
 
 
 async def test_a_port_on_which_nobody_listens(free_port: int) -> None:
@@ -126,11 +124,10 @@ async def test_a_port_on_which_nobody_listens(free_port: int) -> None:
     assert probe.last == f"connection refused on port {place.port}"
 
 
-async def test_a_connection_to_itself_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_to_itself_is_nobody(monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
     with socket.socket() as lonely:
-        lonely.bind(("127.0.0.1", 0))
-        port = lonely.getsockname()[1]
-        lonely.connect(("127.0.0.1", port))
+        lonely.bind(("127.0.0.1", free_port))
+        lonely.connect(("127.0.0.1", free_port))
         assert lonely.getsockname() == lonely.getpeername(), "the kernel does this"
 
     class Unlucky(socket.socket):
@@ -142,13 +139,13 @@ async def test_a_connection_to_itself_is_nobody(monkeypatch: pytest.MonkeyPatch)
             super().connect(address)
 
     monkeypatch.setattr(socket, "socket", Unlucky)
-    probe = Probe(Readiness(), Place(port=port))
+    probe = Probe(Readiness(), Place(port=free_port))
     assert not await succeeds(probe, 0.2)
 
 
 async def test_readiness_is_seen_at_once(free_port: int) -> None:
-    delays = []
-    for _ in range(5):
+    delays = [1.0]
+    while min(delays) >= 0.01 and len(delays) <= 20:  # whatever else the machine does, it is not always late
         ready_at: list[float] = []
 
         async def listen(ready_at: list[float]) -> None:

@@ -72,7 +72,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(kit: Kit
     async with kit.open("ignore_term=1", stop_grace_seconds=0.4) as activator:
         await activator.activate()
         began = monotonic()
-    assert 0.39 <= monotonic() - began < 5
+    assert 0.39 <= monotonic() - began < 20
     assert not kit.alive()
 
 
@@ -113,10 +113,10 @@ async def test_there_is_never_a_second_process_beside_the_one_that_stops(kit: Ki
 
 async def test_an_idle_stop_is_no_crash(kit: Kit) -> None:
     async with kit.open("ignore_term=1", idle_timeout_seconds=0.05, stop_grace_seconds=0.05) as activator:
-        for _ in range(6):
+        for _ in range(9):
             await activator.activate()
             await kit.until(lambda: not kit.endpoints.ready)
             await kit.until(lambda: not kit.alive())
         began = monotonic()
         await activator.activate()
-        assert monotonic() - began < 1.5
+        assert monotonic() - began < 8  # a back-off would be of 12.8 s at least

@@ -76,7 +76,7 @@ def crooked(site: Site) -> Site:
 
 
 @pytest.mark.anyio
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(target=TARGETS, fields=FIELDS, fallback=st.sampled_from(["", "index.html"]))
 async def test_no_target_gets_bytes_from_outside(
     crooked: Site, target: bytes, fields: tuple[tuple[bytes, bytes], ...], fallback: str
@@ -96,7 +96,7 @@ async def test_no_target_gets_bytes_from_outside(
         max_size=8,
     )
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_walk_stays_below_even_without_the_checks_of_paths(crooked: Site, names: list[bytes]) -> None:
     walk = Walk(os.fsencode(crooked.root), leave=False)
     try:

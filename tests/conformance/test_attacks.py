@@ -1,0 +1,80 @@
+"""Abuse of HTTP/2: each script of the corpus is stopped early, costs little memory, and hurts no other client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import GatewayProcess, Start, script
+
+pytestmark = [pytest.mark.conformance, pytest.mark.timeout(300)]
+
+PROBE_MS = 250
+RUNS = 3
+"""Other programs of the machine delay probes too: of so many runs the best one counts, for them and nothing else."""
+
+STOPPED = {
+    "rapid_reset": (),
+    "made_you_reset window0": ("--how", "window0"),
+    "made_you_reset overflow": ("--how", "overflow"),
+    "made_you_reset data": ("--how", "data"),
+    "made_you_reset priority": ("--how", "priority"),
+    "continuation big": ("--mode", "big"),
+    "continuation small": ("--mode", "small"),
+    "continuation empty": ("--mode", "empty"),
+    "hpack_bomb": (),
+    "control_flood ping": ("--kind", "ping"),
+    "control_flood settings": ("--kind", "settings"),
+    "control_flood priority": ("--kind", "priority"),
+    "control_flood window": ("--kind", "window"),
+    "control_flood unknown": ("--kind", "unknown"),
+    "control_flood emptydata": ("--kind", "emptydata"),
+}
+
+
+def attacked(gateway: GatewayProcess, file: Path, *arguments: str) -> dict[str, Any]:
+    return script(file, "--target", gateway.address, "--pid", str(gateway.pid), *arguments)
+
+
+def assert_harmless(run: Callable[[], dict[str, Any]], growth_mb: int) -> None:
+    """In every run memory stays and no probe fails; in the best one every probe is quick."""
+    slowest = []
+    for _ in range(RUNS):
+        result = run()
+        before, after = result["rss_mb"]
+        assert after - before <= growth_mb, result
+        assert result["probe_fail"] == 0, result
+        slowest.append(result["probe_max_ms"])
+        if slowest[-1] <= PROBE_MS:
+            return
+    raise AssertionError(f"the slowest probes took {slowest} ms")
+
+
+@pytest.mark.parametrize("attack", STOPPED)
+def test_an_attack_is_stopped(attack: str, corpus: Path, start: Start, origin: int) -> None:
+    gateway = start(origin, speaks=("http2",))
+
+    def run() -> dict[str, Any]:
+        result = attacked(gateway, corpus / "attacks" / f"{attack.split()[0]}.py", *STOPPED[attack])
+        assert result["stopped"], result
+        return result
+
+    assert_harmless(run, growth_mb=20)
+
+
+def test_answers_that_nobody_takes_do_not_fill_memory(corpus: Path, start: Start, origin: int) -> None:
+    large = {"name": "large", "match": {"path": "/1m.bin"}, "rewrite": {"path": "/1m"}, "to": "up"}
+    probed = {"name": "probed", "respond": {"body": "ok"}}  # not the back end's time, which has 300 MiB to make
+    gateway = start(origin, speaks=("http2",), routes=[large, probed])
+
+    def run() -> dict[str, Any]:
+        arguments = ("--streams", "100", "--conns", "3", "--seconds", "10")
+        result = attacked(gateway, corpus / "attacks" / "zero_window.py", *arguments)
+        assert result["streams_each"] == 100
+        assert result["answered"] == 300, result
+        return result
+
+    assert_harmless(run, growth_mb=80)
