@@ -18,6 +18,8 @@ _CONTROLS = 100.0
 _IDLE_FRAMES = 1000.0
 _REFILL_SECONDS = 10.0
 """An empty budget is full again after it."""
+_WORTHWHILE_BYTES = 64
+"""A window that grows by less is a frame for nothing."""
 _EARNED_FRAMES = 100_000.0
 """What can be earned ahead by content that we send."""
 
@@ -25,16 +27,19 @@ _EARNED_FRAMES = 100_000.0
 class Budget:
     """Counts down; raises `ConnectionFault` (ENHANCE_YOUR_CALM) at the end."""
 
-    __slots__ = ("_controls", "_idle_frames", "_resets", "_since")
+    __slots__ = ("_controls", "_idle_frames", "_resets", "_since", "_to_take")
 
     def __init__(self) -> None:
         self._resets = _RESETS
         self._controls = _CONTROLS
         self._idle_frames = _IDLE_FRAMES
         self._since = monotonic()
+        self._to_take = 0
+        """Content that was sent and not taken yet, once for its stream and once for the connection."""
 
-    def sent(self, frames: int) -> None:
-        """So many frames with content or a head went out."""
+    def sent(self, frames: int, size: int) -> None:
+        """So many frames went out, with `size` bytes of content."""
+        self._to_take += 2 * size
         if self._controls < _EARNED_FRAMES:
             self._controls += frames
             self._idle_frames += 2 * frames
@@ -50,6 +55,13 @@ class Budget:
         self._controls -= 1
         if self._controls < 0:
             self._refill("frames that want an answer")
+
+    def window(self, increment: int) -> None:
+        """The peer takes more content, on a stream or on the connection. What it was sent it may ask for again."""
+        if _WORTHWHILE_BYTES <= increment <= self._to_take:
+            self._to_take -= increment
+        else:
+            self.idle_frame()
 
     def idle_frame(self) -> None:
         """A frame that changes next to nothing."""

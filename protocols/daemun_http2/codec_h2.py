@@ -139,7 +139,7 @@ class H2Codec(Framing):
             return b""
         library, limit, size = self._library, self._max_sent_frame_bytes, len(data)
         for start in range(0, size or 1, limit):
-            self._budget.sent(1)
+            self._budget.sent(1, min(limit, size - start))
             library.send_data(stream, data[start : start + limit], end_stream=ended and start + limit >= size)
         return library.data_to_send()
 
@@ -314,7 +314,7 @@ class H2Codec(Framing):
                 self._sink.on_ping_answered()
 
     def _on_window(self, flags: int, stream: int, payload: bytes) -> None:
-        self._budget.idle_frame()
+        self._budget.window(int.from_bytes(payload, "big"))
         if stream and len(payload) == _NUMBER.size and not self._is_open(stream) and not self._is_idle(stream):
             return
         for event in self._told(Kind.WINDOW_UPDATE, flags, stream, payload):

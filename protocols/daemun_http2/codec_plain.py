@@ -85,14 +85,14 @@ class PlainCodec(Framing):
         size, limit = len(data), self._max_sent_frame_bytes
         flags = END_STREAM if ended else 0
         if size <= limit:
-            self._budget.sent(1)
+            self._budget.sent(1, size)
             return b"".join((FRAME_HEAD.pack(size << 8, flags, stream), data))
         whole = memoryview(data)
         parts: list[bytes | memoryview] = []
         for start in range(0, size, limit):
             piece = whole[start : start + limit]
             parts += (FRAME_HEAD.pack(len(piece) << 8, flags if start + limit >= size else 0, stream), piece)
-        self._budget.sent(len(parts) // 2)
+        self._budget.sent(len(parts) // 2, size)
         return b"".join(parts)
 
     def credit(self, stream: int, increment: int) -> bytes:
@@ -270,5 +270,5 @@ class PlainCodec(Framing):
             if not stream:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window that grows by nothing")
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a window that grows by nothing")
-        self._budget.idle_frame()
+        self._budget.window(increment)
         self._sink.on_window(stream, increment)

@@ -23,3 +23,10 @@ def faults(caplog: pytest.LogCaptureFixture) -> Iterator[Faults]:
     yield found
     logged = [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
     assert bool(logged) == found.expected, logged
+
+
+@pytest.fixture(params=["plain", "h2"])
+def http2_codec(request: pytest.FixtureRequest) -> str:
+    """The codec of HTTP/2 connections."""
+    name: str = request.param
+    return name

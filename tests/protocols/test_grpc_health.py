@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ from daemun import (
     RouteSpec,
     Split,
 )
-from daemun.testing import Starter, eventually, make_plugin, routed
+from daemun.testing import Starter, eventually, make_plugin, routed, running
 from daemun_grpc.health import GRPC_HEALTH, GrpcHealthSettings, read_serving, written_service
 from daemun_grpc.messages import frame
 
@@ -265,3 +267,40 @@ async def _goes_and_comes_back(port: int) -> None:
         with served(with_health(health.HealthServicer()), port=port):
             await eventually(lambda: endpoints.ready == endpoints.all, "who is back")
         await eventually(lambda: not endpoints.ready, "who is gone")
+
+
+@pytest.mark.anyio
+async def test_calls_through_the_gateway_go_to_the_server_that_is_well() -> None:
+    servicers = [health.HealthServicer() for _ in range(2)]
+    servicers[0].set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    with (
+        served(with_health(servicers[0]), named(b"one")) as one,
+        served(with_health(servicers[1]), named(b"two")) as two,
+    ):
+        checks = {"health_check": {"type": "grpc", "interval_seconds": 0.02}}
+        urls = [f"h2c://127.0.0.1:{port}" for port in (one, two)]
+        source = {
+            "type": "inline",
+            "backends": {"b": {"endpoints": urls, "settings": checks}},
+            "routes": [{"name": "r", "to": "b"}],
+        }
+        async with running({"sources": [source]}, only=["http1", "http2", "grpc", "file"]) as gateway:
+
+            def calls() -> set[bytes]:
+                with grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+                    return {channel.unary_unary("/a.B/Who")(b"", timeout=10) for _ in range(6)}
+
+            async def until(names: set[bytes]) -> None:
+                with anyio.fail_after(10):
+                    while await anyio.to_thread.run_sync(calls) != names:
+                        pass
+
+            await until({b"two"})
+            servicers[0].set("", health_pb2.HealthCheckResponse.SERVING)
+            await until({b"one", b"two"})
+
+
+def named(name: bytes) -> Callable[[Any], None]:
+    """A service whose one method says `name`."""
+    who = grpc.unary_unary_rpc_method_handler(lambda request, context: name)
+    return lambda server: server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.B", {"Who": who}),))

@@ -93,6 +93,7 @@ class Http2End:
         self._initial_window = _WINDOW
         self._sent: dict[int, int] = {}
         self._reading = anyio.Lock()
+        self._writing = anyio.Lock()
         self._received = b""
         self._came = 0
         self._block = b""
@@ -110,7 +111,8 @@ class Http2End:
         data = b"".join(one if isinstance(one, bytes) else one.serialize() for one in what)
         try:
             with anyio.fail_after(PATIENCE_SECONDS):
-                await self.stream.send(data)
+                async with self._writing:
+                    await self.stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise CutOff("the connection is gone") from None
 
