@@ -78,7 +78,7 @@ class Session:
 
     def _send(self, data: bytes) -> None:
         try:
-            if not self.stream.send_soon(data) and not self.full:
+            if not self.stream.send_soon(data, alone=len(self.flows) < 2) and not self.full:
                 self.full = True
                 self._tasks.start_soon(self._wait_for_room)
         except _BROKEN:

@@ -284,7 +284,7 @@ async def test_calls_through_the_gateway_go_to_the_server_that_is_well() -> None
             "backends": {"b": {"endpoints": urls, "settings": checks}},
             "routes": [{"name": "r", "to": "b"}],
         }
-        async with running({"sources": [source]}, only=["http1", "http2", "grpc", "file"]) as gateway:
+        async with running({"sources": [source]}, only=["http1", "http2", "file"], extra=[PLUGIN]) as gateway:
 
             def calls() -> set[bytes]:
                 with grpc.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:

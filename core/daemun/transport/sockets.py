@@ -187,11 +187,14 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         self.transport.write(item)
         return not self._full
 
-    def send_soon(self, item: bytes) -> bool:
+    def send_soon(self, item: bytes, *, alone: bool = False) -> bool:
         if self.lost or self._closed:
             raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
         soon = self._soon
         if not soon:
+            if alone:
+                self.transport.write(item)
+                return not self._full
             self._loop.call_soon(self._send_now)
         soon.append(item)
         self._soon_bytes += len(item)

@@ -77,9 +77,9 @@ class Stream(ByteStream):
         Raises what `send` raises.
         """
 
-    def send_soon(self, item: bytes) -> bool:
-        """`send_nowait`, but what several tasks hand over one after the other may leave together. For streams on which
-        nothing is sent in any other way."""
+    def send_soon(self, item: bytes, *, alone: bool = False) -> bool:
+        """`send_nowait`, but what several tasks hand over one after the other leaves together; `alone`: there is only
+        one that does. For streams on which nothing is sent in any other way."""
         return self.send_nowait(item)
 
     async def send(self, item: bytes) -> None:
