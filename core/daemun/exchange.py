@@ -77,7 +77,8 @@ class Exchange(Struct, eq=False):
     interim: Callable[[int, Headers], Awaitable[None]] | None = None
     """Sends a 1xx response to the client, if its protocol has them."""
     dialect: Dialect | None = None
-    """Set by the wire protocol: `Connection.dialect` of the request's `content-type`."""
+    """The dialect whose part in the exchange is more than its errors. Set by the wire protocol, from
+    `Connection.dialect`, or by a filter that knows better."""
     route: str = ""
     """Name of the route that won."""
     version: str = "HTTP/1.1"

@@ -168,7 +168,7 @@ class ProcessActivator:
         if specs != self._published:
             self._published = specs
             self._endpoints.update(specs)
-            for instance, endpoint in zip(ready, self._endpoints.ready, strict=True):
+            for instance, endpoint in zip(ready, self._endpoints.all, strict=True):
                 instance.endpoint = endpoint
         changed, self._changed = self._changed, anyio.Event()
         changed.set()

@@ -38,6 +38,8 @@ from daemun_http2.frames import (
     END_STREAM,
     MAX_SENT_FRAME_BYTES,
     MAX_STREAM,
+    MAX_WINDOW,
+    PADDED,
     PREFACE,
     ConnectionFault,
     ErrorCode,
@@ -47,7 +49,7 @@ from daemun_http2.frames import (
     frame,
     head_frames,
 )
-from daemun_http2.framing import DEFAULT_WINDOW, ON_ITSELF, Framing
+from daemun_http2.framing import DEFAULT_WINDOW, ON_ITSELF, Framing, unpadded
 from daemun_http2.streams import REMEMBERED_STREAMS
 
 __all__ = ["H2Codec"]
@@ -97,6 +99,8 @@ class H2Codec(Framing):
         self._next_ours = 1 if client else 2
         self._cut: deque[int] = deque(maxlen=REMEMBERED_STREAMS)
         """Streams that we reset: what is still under way for them means nothing."""
+        self._unanswered: set[int] = set()
+        """Our requests whose response has not begun: only there a response may be an interim one."""
         self._table_told = True
 
     # --- what is sent ---
@@ -121,6 +125,7 @@ class H2Codec(Framing):
     def open(self) -> int:
         stream = self._next_ours
         self._next_ours += 2
+        self._unanswered.add(stream)
         return stream
 
     def head(self, stream: int, block: bytes, ended: bool) -> bytes:
@@ -153,6 +158,7 @@ class H2Codec(Framing):
         if not self._is_open(stream):
             return b""
         self._cut.append(stream)
+        self._unanswered.discard(stream)
         self._library.reset_stream(stream, code)
         return self._library.data_to_send()
 
@@ -197,6 +203,7 @@ class H2Codec(Framing):
 
     def _was_reset(self, event: StreamReset) -> None:
         """By the peer, or by the library for a rule that the peer broke."""
+        self._unanswered.discard(event.stream_id)
         if event.remote_reset:
             self._sink.on_reset(event.stream_id, int(event.error_code))
             return
@@ -211,6 +218,8 @@ class H2Codec(Framing):
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         if stream in self._cut:
+            if flags & PADDED:
+                unpadded(payload)
             self._budget.idle_frame()
             if payload:  # the library is not asked, and nothing of its window is taken
                 self._out.append(frame(Kind.WINDOW_UPDATE, 0, 0, _NUMBER.pack(len(payload))))
@@ -241,13 +250,14 @@ class H2Codec(Framing):
             return
         if self._client and not self._is_ours(stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a response to no request")
-        interim = self._client and _is_interim(block)
+        interim = stream in self._unanswered and _is_interim(block)
         ended = flags & END_STREAM
         events = self._told(Kind.HEADERS, END_HEADERS | ended, stream, _INTERIM_BLOCK if interim else _HEAD_BLOCK)
         if not events:
             self._too_late(stream)
         for event in events:
             if isinstance(event, _WHOLE_HEADS):
+                self._unanswered.discard(stream)
                 self._sink.on_head(stream, block, bool(ended))
             elif isinstance(event, InformationalResponseReceived):
                 self._sink.on_head(stream, block, ended=False)
@@ -286,8 +296,10 @@ class H2Codec(Framing):
                 self._was_reset(event)
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS are a connection's")
         if flags & ACK:
-            if payload and not stream:
+            if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement holds nothing")
             self._budget.idle_frame()
             self._told(Kind.SETTINGS, flags, stream, payload)
@@ -297,9 +309,10 @@ class H2Codec(Framing):
         if len(payload) % _PARAMETER.size:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS with half a parameter")
         settings = dict(_PARAMETER.iter_unpack(payload))
-        told = b"".join(_PARAMETER.pack(key, settings[key]) for key in _TOLD if key in settings)
+        told = b"".join(_PARAMETER.pack(key, value) for key, value in settings.items() if key in _TOLD)
         if Setting.HEADER_TABLE_SIZE in settings:
             self._table_told = False
+        _ = self._library.open_inbound_streams  # counting, it forgets those whose windows mean nothing any more
         self._told(Kind.SETTINGS, flags, stream, told)
         self.greeted = True
         self._sink.on_settings(settings)
@@ -314,9 +327,12 @@ class H2Codec(Framing):
                 self._sink.on_ping_answered()
 
     def _on_window(self, flags: int, stream: int, payload: bytes) -> None:
-        self._budget.window(int.from_bytes(payload, "big"))
-        if stream and len(payload) == _NUMBER.size and not self._is_open(stream) and not self._is_idle(stream):
-            return
+        if len(payload) == _NUMBER.size:  # of which one bit says nothing, which the library does not know
+            increment = int.from_bytes(payload, "big") & MAX_WINDOW
+            self._budget.window(increment)
+            if stream and not self._is_open(stream) and not self._is_idle(stream):
+                return
+            payload = _NUMBER.pack(increment)
         for event in self._told(Kind.WINDOW_UPDATE, flags, stream, payload):
             if isinstance(event, WindowUpdated):
                 self._sink.on_window(stream, int(event.delta))

@@ -22,6 +22,7 @@ from daemun.upstream.balance import HashSettings
 from daemun.upstream.health import HealthSettings
 from daemun.upstream.health_http import HttpHealthSettings
 from daemun_http1 import Http1Settings
+from daemun_http2 import Http2Settings
 
 from .documents import READMES, ROOT, generated, replaced
 from .fields import class_docs, nested, rows, table
@@ -83,6 +84,7 @@ def shipped() -> str:
 _LIMITS: tuple[tuple[str, type[msgspec.Struct], tuple[str, ...]], ...] = (
     ("listeners[].forwarded.{}", ForwardedSettings, ("trusted_hops",)),
     ("protocols.http1.{}", Http1Settings, ("max_head_bytes", "head_timeout_seconds", "underscores")),
+    ("protocols.http2.{}", Http2Settings, ("max_concurrent_streams",)),
     ("backends.*.settings.{}", EndpointsSettings, ("response_timeout_seconds",)),
     ("backends.*.settings.waiting_room.{}", WaitingRoomSettings, ("max_requests",)),
     ("drain.{}", DrainSettings, ("grace_seconds",)),
@@ -142,6 +144,11 @@ def core_settings() -> str:
     return _structs(Settings, EndpointsSettings, HashSettings, HealthSettings, HttpHealthSettings)
 
 
+def http2_settings() -> str:
+    """The settings of HTTP/2."""
+    return table(Http2Settings)
+
+
 def http1_settings() -> str:
     """The settings of HTTP/1."""
     return table(Http1Settings)
@@ -174,6 +181,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("core/README.md", "settings"): core_settings,
     ("plugins/README.md", "kinds"): kinds,
     ("protocols/daemun_http1/README.md", "settings"): http1_settings,
+    ("protocols/daemun_http2/README.md", "settings"): http2_settings,
 }
 """Every generated part, by document and name."""
 

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 import daemun_knative
 
 from .documents import ROOT, Block
@@ -200,8 +202,8 @@ class Stage:
 
 
 def _curl(words: list[str]) -> str:
-    """What curl prints: the body, with `-i` the head too. Knows `-s`, `-i`, `-X`, `-H` and `-d`."""
-    show_head, method, data, url = False, "", None, ""
+    """What curl prints: the body, with `-i` the head too. Knows `-s`, `-i`, `-X`, `-H`, `-d`, `--http2-prior-knowledge`."""
+    show_head, method, data, url, http2 = False, "", None, "", False
     headers: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
@@ -215,9 +217,18 @@ def _curl(words: list[str]) -> str:
                 headers[name] = value.strip()
             case "-d":
                 data = next(rest)
+            case "--http2-prior-knowledge":
+                http2 = True
             case _:
                 assert word.startswith("http://"), word
                 url = word
+    if http2:
+        with httpx.Client(http1=False, http2=True, timeout=_PATIENCE_SECONDS) as asking:
+            answer = asking.request(method or ("POST" if data else "GET"), url, content=data, headers=headers)
+        head = f"HTTP/2 {answer.status_code}\n" + "".join(
+            f"{name}: {value}\n" for name, value in answer.headers.items()
+        )
+        return f"{head}\n{answer.text}" if show_head else answer.text
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     with closing(http.client.HTTPConnection(parts.netloc, timeout=_PATIENCE_SECONDS)) as client:

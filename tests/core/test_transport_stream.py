@@ -404,3 +404,140 @@ async def test_a_dialled_peer_that_hangs_up_on_a_tls_handshake_is_an_os_error() 
             with pytest.raises(OSError):
                 await dial(tasks, host="127.0.0.1", port=server.getsockname()[1], context=context, server_name="a.test")
             tasks.cancel_scope.cancel()
+
+
+async def test_what_comes_goes_to_a_call_back_once_there_is_one_and_what_came_before_stays(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        taken: list[bytes] = []
+        await peer.send(b"before")
+        await arrived(stream, 6)
+        assert stream.receive_nowait() == b"before"
+        stream.on_data = taken.append
+        for word in (b"one", b"two"):
+            await peer.send(word)
+            await eventually(lambda word=word: b"".join(taken).endswith(word), "the word")  # type: ignore[misc]
+        assert b"".join(taken) == b"onetwo"
+        assert stream.unread_bytes == 0
+        await peer.send_eof()
+        await eventually(lambda: stream.at_eof, "the end")
+
+
+async def test_a_call_back_takes_much_while_nobody_receives_and_hears_of_the_end(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        taken: list[bytes] = []
+        told: list[str] = []
+        stream.on_data = taken.append
+        stream.on_eof = lambda: told.append("eof")
+        await peer.send(BIG)
+        await peer.send_eof()
+        await eventually(lambda: told == ["eof"], "the end")
+        assert b"".join(taken) == BIG
+        assert stream.unread_bytes == 0
+
+
+async def test_a_call_back_may_send_and_abort(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+
+        def answer(data: bytes) -> None:
+            stream.send_soon(data.upper())
+            if data.endswith(b"!"):
+                stream.abort()
+
+        async def write() -> None:
+            while True:
+                await stream.wait_writable()
+                await anyio.sleep(0.001)
+
+        stream.on_data = answer
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            await peer.send(b"one")
+            assert await peer.receive() == b"ONE"
+            tasks.cancel_scope.cancel()
+        await peer.send(b"end!")
+        await eventually(lambda: stream.lost, "the loss")
+
+
+async def test_after_the_call_back_was_taken_away_bytes_are_received_again(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        taken: list[bytes] = []
+        stream.on_data = taken.append
+        await peer.send(b"one")
+        await eventually(lambda: taken == [b"one"], "the word")
+        stream.on_data = None
+        await peer.send(b"two")
+        assert await stream.receive() == b"two"
+
+
+async def test_what_is_sent_soon_leaves_in_order_whoever_sends_it(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        words = [b"%04d" % number * 1000 for number in range(200)]
+        received: list[bytes] = []
+
+        async def listen() -> None:
+            received.append(await everything(peer))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            for number, word in enumerate(words):
+                if not stream.send_soon(word):
+                    await stream.wait_writable()
+                if number % 7 == 0:
+                    await anyio.lowlevel.checkpoint()
+            await stream.flush()
+            await stream.send_eof()
+        assert received == [b"".join(words)]
+
+
+async def test_what_is_sent_soon_goes_out_by_itself_and_before_the_end(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        if not stream.send_soon(b"one"):
+            await stream.wait_writable()
+        assert await peer.receive() == b"one"
+        if not stream.send_soon(b"two"):
+            await stream.wait_writable()
+        await stream.send_eof()
+        assert await everything(peer) == b"two"
+
+
+async def test_what_is_sent_soon_is_delivered_by_a_close(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        if not stream.send_soon(b"last words"):
+            await stream.wait_writable()
+        await stream.aclose()
+        assert await everything(peer) == b"last words"
+        with pytest.raises(anyio.ClosedResourceError):
+            stream.send_soon(b"x")
+
+
+async def test_sending_soon_to_a_peer_that_does_not_read_says_so_and_goes_on_later(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        sent = 0
+        while stream.send_soon(BIG[sent : sent + 50_000]):
+            sent += 50_000
+            await anyio.lowlevel.checkpoint()
+            assert sent < len(BIG)
+        sent += 50_000
+        assert stream.unsent_bytes <= 1024 * 1024
+        received: list[bytes] = []
+
+        async def listen() -> None:
+            received.append(await everything(peer))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            await stream.wait_writable()
+            while not stream.send_soon(BIG[sent:]):
+                await stream.wait_writable()
+                break
+            await stream.flush()
+            await stream.send_eof()
+        assert received == [BIG]
+
+
+async def test_sending_soon_on_a_lost_stream_is_told(tcp_kind: str) -> None:
+    async with pair(tcp_kind) as (stream, peer):
+        await reset(peer)
+        await eventually(lambda: stream.lost, "the loss")
+        with pytest.raises(anyio.BrokenResourceError):
+            stream.send_soon(b"x")

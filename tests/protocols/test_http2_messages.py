@@ -316,7 +316,7 @@ async def test_a_response_with_more_than_it_announced_is_broken_off() -> None:
         except StreamReset as reset:
             assert reset.code == 2
         assert answer is None or answer.status == 502
-        assert proxy.upstream.scenes[0].streams[1].code == 1
+        await eventually(lambda: proxy.upstream.scenes[0].streams[1].code == 1, "a reset")
 
 
 async def test_padding_is_no_content_and_its_window_comes_back() -> None:

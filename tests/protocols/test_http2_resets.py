@@ -213,30 +213,46 @@ async def test_content_that_streams_is_not_sent_again() -> None:
         assert proxy.upstream.connections == 1
 
 
-@pytest.mark.parametrize("last", [0, 1])
-async def test_what_an_upstream_that_leaves_will_not_serve_is_sent_again_and_the_rest_ends_in_peace(last: int) -> None:
+async def test_a_request_refused_on_the_connection_that_it_opened_is_sent_again() -> None:
+    async def refuse(scene: Http2Scene) -> None:
+        while stream := await scene.request():
+            if proxy.upstream.connections == 1:
+                await scene.cancel(stream, REFUSED_STREAM)
+            else:
+                await scene.respond(stream, 200, (), b"ok")
+
+    async with proxying2(None, refuse) as proxy:
+        wire = await proxy.connect2()
+        assert (await wire.exchange()).body == b"ok"
+        assert proxy.upstream.connections == 2
+
+
+@pytest.mark.parametrize("served", [0, 1, 2])
+async def test_what_an_upstream_that_leaves_will_not_serve_is_sent_again_and_the_rest_ends_in_peace(
+    served: int,
+) -> None:
     async def leave(scene: Http2Scene) -> None:
         if proxy.upstream.connections > 1:
             while stream := await scene.request():
                 await scene.respond(stream, 200, (), b"second")
             return
-        await scene.request()
-        await scene.request()
-        await scene.goaway(last)
-        if last:
-            await scene.round_trip()
-            await scene.respond(1, 200, (), b"first")
+        await scene.respond(await scene.request(), 200, (), b"ok")
+        streams = [await scene.request() for _ in range(2)]
+        await scene.goaway(([1, *streams])[served])
+        await scene.round_trip()
+        for stream in streams[:served]:
+            await scene.respond(stream, 200, (), b"first")
         await scene.gone()
 
     async with proxying2(None, leave) as proxy:
         wire = await proxy.connect2()
-        first = await wire.ask(b"GET", b"/1")
-        await eventually(lambda: proxy.upstream.connections == 1, "a connection")
-        second = await wire.ask(b"GET", b"/2")
-        bodies = {(await wire.answer(first)).body: b"/1", (await wire.answer(second)).body: b"/2"}
-        assert bodies.keys() == ({b"first", b"second"} if last else {b"second"})
+        assert (await wire.exchange()).body == b"ok"
+        asked = [await wire.ask(target=b"/%d" % number) for number in range(2)]
+        answers = [(await wire.answer(stream)).body for stream in asked]
+        assert sorted(answers) == [b"first"] * served + [b"second"] * (2 - served)
+        await eventually(lambda: proxy.upstream.open == proxy.upstream.connections - 1, "the end of the connection")
+        assert (await wire.exchange()).body == b"second"
         assert proxy.upstream.connections == 2
-        await eventually(lambda: proxy.upstream.open == 1, "the end of the first connection")
 
 
 @pytest.mark.parametrize("status", [200, 502])

@@ -53,11 +53,10 @@ async def shout2(scene: Http2Scene) -> None:
         return
     heard = scene.hear(stream)
     await scene.respond(stream, 200, ((b"sec-websocket-protocol", b"chat"),), ended=False)
-    said = 0
     while True:
-        await scene.until(lambda: len(heard.body) > said or heard.ended or heard.code is not None, "content")
-        data = bytes(heard.body[said:])
-        said += len(data)
+        await scene.until(lambda: bool(heard.body) or heard.ended or heard.code is not None, "content")
+        data = bytes(heard.body)
+        heard.body.clear()
         if data:
             await scene.content(stream, data.upper())
         elif heard.ended:

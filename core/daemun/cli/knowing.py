@@ -55,6 +55,7 @@ def _brings(registry: Registry, plugin: str) -> list[str]:
         "balancer": registry.balancers,
         "activator": registry.activators,
         "observer": registry.observers,
+        "health check": registry.health_checks,
         "command": registry.commands,
     }
     return [f"{word} {name}" for word, kind in kinds.items() for name, owner in kind.items().items() if owner == plugin]
@@ -92,6 +93,7 @@ def schema() -> None:
         "balancers": registry.balancers,
         "activators": registry.activators,
         "observers": registry.observers,
+        "health_checks": registry.health_checks,
         "protocols": registry.protocols,
     }
     document = msgspec.json.schema(Settings)

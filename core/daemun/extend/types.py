@@ -233,4 +233,4 @@ class Dialect(Struct, frozen=True):
     layer: Layer | None = None
     """Around all that handles such a request, the choice of the route included."""
     outgoing: Callable[[Request], Request] = _as_it_is
-    """Such a request as it goes out to an endpoint now; called again for each try, after any waiting."""
+    """Such a request as it goes out to an endpoint now: called for each try, after any waiting. It may not raise."""

@@ -105,6 +105,7 @@ _WITH_SETTINGS = ("filter", "backend", "observer", "balancer")
 _NEVER = {
     "source": "it runs when routes change",
     "activator": "it runs when a back end has no endpoint",
+    "health check": "it runs apart from requests",
     "command": "it runs on the command line",
 }
 
@@ -142,6 +143,7 @@ class _Plugin:
             "protocol": registry.protocols,
             "source": registry.sources,
             "activator": registry.activators,
+            "health check": registry.health_checks,
             "command": registry.commands,
         }
         self.brings = {

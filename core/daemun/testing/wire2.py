@@ -153,15 +153,19 @@ class Http2End:
                 if not await self.more():
                     raise CutOff("the connection ended while content was sent")
                 continue
-            self.window -= room + more
-            self._sent[stream] = self._sent.get(stream, 0) + room + more
             part, data = data[:room], data[room:]
-            frame = DataFrame(stream, part, pad_length=padding, flags=("PADDED",) if padding else ())
-            if ended and not data:
-                frame.flags.add("END_STREAM")
-            await self.send(frame)
+            await self.send(self._content_frame(stream, part, ended=ended and not data, padding=padding))
             if not data:
                 return
+
+    def _content_frame(self, stream: int, data: bytes, *, ended: bool, padding: int = 0) -> Frame:
+        frame = DataFrame(stream, data, pad_length=padding, flags=("PADDED",) if padding else ())
+        if ended:
+            frame.flags.add("END_STREAM")
+        size = len(data) + (padding + 1 if padding else 0)
+        self.window -= size
+        self._sent[stream] = self._sent.get(stream, 0) + size
+        return frame
 
     def room(self, stream: int) -> int:
         """What may still be sent on a stream; the connection has a window besides."""
@@ -362,11 +366,21 @@ class Http2Wire(Http2End):
         *,
         ended: bool = True,
     ) -> int:
-        """Sends a request to `a.test`, whole unless it is not to be `ended`; the number of its stream."""
+        """Sends a request to `a.test`, whole unless it is not to be `ended`; the number of its stream.
+
+        Content that fits into one frame goes out together with the head.
+        """
         pseudo = ((b":method", method), (b":scheme", b"http"), (b":path", target), (b":authority", b"a.test"))
-        stream = await self.open((*pseudo, *headers), ended=ended and not content and not trailers)
-        if content:
-            await self.content(stream, content, ended=ended and not trailers)
+        stream = self.next_stream
+        self.next_stream += 2
+        self.hear(stream)
+        head = self.head_frames(stream, (*pseudo, *headers), ended=ended and not content and not trailers)
+        if 0 < len(content) <= min(_FRAME_BYTES, self.window, self.room(stream)):
+            await self.send(head, self._content_frame(stream, content, ended=ended and not trailers))
+        else:
+            await self.send(head)
+            if content:
+                await self.content(stream, content, ended=ended and not trailers)
         if trailers:
             await self.head(stream, trailers, ended=True)
         return stream

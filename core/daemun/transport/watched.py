@@ -131,7 +131,9 @@ class WatchedStream(Stream):
 
     async def send_eof(self) -> None:
         try:
-            await self._inner.send_eof()
+            await self.wait_writable()
+            async with self._sending:
+                await self._inner.send_eof()
         except NotImplementedError:
             pass  # TLS: its end is the end of both directions
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):

@@ -57,8 +57,8 @@ class _RemoteActivator:
         before = {number: one for number, one in self._numbers.items() if one.active}
         self._version = use.version
         self._endpoints.update(spec for _, spec in use.endpoints)
-        ready = self._endpoints.ready
-        self._numbers = before | {number: one for (number, _), one in zip(use.endpoints, ready, strict=True)}
+        all_now = self._endpoints.all
+        self._numbers = before | {number: one for (number, _), one in zip(use.endpoints, all_now, strict=True)}
         self.report()
 
     def report(self) -> None:
