@@ -22,7 +22,7 @@ class Http2Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Most fields in a head or trailer section; above it 431."""
     window_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
     """Content that the peer may send on a stream before it is read."""
-    max_window_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    max_window_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 2 * 1024 * 1024
     """What that grows to on a stream whose reader keeps up."""
     head_timeout_seconds: Annotated[float, Meta(gt=0)] = 10.0
     """From the start of a connection to the peer's settings, and from the first byte of a head to its last."""

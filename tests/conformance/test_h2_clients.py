@@ -186,6 +186,14 @@ def test_node_opens_a_tunnel_by_extended_connect(
     assert told == {"enabled": True, "status": 200, "path": "/chat?room=1", "echoed": "pingpong"}
 
 
+def test_an_answer_that_is_not_read_holds_up_no_other(
+    gateway: GatewayProcess, tmp_path: Path, large_file: Path
+) -> None:
+    (tmp_path / "large").symlink_to(large_file)
+    told = told_by_node("neighbours_client.mjs", gateway.url)
+    assert told == {"others": [len(PAGE)] * 200, "slow": LARGE_BYTES}
+
+
 def succeeded(told: bytes) -> int:
     """How many requests h2load counts as done and as answered by 2xx."""
     text = told.decode()

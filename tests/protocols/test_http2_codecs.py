@@ -189,7 +189,9 @@ def assert_same(plain: Side, h2: Side) -> None:
             assert one[-1] == other[-1], (plain.told, h2.told)
             return
     assert plain.told == h2.told
-    ours, theirs = ([one for one in frames(side.said) if one[0] != Kind.WINDOW_UPDATE or one[2]] for side in (plain, h2))
+    ours, theirs = (
+        [one for one in frames(side.said) if one[0] != Kind.WINDOW_UPDATE or one[2]] for side in (plain, h2)
+    )
     if plain.ended:  # nobody listens to what else was said with the frame that broke it
         ours = ours[: len(theirs)]
     assert ours == theirs
@@ -357,6 +359,7 @@ def connections(draw: st.DrawFn) -> tuple[bool, list[bytes | Act]]:
     """On which side we are, and what happens: a peer that mostly knows the rules, and what we do meanwhile."""
     client = draw(st.booleans())
     begun, ours = ({1: False, 3: False}, 5) if client else ({}, 0)  # by stream: its head came
+    over: set[int] = set()
     steps: list[bytes | Act] = []
     for _ in range(draw(st.integers(0, 16))):
         kind = draw(
@@ -377,12 +380,17 @@ def connections(draw: st.DrawFn) -> tuple[bool, list[bytes | Act]]:
             ended = draw(st.sampled_from([False, False, False, True])) and block != b"\x08\x03100"
             steps.append(heads(stream, block + draw(WELL_FORMED), ended, draw(st.sampled_from([1, 1, 2])), None))
             begun[stream] = block != b"\x08\x03100"
+            if ended:
+                over.add(stream)
         elif kind in ("content", "trailers", "window", "reset") and begun:
-            stream = draw(st.sampled_from(sorted(begun)))
-            ended = draw(st.sampled_from([0, 0, 0, END_STREAM]))
+            proper = [stream for stream, head in begun.items() if head and stream not in over]
+            stream = draw(st.sampled_from(proper * 3 + sorted(begun)))
+            last = draw(st.sampled_from([0, 0, 0, END_STREAM]))
+            if kind in ("trailers", "reset") or (kind == "content" and last):
+                over.add(stream)
             steps.append(
                 {
-                    "content": frame(Kind.DATA, ended, stream, draw(CONTENT)),
+                    "content": frame(Kind.DATA, last, stream, draw(CONTENT)),
                     "trailers": heads(stream, draw(WELL_FORMED), True, 1, None),
                     "window": frame(
                         Kind.WINDOW_UPDATE, 0, stream, pack(">I", draw(st.sampled_from([1, 500, 2**31 - 1])))
@@ -423,6 +431,7 @@ INTERIM = heads(1, b"\x08\x03103", False, 1, None)
 RESPONSE = heads(1, b"\x88", False, 1, None)
 REQUEST = heads(1, b"\x82", False, 1, None)
 LAST = heads(1, b"\x82", True, 1, None)
+TO_THE_BRIM = frame(Kind.WINDOW_UPDATE, 0, 1, pack(">I", 2**31 - 1 - 65_535))
 
 
 @given(connections(), CUTS, CUTS)
@@ -435,11 +444,18 @@ LAST = heads(1, b"\x82", True, 1, None)
 @example((False, [REQUEST, frame(Kind.RST_STREAM, 0, 1, bytes(4)), LAST]), [], [])
 @example((False, [heads(5, b"\x82", True, 1, None), frame(Kind.DATA, 0, 3, b"never opened"), REQUEST]), [], [])
 @example((False, [REQUEST, frame(Kind.DATA, PADDED, 1, b"")]), [], [])
+@example((False, [LAST, TO_THE_BRIM, on_stream(answer, 0), settings_frame({4: 2**31 - 1})]), [], [])
 @example((False, [heads(1, b"@\x01x\x01y", True, 1, None), heads(3, b"\xbe", True, 2, None)]), [1, 1, 1, 1], [40, 7])
 def test_both_tell_and_say_the_same(
     connection: tuple[bool, list[bytes | Act]], cuts: list[int], other_cuts: list[int]
 ) -> None:
     assert_same(played("plain", *connection, cuts), played("h2", *connection, other_cuts))
+
+
+@given(st.lists(st.one_of(BLOCKS, st.binary(max_size=30)), max_size=6))
+def test_field_blocks_hold_the_same_for_both(blocks: list[bytes]) -> None:
+    steps: list[bytes | Act] = [heads(2 * n + 1, block, True, 1, None) for n, block in enumerate(blocks)]
+    assert_same(played("plain", False, steps, ()), played("h2", False, steps, ()))
 
 
 @given(st.binary(max_size=40), CUTS)

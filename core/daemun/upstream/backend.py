@@ -49,7 +49,8 @@ class EndpointsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Name of a balancer, or `{type: NAME, …its settings}`."""
     connect_timeout_seconds: Annotated[float, Meta(gt=0)] = 5.0
     """From the first packet to the end of the TLS handshake; then another endpoint is tried."""
-    max_idle_connections: Annotated[int, Meta(ge=0, description="Kept open for each endpoint.")] = 256
+    max_idle_connections: Annotated[int, Meta(ge=0)] = 256
+    """Kept open for each endpoint; more, while as many exchanges run on it."""
     idle_timeout_seconds: Annotated[float, Meta(gt=0, description="Idle connections are closed after it.")] = 30.0
     response_timeout_seconds: Annotated[
         float,

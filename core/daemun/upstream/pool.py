@@ -50,8 +50,9 @@ class Pool:
 
     def _released(self, connection: UpstreamConnection) -> None:
         if connection.capacity == 1:
-            if self.endpoint.retired or len(self._idle) >= self._max_idle:
-                connection.close()
+            idle, endpoint = len(self._idle), self.endpoint
+            if endpoint.retired or (idle >= self._max_idle and idle >= endpoint.active):
+                connection.close()  # but under a load that needs more of them they stay
             else:
                 self._idle.append((connection, monotonic()))
         self._leave(self.endpoint)
