@@ -71,6 +71,7 @@ class Upstream:
         self._timer.cancel()
         self.stream.on_eof = self.stream.on_lost = None
         self.stream.abort()
+        self.reader.waiting = b""
 
     def _gone(self) -> None:
         if not self._running:

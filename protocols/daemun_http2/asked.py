@@ -229,10 +229,9 @@ class Asked:
         if timer is not None:
             timer.cancel()
         if connection.asked.get(self.stream) is self:
-            whole = self._sent and (self.inflow is None or self.inflow.ended)
-            if not whole:
-                early = self._head is not None and (self.inflow is None or self.inflow.ended)
-                code = ErrorCode.NO_ERROR if early else ErrorCode.CANCEL
+            answered = self._head is not None and (self.inflow is None or self.inflow.ended)
+            if not (answered and self._sent):
+                code = ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL
                 connection.write(connection.codec.reset(self.stream, code))
                 self.outflow.fail(ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream has answered already"))
             connection.closed(self)

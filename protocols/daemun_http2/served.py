@@ -183,32 +183,39 @@ class Served:
         connection = self._connection
         try:
             block = self._block(response, (body.length or None) if bare else len(content) or None)
+            last = encode(trailers) if trailers and not bare else b""
         except ExchangeError as error:
             return self.respond(self._unsendable(error))
         self._head_sent = self._ended = True
         if not content:
-            if trailers and not bare:
-                block += encode(trailers)  # nothing stands between: one section holds both (gRPC's trailers-only)
-            connection.write(connection.codec.head(self.stream, block, True))
+            connection.write(connection.codec.head(self.stream, block, not last))
+            if last:
+                self._end(last)
             return None
         assert self._exchange is not None
         self._exchange.sent_bytes = len(content)
         head = connection.codec.head(self.stream, block, False)
-        if self.outflow.send_nowait(content, ended=not trailers, before=head):
-            if trailers:
-                connection.write(connection.codec.head(self.stream, encode(trailers), True))
+        if self.outflow.send_nowait(content, ended=not last, before=head):
+            if last:
+                self._end(last)
             return None
         connection.write(head)
         self._ended = False
-        return self._send_rest(content, trailers)
+        return self._send_rest(content, last)
 
-    async def _send_rest(self, content: bytes, trailers: Headers) -> None:
+    async def _send_rest(self, content: bytes, trailers: bytes) -> None:
         self.outflow.on_stall = self._patient().stalled
         await self.outflow.send(content, ended=not trailers)
-        self._ended = True
         if trailers:
-            connection = self._connection
-            connection.write(connection.codec.head(self.stream, encode(trailers), True))
+            self._end(trailers)
+        self._ended = True
+
+    def _end(self, trailers: bytes) -> None:
+        """Ends the response, with the field block of its trailers if there is one."""
+        self._ended = True
+        codec = self._connection.codec
+        last = codec.head(self.stream, trailers, True) if trailers else codec.content(self.stream, b"", True)
+        self._connection.write(last)
 
     def _block(self, response: Response, length: int | None) -> bytes:
         if response.status < 200:
@@ -250,12 +257,7 @@ class Served:
                 await outflow.ready()
         if left:
             raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
-        self._ended = True
-        trailers = body.trailers
-        if trailers:
-            connection.write(connection.codec.head(self.stream, encode(trailers), True))
-        else:
-            connection.write(connection.codec.content(self.stream, b"", True))
+        self._end(encode(body.trailers))
 
     def _unsendable(self, error: ExchangeError) -> Response:
         """The response in place of one whose head cannot be written."""

@@ -146,7 +146,7 @@ class Upstream(Session):
             return
         if code == ErrorCode.REFUSED_STREAM:
             asked.fail(_closed("the upstream refused the exchange", asked.retry(Retry.UNSENT)))
-        elif code == ErrorCode.NO_ERROR and asked.answered:
+        elif code == ErrorCode.NO_ERROR and asked.answered and (asked.inflow is None or asked.inflow.ended):
             asked.outflow.fail(_closed("the upstream wants no more of the request", Retry.NEVER))
         else:
             name = ErrorCode(code).name if code in ErrorCode._value2member_map_ else str(code)

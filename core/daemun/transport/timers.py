@@ -16,6 +16,10 @@ log = logging.getLogger("daemun.transport")
 _TICK_SECONDS = 0.05
 
 
+def _nothing() -> None:
+    """What a timer does that has ended."""
+
+
 class Timer:
     """One deadline that is moved often and seldom reached. Call `cancel` when its owner ends."""
 
@@ -45,8 +49,9 @@ class Timer:
             self.set(at)
 
     def cancel(self) -> None:
-        """Disarms and forgets."""
+        """Ends it: it never fires again, and knows nobody any more, so that its owner is no garbage in a circle."""
         self.at = math.inf
+        self._fire = _nothing
         if self._bucket >= 0:
             self._timers.move(self, -1)
 

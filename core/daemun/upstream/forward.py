@@ -64,9 +64,11 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
         tries, exchange = 0, request.exchange
         while True:
             exchange.endpoint = endpoint.address
+            dialled = False
             try:
                 try:
                     connection = await endpoint.pool.connect()
+                    dialled = True
                 except BaseException:
                     endpoints.leave(endpoint)
                     raise
@@ -75,7 +77,8 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
                 )
             except ExchangeError as error:
                 tries += 1
-                if error.retry is not Retry.UNSENT or tries >= min(_TRIES, len(endpoints.ready)):
+                limit = _TRIES if dialled else min(_TRIES, len(endpoints.ready))
+                if error.retry is not Retry.UNSENT or tries >= limit:
                     raise
                 endpoint = await place(request)
                 continue
