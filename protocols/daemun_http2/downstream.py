@@ -52,6 +52,8 @@ class Downstream(Session):
         """The highest stream that will be."""
         self._ended = new_waker()
         self._draining = False
+        self._in_peace = False
+        """The client has had everything that it asked for, or will."""
         self._timer = connection.timers.timer(self._too_slow)
         self._answered = connection.timers.timer(self._say_last)
         self._lingering = 0
@@ -76,6 +78,8 @@ class Downstream(Session):
             while not self.over:
                 await self._ended.wait()
             await self._linger()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
         finally:
             stream.on_data = stream.on_eof = stream.on_lost = connection.on_drain = None
             self.over = True
@@ -213,7 +217,7 @@ class Downstream(Session):
             del self.flows[served.stream]
         if not self._served:
             if self._draining and self._allowed < MAX_STREAM:
-                self._close()
+                self._close(in_peace=True)
             elif not self.over:
                 self._timer.start(self.settings.keep_alive_seconds)
 
@@ -234,7 +238,7 @@ class Downstream(Session):
             self._allowed = self._last
             self.write(self.codec.goaway(self._last, ErrorCode.NO_ERROR))
             if not self._served:
-                self._close()
+                self._close(in_peace=True)
 
     def _too_slow(self) -> None:
         """No exchange for too long, or a head that does not come to its end."""
@@ -247,7 +251,8 @@ class Downstream(Session):
 
     def broken(self, fault: ConnectionFault) -> None:
         log.debug("a connection broke the rules: %s", fault)
-        self.connection.refused(ExchangeError(Reason.BAD_REQUEST, fault.why))
+        reason = Reason.FLOOD if fault.code is ErrorCode.ENHANCE_YOUR_CALM else Reason.BAD_REQUEST
+        self.connection.refused(ExchangeError(reason, fault.why))
         self.write(self.codec.goaway(self._last, fault.code, fault.why))
         self._cut_off_all()
         self._close()
@@ -265,8 +270,9 @@ class Downstream(Session):
         for served in list(self._served.values()):
             served.cut_off(Cause.LEFT)
 
-    def _close(self) -> None:
+    def _close(self, *, in_peace: bool = False) -> None:
         self.over = True
+        self._in_peace = in_peace
         self._runners.rest()
         self._ended.wake()
 
@@ -277,6 +283,9 @@ class Downstream(Session):
         if stream.lost or stream.at_eof:
             return
         stream.on_eof = stream.on_lost = self._ended.wake
+        if self._in_peace:
+            with anyio.move_on_after(self.settings.send_timeout_seconds):
+                await stream.flush()
         with anyio.move_on_after(_LINGER_SECONDS):
             await stream.send_eof()
             while not (stream.lost or stream.at_eof) and self._lingering < _LINGER_BYTES:

@@ -87,4 +87,4 @@ def test_answers_that_nobody_takes_do_not_fill_memory(stalled: Callable[..., dic
 
 def test_what_a_client_held_back_is_given_back_when_it_leaves(stalled: Callable[..., dict[str, Any]]) -> None:
     first = stalled(3)["rss_mb"][0]
-    assert max(stalled(3)["rss_mb"][1] for _ in range(3)) - first <= 100
+    assert max(stalled(3)["rss_mb"][1] for _ in range(5)) - first <= 110

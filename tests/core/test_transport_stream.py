@@ -484,9 +484,18 @@ async def test_what_is_sent_soon_leaves_in_order_whoever_sends_it(kind: str) -> 
                     await stream.wait_writable()
                 if number % 7 == 0:
                     await anyio.lowlevel.checkpoint()
-            await stream.flush()
             await stream.send_eof()
         assert received == [b"".join(words)]
+
+
+async def test_flush_waits_for_what_is_sent_soon_as_well(kind: str) -> None:
+    async with pair(kind) as (stream, peer):
+        if not stream.send_soon(b"soon"):
+            await stream.wait_writable()
+        with anyio.fail_after(5):
+            await stream.flush()
+        assert stream.unsent_bytes == 0
+        assert await peer.receive() == b"soon"
 
 
 async def test_what_is_sent_soon_goes_out_by_itself_and_before_the_end(kind: str) -> None:
@@ -527,10 +536,8 @@ async def test_sending_soon_to_a_peer_that_does_not_read_says_so_and_goes_on_lat
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen)
             await stream.wait_writable()
-            while not stream.send_soon(BIG[sent:]):
+            if not stream.send_soon(BIG[sent:]):
                 await stream.wait_writable()
-                break
-            await stream.flush()
             await stream.send_eof()
         assert received == [BIG]
 

@@ -227,6 +227,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
                 pass  # the peer has left, and the transport is about to say so
 
     async def flush(self) -> None:
+        self._send_now()
         if self.unsent_bytes:
             self.transport.set_write_buffer_limits(0, 0)
             self._full = True

@@ -140,7 +140,7 @@ class WatchedStream(Stream):
             self._broken = True
 
     async def flush(self) -> None:
-        return None
+        await self.wait_writable()
 
     async def aclose(self) -> None:
         if not self._closed:
