@@ -72,8 +72,8 @@ class Reason(enum.Enum):
     HEAD_TOO_LARGE = ("head_too_large", Side.DOWNSTREAM, 431)
     """A head with too many bytes or fields."""
     FLOOD = ("flood", Side.DOWNSTREAM, 429)
-    """A connection that made work for nothing, or without end: streams reset at once, pings, frames without effect, heads
-    that never end. It was ended; the status is for logs."""
+    """A connection that made work for nothing: streams reset at once, pings, frames without effect, heads that never
+    end. It was ended; the status is for logs."""
     METHOD_REFUSED = ("method_refused", Side.DOWNSTREAM, 405)
     """TRACE, which the gateway takes to nobody."""
     MISDIRECTED = ("misdirected", Side.DOWNSTREAM, 421)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from daemun.errors import Reason
-    from daemun.extend.types import Dialect
 
-__all__ = ["Exchange", "Peer"]
+__all__ = ["Exchange", "Peer", "Spoken"]
 
 
 class Peer:
@@ -55,6 +54,25 @@ class Peer:
         return f"Peer({self.scheme} {self.address}:{self.port} on {self.listener})"
 
 
+class Spoken(Protocol):
+    """What an exchange needs of the `Dialect` that it speaks."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def layer(self) -> Callable[[Any], Any] | None:
+        """A `Layer` around the handler."""
+        ...
+
+    @property
+    def outgoing(self) -> Callable[[Any], Any]:
+        """The request as it goes out now."""
+        ...
+
+
 class Exchange(Struct, eq=False):
     """One request and its response, seen by every hook that works for it.
 
@@ -76,7 +94,7 @@ class Exchange(Struct, eq=False):
     """Set by whoever waits without using the connection: called once if the client stops sending."""
     interim: Callable[[int, Headers], Awaitable[None]] | None = None
     """Sends a 1xx response to the client, if its protocol has them."""
-    dialect: Dialect | None = None
+    dialect: Spoken | None = None
     """The dialect whose part in the exchange is more than its errors. Set by the wire protocol, from
     `Connection.dialect`, or by a filter that knows better."""
     route: str = ""

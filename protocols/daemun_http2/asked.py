@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 
@@ -12,6 +12,7 @@ from daemun import (
     EMPTY,
     Body,
     Buffered,
+    Endpoint,
     ExchangeError,
     Headers,
     NoContent,
@@ -23,19 +24,29 @@ from daemun import (
 )
 from daemun_http2.encoding import encode
 from daemun_http2.frames import ErrorCode
-from daemun_http2.inflow import Inflow
-from daemun_http2.outflow import Outflow
+from daemun_http2.inflow import Inflow, Room
+from daemun_http2.outflow import Outflow, Outlet
 from daemun_http2.translate import BARE_STATUSES, switching
 
-if TYPE_CHECKING:
-    from daemun_http2.upstream import Upstream
-
-__all__ = ["Asked"]
+__all__ = ["Asked", "Asking"]
 
 log = logging.getLogger("daemun.http2")
 
 _CONTINUE_SECONDS = 1.0
 _MAX_INTERIM = 32
+
+
+class Asking(Outlet, Room, Protocol):
+    """The connection of an exchange, as it sees it."""
+
+    endpoint: Endpoint
+    timeout_seconds: float
+    peer_window: int
+    asked: dict[int, Asked]
+
+    def closed(self, asked: Asked) -> None:
+        """The exchange is over."""
+        ...
 
 
 class Asked:
@@ -57,7 +68,7 @@ class Asked:
         "stream",
     )
 
-    def __init__(self, connection: Upstream, stream: int, request: Request) -> None:
+    def __init__(self, connection: Asking, stream: int, request: Request) -> None:
         self.stream = stream
         self.inflow: Inflow | None = None
         """The content of the response, if there is any to come."""

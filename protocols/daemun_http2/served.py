@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 
@@ -13,6 +13,7 @@ from daemun import (
     EMPTY,
     Body,
     Buffered,
+    Connection,
     Exchange,
     ExchangeError,
     Headers,
@@ -24,15 +25,13 @@ from daemun import (
 )
 from daemun_http2.encoding import encode
 from daemun_http2.frames import ErrorCode
-from daemun_http2.inflow import Inflow
-from daemun_http2.outflow import Outflow
+from daemun_http2.inflow import Inflow, Room
+from daemun_http2.outflow import Outflow, Outlet
 from daemun_http2.patience import Patience
+from daemun_http2.settings import Http2Settings
 from daemun_http2.translate import BARE_STATUSES, Incoming, response_block, switched
 
-if TYPE_CHECKING:
-    from daemun_http2.downstream import Downstream
-
-__all__ = ["Cause", "Served"]
+__all__ = ["Cause", "Owner", "Served"]
 
 log = logging.getLogger("daemun.http2")
 
@@ -55,6 +54,18 @@ _REASONS = {
 }
 
 
+class Owner(Outlet, Room, Protocol):
+    """The connection of an exchange, as it sees it."""
+
+    connection: Connection
+    settings: Http2Settings
+    peer_window: int
+
+    def served(self, served: Served) -> None:
+        """The exchange is over."""
+        ...
+
+
 class Served:
     """A stream whose exchange runs, or is about to."""
 
@@ -74,7 +85,7 @@ class Served:
         "stream",
     )
 
-    def __init__(self, connection: Downstream, stream: int, incoming: Incoming, *, ended: bool) -> None:
+    def __init__(self, connection: Owner, stream: int, incoming: Incoming, *, ended: bool) -> None:
         self.stream = stream
         self.incoming = incoming
         self.inflow = None if ended else Inflow(stream, connection, incoming.length)
