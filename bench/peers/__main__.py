@@ -68,6 +68,8 @@ def run_command(
     plan = _plan(full, names, wanted, rounds or (5 if full else 3), seconds, peers_dir)
     if plan.wrk is None:
         click.echo(load.WRK_MISSING, err=True)
+    if plan.h2load is None:
+        click.echo(load.H2LOAD_MISSING, err=True)
     for one in plan.missing:
         click.echo(f"{one.peer} is left out: {one.reason}", err=True)
     result: Result | None = None
@@ -118,14 +120,18 @@ def _plan(
         else:
             found.append(there)
     wrk = shutil.which("wrk")
-    generator = "bench/peers/paced.py (wrk is not installed)" if wrk is None else _wrk_version(wrk)
-    return Plan(found, missing, workloads, rounds, seconds, full, wrk, generator, shutil.which("nginx"))
+    generator = "bench/peers/paced.py (wrk is not installed)" if wrk is None else _told(wrk, "-v")
+    h2load = shutil.which("h2load")
+    if h2load is not None:
+        generator += f"; {_told(h2load, '--version')}"
+    return Plan(found, missing, workloads, rounds, seconds, full, wrk, h2load, generator, shutil.which("nginx"))
 
 
-def _wrk_version(wrk: str) -> str:
-    printed = subprocess.run([wrk, "-v"], capture_output=True, text=True, check=False)
+def _told(binary: str, argument: str) -> str:
+    """Name and version of a load generator."""
+    printed = subprocess.run([binary, argument], capture_output=True, text=True, check=False)
     version = re.search(r"\d+\.\d+\S*", printed.stdout + printed.stderr)
-    return f"wrk {version[0] if version else 'of unknown version'}, one thread"
+    return f"{Path(binary).name} {version[0] if version else 'of unknown version'}, one thread"
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import http.client
 import ssl
 import time
 
+from bench.peers.asking import Http2Error, call, get
+from bench.peers.origin import Origin
 from bench.peers.place import host_of
 from bench.peers.workloads import Workload
 
@@ -19,18 +21,24 @@ class AnswerError(Exception):
     """A peer does not answer as the origin does."""
 
 
-def check(workload: Workload, port: int, origin: int) -> None:
+def check(workload: Workload, port: int, origin: Origin) -> None:
     """Asks the peer once what the load will ask. Raises `AnswerError` if that does not become right in time."""
-    if workload.kind == "huge":
-        return  # its measure looks at what arrives
+    if workload.kind in ("huge", "stream"):
+        return  # their measures look at what arrives
     host = host_of(workload.setup.routes - 1) if workload.setup.routes else "bench.test"
     path = workload.path + "1/item?page=1" if workload.varied else workload.path
-    expected = _ask(origin, path, host, workload.upload_bytes, tls=False)
+    if workload.setup.upstream == "grpc":
+        expected, ask = call(origin.grpc, path), lambda: call(port, path)
+    elif workload.setup.clients == "http2":
+        expected, ask = _ask(origin.port, path, host, 0, tls=False), lambda: get(port, path)
+    else:
+        tls, size = workload.setup.tls, workload.upload_bytes
+        expected, ask = _ask(origin.port, path, host, size, tls=False), lambda: _ask(port, path, host, size, tls=tls)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            got = _ask(port, path, host, workload.upload_bytes, tls=workload.setup.tls)
-        except (OSError, http.client.HTTPException) as error:
+            got = ask()
+        except (OSError, http.client.HTTPException, Http2Error) as error:
             fault = f"it does not answer: {type(error).__name__} {error}"
         else:
             if got == expected:

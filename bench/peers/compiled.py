@@ -10,9 +10,9 @@ import json
 import os
 from typing import Any
 
-from bench.peers.place import Command, Place
+from bench.peers.place import Command, Place, Setup
 
-__all__ = ["caddy", "envoy", "haproxy", "nginx", "nginx_main", "traefik"]
+__all__ = ["caddy", "envoy", "haproxy", "nginx", "nginx_lacks", "nginx_main", "traefik"]
 
 _KEPT = 256
 """Idle upstream connections that are kept."""
@@ -34,10 +34,17 @@ http {{
 """
 
 
+def nginx_lacks(setup: Setup) -> str:
+    """What nginx says to upstreams is HTTP/1, or gRPC."""
+    return "it speaks HTTP/2 to upstreams for gRPC only" if setup.upstream == "http2" else ""
+
+
 def nginx(place: Place) -> Command:
-    """nginx: a server a host; requests and responses buffered, as it comes."""
+    """nginx: a server a host; requests and responses buffered, as it comes, but for gRPC."""
     tls = f"ssl_certificate {place.certificate}; ssl_certificate_key {place.key};" if place.setup.tls else ""
-    listen = f"listen 127.0.0.1:{place.port}{' ssl' if place.setup.tls else ''} backlog=4096"
+    http2 = " http2" if place.setup.clients == "http2" else ""
+    listen = f"listen 127.0.0.1:{place.port}{' ssl' if place.setup.tls else ''}{http2} backlog=4096"
+    to = "grpc_pass grpc://up" if place.setup.upstream == "grpc" else "proxy_pass http://up"
     lines = [
         f"upstream up {{ server 127.0.0.1:{place.origin}; keepalive {_KEPT}; keepalive_requests 1000000000; }}",
         'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;',
@@ -46,7 +53,7 @@ def nginx(place: Place) -> Command:
     ]
     for number, host in enumerate(place.hosts or ["_"]):
         first = listen if number == 0 else listen.replace(" backlog=4096", "")
-        lines.append(f"server {{ {first}; server_name {host}; location / {{ proxy_pass http://up; }} }}")
+        lines.append(f"server {{ {first}; server_name {host}; location / {{ {to}; }} }}")
     file = place.write("nginx.conf", nginx_main(str(place.folder), place.setup.workers, "\n".join(lines)))
     return Command([place.binary, "-c", file, "-p", str(place.folder), "-e", "stderr"])
 
@@ -77,7 +84,7 @@ frontend in
   http-request set-header X-Forwarded-Proto {"https" if place.setup.tls else "http"}
   {use}
 backend up
-  server origin 127.0.0.1:{place.origin}
+  server origin 127.0.0.1:{place.origin}{"" if place.setup.upstream == "http1" else " proto h2"}
 """
     return Command([place.binary, "-q", "-db", "-f", place.write("haproxy.cfg", text)])
 
@@ -117,7 +124,7 @@ def envoy(place: Place) -> Command:
             },
         }
     limit = {"max_connections": 16384, "max_pending_requests": 16384, "max_requests": 16384}
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": "up",
         "connect_timeout": "5s",
         "circuit_breakers": {"thresholds": [limit]},
@@ -126,6 +133,10 @@ def envoy(place: Place) -> Command:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(place.origin)}}]}],
         },
     }
+    if place.setup.upstream != "http1":
+        options = f"{kinds}.upstreams.http.v3.HttpProtocolOptions"
+        chosen = {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}}
+        cluster["typed_extension_protocol_options"] = {options.partition("/")[2]: chosen}
     listener = {"address": _address(place.port), "filter_chains": [chain], "tcp_backlog_size": 4096}
     file = place.write("envoy.json", json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}))
     workers = str(place.setup.workers)
@@ -143,13 +154,14 @@ def traefik(place: Place) -> Command:
     routers = {
         f"r{number}": {"rule": rule, "service": "up", "entryPoints": ["in"], **tls} for number, rule in enumerate(rules)
     }
+    scheme = "http" if place.setup.upstream == "http1" else "h2c"
     dynamic: dict[str, Any] = {
         "http": {
             "routers": routers,
             "services": {
                 "up": {
                     "loadBalancer": {
-                        "servers": [{"url": f"http://127.0.0.1:{place.origin}"}],
+                        "servers": [{"url": f"{scheme}://127.0.0.1:{place.origin}"}],
                         "serversTransport": "kept",
                     }
                 }
@@ -180,6 +192,7 @@ def caddy(place: Place) -> Command:
         "upstreams": [{"dial": f"127.0.0.1:{place.origin}"}],
         "transport": {
             "protocol": "http",
+            "versions": ["1.1"] if place.setup.upstream == "http1" else ["h2c"],
             "keep_alive": {"max_idle_conns": _KEPT, "max_idle_conns_per_host": _KEPT},
         },
     }
@@ -189,6 +202,8 @@ def caddy(place: Place) -> Command:
         "routes": routes or [{"handle": [handle]}],
         "automatic_https": {"disable": True},
     }
+    if place.setup.clients == "http2":
+        server["protocols"] = ["h1", "h2", "h2c"]
     apps: dict[str, Any] = {"http": {"servers": {"in": server}}}
     if place.setup.tls:
         server["tls_connection_policies"] = [{"default_sni": "localhost"}]

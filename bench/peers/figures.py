@@ -37,6 +37,7 @@ def _cpu_microseconds(one: Round) -> float:
 
 
 _UNSEEN = 1e-6
+_MESSAGE = Metric("cpu", "CPU a message", "µs", _cpu_microseconds)
 _CPU = Metric("cpu", "CPU a request", "µs", _cpu_microseconds)
 METRICS: dict[Kind, tuple[Metric, ...]] = {
     "cpu": (_CPU,),
@@ -55,7 +56,9 @@ METRICS: dict[Kind, tuple[Metric, ...]] = {
     "huge": (
         Metric("cpu", "CPU", "ms", lambda one: _cpu_microseconds(one) / 1e3),
         Metric("peak", "peak RSS", "MiB", lambda one: one.peak_rss_bytes / 1024**2),
+        Metric("took", "time", "s", lambda one: one.seconds),
     ),
+    "stream": (_MESSAGE,),
 }
 """What each kind of workload is read for; the first is what the chart shows."""
 

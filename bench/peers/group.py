@@ -12,7 +12,7 @@ from bench.peers import load
 from bench.peers.answers import AnswerError, arrived, check
 from bench.peers.load import LoadError
 from bench.peers.measure import MEASURES, Desk
-from bench.peers.origin import certificate
+from bench.peers.origin import Origin, certificate
 from bench.peers.peers import Found
 from bench.peers.place import Place, Setup
 from bench.peers.process import Running, StartError, free_port, last_lines, started
@@ -42,7 +42,7 @@ class Group:
         found: list[Found],
         desk: Desk,
         *,
-        origin: int,
+        origin: Origin,
         say: Callable[[str], None],
         step: Callable[[str, int], None],
     ) -> None:
@@ -99,7 +99,9 @@ class Group:
         return f"{error}; its log ends: {lines}" if lines else str(error)
 
     def _can(self, workload: Workload, one: Found) -> bool:
-        reason = one.peer.lacks(workload.setup) or load.cannot(workload, self._desk.wrk)
+        reason = one.peer.lacks(workload.setup) or load.cannot(workload, self._desk.wrk, self._desk.h2load)
+        if not reason and not self._origin.port_for(workload.setup):
+            reason = "nginx, which would answer in HTTP/2, is not installed"
         if reason:
             self._skip(workload, one, reason)
         return not reason
@@ -114,7 +116,7 @@ class Group:
                 running = stack.enter_context(self._started(one, workload.setup))
                 self._running[name, workload.setup] = running
             check(workload, running.port, self._origin)
-            if name not in self.arrived and not workload.setup.tls and not workload.setup.routes:
+            if name not in self.arrived and workload.setup == Setup():
                 self.arrived[name] = arrived(running.port)
             if workload.kind in ("cpu", "latency"):
                 self._desk.run(workload, running.port, _WARM_SECONDS)
@@ -141,7 +143,7 @@ class Group:
                     faulty[name] = self._with_log(first, one, error)
                 else:
                     counted.setdefault(name, []).append(done.requests / done.seconds)
-            alone = load.paced(first, self._origin, seconds=self._desk.seconds, rate=0.0)
+            alone = load.paced(first, self._origin.port, seconds=self._desk.seconds, rate=0.0)
             limits.append(alone.requests / alone.seconds)
         self._desk.generator_per_second = statistics.median(limits)
         for name, found in counted.items():
@@ -164,7 +166,7 @@ class Group:
         folder = self._desk.folder / f"{next(_numbers)}-{one.peer.name}-{setup.label}"
         folder.mkdir()
         chain, key = _pair(self._desk.folder) if setup.tls else (Path(), Path())
-        place = Place(one.binary, folder, free_port(), self._origin, setup, chain, key)
+        place = Place(one.binary, folder, free_port(), self._origin.port_for(setup), setup, chain, key)
         command = one.peer.command(place)
         with started(command.argv, port=place.port, log=folder / "log", env=command.env) as running:
             yield running

@@ -14,6 +14,7 @@ from bench.peers.process import free_port
 
 __all__ = [
     "aiohttp",
+    "aiohttp_lacks",
     "daemun",
     "daemun_lacks",
     "daemun_observers",
@@ -41,9 +42,12 @@ class Everything(ReverseProxyBasePlugin):
 
 def daemun(place: Place) -> Command:
     """daemun of this checkout: an exact host a route."""
+    endpoint: Any = f"http://127.0.0.1:{place.origin}"
+    if place.setup.upstream != "http1":
+        endpoint = {"url": endpoint, "protocol": "http2"}
     source = {
         "type": "inline",
-        "backends": {"up": {"endpoints": [f"http://127.0.0.1:{place.origin}"]}},
+        "backends": {"up": {"endpoints": [endpoint]}},
         "routes": [{"name": host, "hosts": [host], "to": "up"} for host in place.hosts]
         or [{"name": "all", "to": "up"}],
     }
@@ -105,6 +109,15 @@ def aiohttp(place: Place) -> Command:
     return Command([place.binary, str(script), place.write("aiohttp.json", json.dumps(settings))])
 
 
+def aiohttp_lacks(setup: Setup) -> str:
+    """What the script does not do."""
+    return "the script runs in one process" if setup.workers > 1 else _http1_only(setup)
+
+
+def _http1_only(setup: Setup) -> str:
+    return "" if setup.clients == setup.upstream == "http1" else "it does not speak HTTP/2 in plaintext"
+
+
 def mitmproxy(place: Place) -> Command:
     """mitmdump in reverse mode; large bodies streamed, nothing printed."""
     argv = [place.binary, "--mode", f"reverse:http://127.0.0.1:{place.origin}", "--listen-host", "127.0.0.1"]
@@ -132,4 +145,4 @@ def one_worker_one_route(setup: Setup) -> str:
     """Peers that neither route by host nor run in several processes."""
     if setup.routes:
         return "it has no routes by host"
-    return "it has no workers" if setup.workers > 1 else ""
+    return "it has no workers" if setup.workers > 1 else _http1_only(setup)

@@ -1,4 +1,4 @@
-"""One peer, one workload, once: CPU time of a load, latency at a rate, memory of idle connections, a huge body."""
+"""One peer, one workload, once: CPU time of a load, latency at a rate, memory of idle connections, a huge body, messages."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ _PIECE = b"x" * 262144
 class Desk:
     """What all measurements of a run share."""
 
-    def __init__(self, *, seconds: float, wrk: str | None, folder: Path, descriptors: int) -> None:
+    def __init__(self, *, seconds: float, wrk: str | None, h2load: str | None, folder: Path, descriptors: int) -> None:
         self.seconds = seconds
         self.wrk = wrk
+        self.h2load = h2load
         self.folder = folder
         self.descriptors = descriptors
         self.capacities: dict[str, float] = {}
@@ -44,7 +45,12 @@ class Desk:
 
     def run(self, workload: Workload, port: int, seconds: float | None = None) -> Load:
         """A load as fast as it is answered. Raises `LoadError` if too many answers are wrong."""
-        done = load.run_load(workload, port, seconds=seconds or self.seconds, wrk=self.wrk, folder=self.folder)
+        seconds = seconds or self.seconds
+        if workload.setup.clients == "http2":
+            assert self.h2load is not None  # or the workload is left out
+            done = load.run_h2load(workload, port, seconds=seconds, h2load=self.h2load, folder=self.folder)
+        else:
+            done = load.run_load(workload, port, seconds=seconds, wrk=self.wrk, folder=self.folder)
         if done.requests == 0:
             raise LoadError("no request was answered")
         if done.failed > done.requests * 0.01:
@@ -150,15 +156,14 @@ def _idle_connection(port: int, request: bytes) -> socket.socket:
 
 
 def measure_huge(desk: Desk, workload: Workload, peer: str, running: Running) -> Round:
-    """CPU time and peak resident memory of one body of 1 GiB."""
+    """Time, CPU time and peak resident memory of one body of 1 GiB."""
     reset_peak(running.pid)
     before, start = cpu(running.pid), time.monotonic()
-    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
-        if workload.upload_bytes:
-            _upload(connection, workload)
-        else:
-            _download(connection, workload.path)
-    taken = time.monotonic() - start
+    if workload.setup.clients == "http2":
+        taken = _download_http2(desk, workload, running.port)
+    else:
+        _transfer(workload, running.port)
+        taken = time.monotonic() - start
     spent, peak = cpu(running.pid).since(before), peak_rss_bytes(running.pid)
     return Round(
         load_average=load_average(),
@@ -168,6 +173,29 @@ def measure_huge(desk: Desk, workload: Workload, peer: str, running: Running) ->
         system_seconds=spent.system_seconds,
         peak_rss_bytes=peak,
     )
+
+
+def measure_stream(desk: Desk, workload: Workload, peer: str, running: Running) -> Round:
+    """CPU time over the messages of one gRPC stream."""
+    before = cpu(running.pid)
+    done = load.grpc_stream(workload, running.port)
+    return _round(done, cpu(running.pid).since(before))
+
+
+def _download_http2(desk: Desk, workload: Workload, port: int) -> float:
+    assert desk.h2load is not None  # or the workload is left out
+    done = load.run_h2load(workload, port, seconds=0.0, h2load=desk.h2load, folder=desk.folder)
+    if done.requests != 1 or done.failed:
+        raise LoadError("it did not answer with the whole body")
+    return done.seconds
+
+
+def _transfer(workload: Workload, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        if workload.upload_bytes:
+            _upload(connection, workload)
+        else:
+            _download(connection, workload.path)
 
 
 def _download(connection: socket.socket, path: str) -> None:
@@ -199,4 +227,5 @@ MEASURES: dict[Kind, Callable[[Desk, Workload, str, Running], Round]] = {
     "latency": measure_latency,
     "idle": measure_idle,
     "huge": measure_huge,
+    "stream": measure_stream,
 }

@@ -1,4 +1,4 @@
-"""What stands behind every peer: an nginx, or, without one and for the largest upload, a small server of ours."""
+"""What stands behind every peer: an nginx, or, without one, for gRPC and the largest upload, small servers of ours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.peers.compiled import nginx_main
+from bench.peers.place import Setup
 from bench.peers.process import free_port, started
 from msgspec import Struct
 
@@ -21,7 +22,8 @@ _SERVER = """
   upstream plain {{ server 127.0.0.1:{plain}; keepalive 4; }}
   proxy_http_version 1.1; proxy_set_header Connection "";
   server {{
-    listen 127.0.0.1:{port} backlog=4096; root {www}; default_type application/octet-stream;
+    listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{http2} http2 backlog=4096;
+    http2_max_concurrent_streams 1000; root {www}; default_type application/octet-stream;
     location = / {{ return 200 "ok"; }}
     location /v/ {{ return 200 "ok"; }}
     location = /forwarded {{
@@ -36,21 +38,31 @@ _SERVER = """
 
 
 class Origin(Struct, frozen=True):
-    """A server that answers what the workloads ask."""
+    """Servers that answer what the workloads ask."""
 
     port: int
+    """Where HTTP/1 is spoken."""
+    http2: int
+    """Where HTTP/2 is; 0: nowhere."""
+    grpc: int
+    """Where gRPC is."""
     what: str
+
+    def port_for(self, setup: Setup) -> int:
+        """Where it speaks what the upstream of `setup` does; 0: nowhere."""
+        return {"http1": self.port, "http2": self.http2, "grpc": self.grpc}[setup.upstream]
 
 
 @contextmanager
 def origin(nginx: str | None, folder: Path) -> Iterator[Origin]:
     """Starts the origin with its files in `folder`. Raises `StartError`."""
     with ExitStack() as stack:
-        plain = free_port()
-        script = str(Path(__file__).with_name("plain_origin.py"))
-        stack.enter_context(started([sys.executable, script, str(plain)], port=plain, log=folder / "plain.log"))
+        plain, grpc = free_port(), free_port()
+        for name, port in (("plain", plain), ("grpc", grpc)):
+            script = str(Path(__file__).with_name(f"{name}_origin.py"))
+            stack.enter_context(started([sys.executable, script, str(port)], port=port, log=folder / f"{name}.log"))
         if nginx is None:
-            yield Origin(plain, "a server of ours (nginx is not installed)")
+            yield Origin(plain, 0, grpc, "a server of ours (nginx is not installed)")
             return
         www = folder / "www"
         www.mkdir()
@@ -58,14 +70,14 @@ def origin(nginx: str | None, folder: Path) -> Iterator[Origin]:
             with (www / name).open("wb") as file:
                 # the largest is a hole: it costs no disk, and nobody compresses
                 file.truncate(size) if name == "1g" else file.write(os.urandom(size // 2).hex().encode())
-        port = free_port()
+        port, http2 = free_port(), free_port()
         home = folder / "origin"
         home.mkdir()
         settings = home / "nginx.conf"
-        settings.write_text(nginx_main(str(home), 1, _SERVER.format(port=port, plain=plain, www=www)))
+        settings.write_text(nginx_main(str(home), 1, _SERVER.format(port=port, http2=http2, plain=plain, www=www)))
         argv = [nginx, "-c", str(settings), "-p", str(home), "-e", "stderr"]
         stack.enter_context(started(argv, port=port, log=home / "log"))
-        yield Origin(port, "nginx, one worker")
+        yield Origin(port, http2, grpc, "nginx, one worker; for gRPC a server of ours")
 
 
 def certificate(chain: Path, key: Path) -> str:

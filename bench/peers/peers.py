@@ -38,6 +38,7 @@ PEERS = (
         "nginx",
         ("-v",),
         compiled.nginx,
+        compiled.nginx_lacks,
     ),
     Peer(
         "HAProxy",
@@ -75,7 +76,7 @@ PEERS = (
         "aiohttp",
         (),
         interpreted.aiohttp,
-        lambda setup: "the script runs in one process" if setup.workers > 1 else "",
+        interpreted.aiohttp_lacks,
     ),
     Peer(
         "mitmproxy",

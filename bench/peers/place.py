@@ -20,11 +20,16 @@ class Setup(Struct, frozen=True):
     """Routes, one a host (`r0.bench.test` …); 0: one that takes everything."""
     tls: bool = False
     workers: int = 1
+    clients: Literal["http1", "http2"] = "http1"
+    """What clients speak; `http2`: in plaintext, with prior knowledge."""
+    upstream: Literal["http1", "http2", "grpc"] = "http1"
+    """What the origin speaks; `http2` as clients do, `grpc`: calls over it."""
 
     @property
     def label(self) -> str:
         """Short and unique: a folder name."""
-        return f"{'https' if self.tls else 'http'}-{self.routes}-{self.workers}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}-{self.routes}-{self.workers}-{self.clients}-{self.upstream}"
 
 
 class Place(Struct, frozen=True):
@@ -35,7 +40,7 @@ class Place(Struct, frozen=True):
     """Its own, empty."""
     port: int
     origin: int
-    """Port of the origin on the loopback interface."""
+    """Port of the origin on the loopback interface: where it speaks what `setup.upstream` says."""
     setup: Setup
     certificate: Path
     key: Path

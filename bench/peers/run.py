@@ -33,6 +33,8 @@ class Plan(Struct, frozen=True):
     full: bool
     wrk: str | None
     """Where wrk is; None: the generator of ours asks."""
+    h2load: str | None
+    """Where h2load is; None: what clients ask in HTTP/2 is left out."""
     generator: str
     nginx: str | None
     """Where the nginx of the origin is; None: the small server of ours answers."""
@@ -56,10 +58,16 @@ def run(plan: Plan, say: Callable[[str], None], step: Callable[[str, int], None]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="daemun-peers-")))
         folder.chmod(0o755)  # workers of an nginx that root starts are somebody else
         behind = stack.enter_context(origin(plan.nginx, folder))
-        desk = Desk(seconds=plan.seconds, wrk=plan.wrk, folder=folder, descriptors=machine.raise_descriptors())
+        desk = Desk(
+            seconds=plan.seconds,
+            wrk=plan.wrk,
+            h2load=plan.h2load,
+            folder=folder,
+            descriptors=machine.raise_descriptors(),
+        )
         groups = [list(workloads) for _, workloads in groupby(plan.workloads, key=lambda workload: workload.group)]
         for number, workloads in enumerate(groups):
-            group = Group(workloads, plan.found, desk, origin=behind.port, say=say, step=step)
+            group = Group(workloads, plan.found, desk, origin=behind, say=say, step=step)
             broken_off = False
             try:
                 group.run(plan.rounds)

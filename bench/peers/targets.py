@@ -25,7 +25,8 @@ class Target(Struct, frozen=True):
     """A peer, `the best Python peer`, or another workload of our own."""
     limit: float
     at_least: bool = False
-    """The ratio must be this or more: that of capacities, the inverse of costs times the workers."""
+    """The ratio must be this or more: that of capacities (the inverse of costs, times the workers) or of throughputs (the
+    inverse of times)."""
 
     @property
     def words(self) -> str:
@@ -58,6 +59,13 @@ TARGETS = (
     Target("10,000 routes instead of 10", "routes-10000", "cpu", "routes-10", 1.05),
     *_beside("10,000 idle connections, RSS a connection", "idle", "rss", Envoy=1.0),
     Target("two workers, capacity by CPU a request", "workers-2", "cpu", "workers-1", 1.7, at_least=True),
+    *_beside("HTTP/2 to HTTP/1, small GET, 32 × 1", "h2-32", "cpu", Envoy=1.5),
+    *_beside("HTTP/2 to HTTP/1, small GET, 4 × 8", "h2-4x8", "cpu", Envoy=1.5),
+    *_beside("HTTP/2 to HTTP/1, small GET, 1 × 100", "h2-1x100", "cpu", Envoy=1.5),
+    *_beside("gRPC, unary calls", "grpc-unary", "cpu", Envoy=1.5),
+    *_beside("gRPC, messages on one stream", "grpc-stream", "cpu", Envoy=1.5),
+    Target("HTTP/2 to HTTP/1, 1 GiB, throughput", "h2-huge", "took", "Envoy", 0.5, at_least=True),
+    Target("HTTP/2 to HTTP/2, 1 GiB, throughput", "h2-h2-huge", "took", "Envoy", 0.5, at_least=True),
 )
 
 
@@ -84,7 +92,8 @@ def _value(result: Result, target: Target) -> float | None:
         python = {peer.name for peer in result.peers if peer.kind == "python"} & found.keys()
         best = min(python, key=lambda name: found[name].median, default=None)
         return ratio(found, _OURS, best) if best else None
-    return ratio(found, _OURS, target.against)
+    value = ratio(found, _OURS, target.against)
+    return 1 / value if value and target.at_least else value
 
 
 def _both(found: dict[str, Figure], other: dict[str, Figure]) -> bool:

@@ -7,9 +7,13 @@ from typing import Literal
 from bench.peers.place import HOST_SUFFIX, Setup
 from msgspec import Struct
 
-__all__ = ["SHORT", "WORKLOADS", "Kind", "Workload", "lua"]
+__all__ = ["CALL", "EMPTY_MESSAGE", "SHORT", "WORKLOADS", "Kind", "Workload", "grpc_fields", "lua"]
 
-Kind = Literal["cpu", "latency", "idle", "huge"]
+Kind = Literal["cpu", "latency", "idle", "huge", "stream"]
+CALL = "/bench.Echo/Say"
+"""The path of a gRPC call."""
+EMPTY_MESSAGE = bytes(5)
+"""What a unary call brings, and what it is answered with: not compressed, of no length."""
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
 
 
@@ -22,6 +26,8 @@ class Workload(Struct, frozen=True):
     kind: Kind = "cpu"
     path: str = "/"
     connections: int = 32
+    streams: int = 1
+    """Requests at once on each connection, where clients speak HTTP/2."""
     upload_bytes: int = 0
     """Length of the body that each request brings; 0: a GET."""
     closing: bool = False
@@ -30,8 +36,16 @@ class Workload(Struct, frozen=True):
     """Every request has another path, query, user agent and cookie."""
     same_rate: bool = False
     """Latency at half of Envoy's capacity instead of half of the peer's own."""
+    messages: int = 0
+    """On one gRPC stream, each of which comes back."""
+    in_turns: bool = False
+    """A message is sent when the one before has come back."""
     setup: Setup = Setup()
 
+
+_H2 = Setup(clients="http2")
+_H2_BOTH = Setup(clients="http2", upstream="http2")
+_GRPC = Setup(clients="http2", upstream="grpc")
 
 WORKLOADS = (
     Workload("get-32", "small GET, keep-alive, 32 connections", "plain"),
@@ -56,8 +70,48 @@ WORKLOADS = (
     Workload("idle", "10,000 idle connections", "idle", kind="idle", connections=10_000),
     Workload("huge-down", "a body of 1 GiB down", "huge", kind="huge", path="/1g", connections=1),
     Workload("huge-up", "a body of 1 GiB up", "huge", kind="huge", path="/sink", connections=1, upload_bytes=_GIB),
+    Workload("h2-32", "HTTP/2 to HTTP/1, small GET, 32 connections × 1 stream", "h2", setup=_H2),
+    Workload("h2-4x8", "HTTP/2 to HTTP/1, small GET, 4 × 8", "h2", connections=4, streams=8, setup=_H2),
+    Workload("h2-1x100", "HTTP/2 to HTTP/1, small GET, 1 × 100", "h2", connections=1, streams=100, setup=_H2),
+    Workload("h2-64k", "HTTP/2 to HTTP/1, 64 KiB down, 4 × 8", "h2", "cpu", "/64k", 4, 8, setup=_H2),
+    Workload("h2-1m", "HTTP/2 to HTTP/1, 1 MiB down, 4 × 8", "h2", "cpu", "/1m", 4, 8, setup=_H2),
+    Workload("h2-h2", "HTTP/2 to HTTP/2, small GET, 4 × 8", "h2", connections=4, streams=8, setup=_H2_BOTH),
+    Workload("grpc-unary", "gRPC, unary calls, 4 × 8", "grpc", "cpu", CALL, 4, 8, setup=_GRPC),
+    Workload(
+        "grpc-stream",
+        "gRPC, messages on one stream, both ways",
+        "grpc",
+        "stream",
+        CALL,
+        1,
+        messages=100_000,
+        setup=_GRPC,
+    ),
+    Workload(
+        "grpc-turns",
+        "gRPC, messages on one stream, in turns",
+        "grpc",
+        "stream",
+        CALL,
+        1,
+        messages=20_000,
+        in_turns=True,
+        setup=_GRPC,
+    ),
+    Workload("h2-huge", "HTTP/2 to HTTP/1, a body of 1 GiB down", "h2-huge", "huge", "/1g", 1, setup=_H2),
+    Workload("h2-h2-huge", "HTTP/2 to HTTP/2, a body of 1 GiB down", "h2-huge", "huge", "/1g", 1, setup=_H2_BOTH),
 )
-SHORT = ("get-32", "down-64k", "down-1m")
+SHORT = ("get-32", "down-64k", "down-1m", "h2-4x8", "grpc-unary")
+
+
+def grpc_fields() -> list[tuple[str, str]]:
+    """What a client's call says besides its path."""
+    return [
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("grpc-timeout", "10S"),
+        ("user-agent", "grpc-go/1.70"),
+    ]
 
 
 def lua(workload: Workload) -> str:

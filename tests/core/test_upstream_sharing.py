@@ -38,9 +38,6 @@ ROOM = 3
 class Trunk:
     """A connection that takes three exchanges at once."""
 
-    may_open: anyio.Event | None = None
-    """What the opening of a connection waits for."""
-
     def __init__(self, stream: Stream) -> None:
         self.room = ROOM
         self.running = 0
@@ -78,6 +75,7 @@ class Shared:
         self.left = left
         self.upstream = upstream
         self.may_open = anyio.Event()
+        """What the opening of a connection waits for."""
         self.may_open.set()
 
     async def trunk(self) -> Trunk:
@@ -91,13 +89,15 @@ class Shared:
 @asynccontextmanager
 async def sharing(port: int | None = None, **changes: Any) -> AsyncIterator[Shared]:
     left: list[Endpoint] = []
+    opened: list[Trunk] = []
     how = {"connect_timeout_seconds": 5.0, "max_idle": 2, "idle_timeout_seconds": 10.0, **changes}
     async with scripted(lambda scene: scene.gone()) as upstream, anyio.create_task_group() as tasks:
         endpoint = Endpoint(EndpointSpec(f"127.0.0.1:{port or upstream.port}"))
 
         async def connect(stream: Stream, endpoint: Endpoint, settings: object) -> Trunk:
             await shared.may_open.wait()
-            return Trunk(stream)
+            opened.append(Trunk(stream))
+            return opened[-1]
 
         trunks = WireProtocol("trunks", NoSettings, (), lambda start: Sniff.NO, serve, connect, multiplexed=True)
         limit = how.pop("connect_timeout_seconds")
@@ -106,7 +106,9 @@ async def sharing(port: int | None = None, **changes: Any) -> AsyncIterator[Shar
         endpoint.pool = pool
         shared = Shared(pool, left, upstream)
         yield shared
-        pool.close_idle()
+        for trunk in opened:
+            trunk.close()
+        await anyio.wait_all_tasks_blocked()  # aborted transports close their sockets
         tasks.cancel_scope.cancel()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import anyio
 from anyio.streams.tls import TLSAttribute
 
 from daemun.extend.wire import Connection, Sniff, WireProtocol
@@ -30,22 +29,36 @@ async def negotiate(
     chosen = stream.extra(TLSAttribute.alpn_protocol, None)
     if chosen is not None:
         return next((protocol for protocol in protocols if chosen in protocol.alpn), None)
+    if connection.draining:
+        return None
+    timer = connection.timers.timer(stream.abort)
+    timer.start(silence_seconds)
+    connection.on_drain = stream.abort
     seen = b""
-    with anyio.move_on_after(silence_seconds) as scope:
-        connection.on_drain = scope.cancel
-        if connection.draining:
-            return None
+    try:
         while True:
-            seen += await stream.receive(_ENOUGH_BYTES)
+            while not (data := stream.receive_nowait()):
+                await stream.wait_readable()
             connection.on_drain = None
-            undecided = False
-            for protocol in protocols:
-                answer = protocol.sniff(seen)
-                if answer is Sniff.YES:
-                    stream.unread(seen)
-                    return protocol
-                undecided = undecided or answer is Sniff.MORE
-            if not undecided or len(seen) >= _ENOUGH_BYTES:
+            seen += data
+            found = _claimed(seen[:_ENOUGH_BYTES], protocols)
+            if isinstance(found, WireProtocol):
+                stream.unread(seen)
+                return found
+            if found is Sniff.NO or len(seen) >= _ENOUGH_BYTES:
                 return None
-            scope.deadline = min(scope.deadline, anyio.current_time() + _SNIFF_SECONDS)
-    return None
+            timer.start(_SNIFF_SECONDS)
+    finally:
+        timer.cancel()
+        connection.on_drain = None
+
+
+def _claimed(start: bytes, protocols: Sequence[WireProtocol]) -> WireProtocol | Sniff:
+    """The first protocol that says yes to what came; otherwise whether more would tell."""
+    undecided = False
+    for protocol in protocols:
+        answer = protocol.sniff(start)
+        if answer is Sniff.YES:
+            return protocol
+        undecided = undecided or answer is Sniff.MORE
+    return Sniff.MORE if undecided else Sniff.NO

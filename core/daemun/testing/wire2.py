@@ -121,6 +121,11 @@ class Http2End:
         self._unacknowledged.append(dict(settings))
         await self.send(SettingsFrame(0, dict(settings)))
 
+    @property
+    def acknowledged(self) -> bool:
+        """The other end uses all settings that were sent."""
+        return not self._unacknowledged
+
     def head_frames(self, stream: int, fields: Iterable[tuple[bytes, bytes]], *, ended: bool) -> bytes:
         """HEADERS, and CONTINUATION if need be."""
         block = self.encoder.encode(list(fields))
@@ -245,9 +250,10 @@ class Http2End:
         return heard.code
 
     async def leaving(self) -> int:
-        """Waits for the end of the connection; the code of its last GOAWAY. Raises `CutOff` if there was none."""
+        """Waits for the end of the connection and leaves; the code of the last GOAWAY. Raises `CutOff` without one."""
         while await self.more():
             pass
+        await self.stream.aclose()
         if not self.goaways:
             raise CutOff("the connection ended without GOAWAY")
         return self.goaways[-1][1]
@@ -312,6 +318,8 @@ class Http2End:
                 self._say.append(WindowUpdateFrame(stream, size).serialize())
 
     def _acknowledged(self) -> None:
+        if not self._unacknowledged:
+            return  # of a frame that was sent as it is
         settings = self._unacknowledged.pop(0)
         window = settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
         for heard in self.streams.values():
@@ -346,7 +354,7 @@ class Http2Wire(Http2End):
         """Says the preface and the settings, and hears those of the gateway."""
         self._unacknowledged.append(self._own)
         await self.send(PREFACE, SettingsFrame(0, self._own))
-        await self.until(lambda: bool(self.settings) and not self._unacknowledged, "SETTINGS")
+        await self.until(lambda: bool(self.settings) and self.acknowledged, "SETTINGS")
 
     async def open(self, fields: Iterable[tuple[bytes, bytes]], *, ended: bool = True) -> int:
         """Opens a stream with a head of `fields` as they are; its number."""
