@@ -24,20 +24,20 @@ class AnswerError(Exception):
 def check(workload: Workload, port: int, origin: Origin) -> None:
     """Asks the peer once what the load will ask. Raises `AnswerError` if that does not become right in time."""
     if workload.kind in ("huge", "stream"):
-        return  # their measures look at what arrives
+        return  # its measure looks at what arrives
     host = host_of(workload.setup.routes - 1) if workload.setup.routes else "bench.test"
     path = workload.path + "1/item?page=1" if workload.varied else workload.path
-    if workload.setup.upstream == "grpc":
-        expected, ask = call(origin.grpc, path), lambda: call(port, path)
-    elif workload.setup.clients == "http2":
-        expected, ask = _ask(origin.port, path, host, 0, tls=False), lambda: get(port, path)
-    else:
-        tls, size = workload.setup.tls, workload.upload_bytes
-        expected, ask = _ask(origin.port, path, host, size, tls=False), lambda: _ask(port, path, host, size, tls=tls)
+    setup, upload_bytes = workload.setup, workload.upload_bytes
+    expected = call(origin.grpc, path) if setup.upstream == "grpc" else _ask(origin.port, path, host, upload_bytes)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            got = ask()
+            if setup.upstream == "grpc":
+                got = call(port, path)
+            elif setup.clients == "http2":
+                got = get(port, path)
+            else:
+                got = _ask(port, path, host, upload_bytes, tls=setup.tls)
         except (OSError, http.client.HTTPException, Http2Error) as error:
             fault = f"it does not answer: {type(error).__name__} {error}"
         else:
@@ -62,7 +62,7 @@ def arrived(port: int) -> str:
     return ", ".join(name for name, _, value in (pair.partition("=") for pair in pairs) if value) or "none"
 
 
-def _ask(port: int, path: str, host: str, upload_bytes: int, *, tls: bool) -> tuple[int, int, str]:
+def _ask(port: int, path: str, host: str, upload_bytes: int, *, tls: bool = False) -> tuple[int, int, str]:
     connection: http.client.HTTPConnection
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

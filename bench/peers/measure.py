@@ -1,4 +1,4 @@
-"""One peer, one workload, once: CPU time of a load, latency at a rate, memory of idle connections, a huge body, messages."""
+"""One peer, one workload, once: CPU time of a load, latency at a rate, memory of idle connections, a huge body."""
 
 from __future__ import annotations
 

@@ -26,11 +26,11 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from daemun_http2.budget import Budget
 from daemun_http2.codec import Sink
-from daemun_http2.decoding import BOMB, FIELD_OVERHEAD_BYTES, Block, Field
+from daemun_http2.decoding import Block
+from daemun_http2.decoding_hpack import HpackReader
 from daemun_http2.encoding import TABLE_SIZE_ZERO
 from daemun_http2.frames import (
     ACK,
@@ -81,8 +81,7 @@ class H2Codec(Framing):
 
     def __init__(self, sink: Sink, budget: Budget, *, client: bool, max_head_bytes: int, max_fields: int) -> None:
         super().__init__(sink, budget, client=client, max_head_bytes=max_head_bytes)
-        self._max_fields = max_fields
-        self._fields = Decoder(max_header_list_size=max_head_bytes * BOMB)
+        self._blocks = HpackReader(max_head_bytes, max_fields)
         self._library = _Library(
             H2Configuration(
                 client_side=client,
@@ -242,7 +241,7 @@ class H2Codec(Framing):
                 self._was_reset(event)
 
     def _on_block(self, flags: int, stream: int, data: bytes) -> None:
-        block = self._read(data)  # whatever becomes of the stream: the table is the connection's
+        block = self._blocks.read(data)  # whatever becomes of the stream: the table is the connection's
         if flags & ON_ITSELF:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
         if stream in self._cut:
@@ -250,41 +249,26 @@ class H2Codec(Framing):
             return
         if self._client and not self._is_ours(stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a response to no request")
-        interim = stream in self._unanswered and _is_interim(block)
-        ended = flags & END_STREAM
-        events = self._told(Kind.HEADERS, END_HEADERS | ended, stream, _INTERIM_BLOCK if interim else _HEAD_BLOCK)
+        ended = bool(flags & END_STREAM)
+        interim = not ended and stream in self._unanswered and _is_interim(block)
+        # the library ends the connection for a second head that does not end its stream: it is told that it does
+        second = self._is_open(stream) and stream not in self._unanswered
+        told = END_HEADERS | END_STREAM if ended or second else END_HEADERS
+        events = self._told(Kind.HEADERS, told, stream, _INTERIM_BLOCK if interim else _HEAD_BLOCK)
         if not events:
             self._too_late(stream)
         for event in events:
             if isinstance(event, _WHOLE_HEADS):
                 self._unanswered.discard(stream)
-                self._sink.on_head(stream, block, bool(ended))
+                self._sink.on_head(stream, block, ended)
             elif isinstance(event, InformationalResponseReceived):
                 self._sink.on_head(stream, block, ended=False)
             elif isinstance(event, TrailersReceived):
+                if not ended:
+                    raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a second head that does not end the stream")
                 self._sink.on_trailers(stream, block)
             elif isinstance(event, StreamReset):
                 self._was_reset(event)
-
-    def _read(self, data: bytes) -> Block:
-        try:
-            found = self._fields.decode(data, raw=True)
-        except OversizedHeaderListError:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a field section beyond all measure") from None
-        except HPACKError as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"hpack: {error}") from None
-        fields: list[Field] = []
-        size = 0
-        for name, value in found:
-            size += len(name) + len(value) + FIELD_OVERHEAD_BYTES
-            if size > self._max_head_bytes or len(fields) == self._max_fields:
-                return Block(tuple(fields), oversized=True)
-            fields.append((name, value))
-        return Block(tuple(fields))
-
-    def _on_priority(self, flags: int, stream: int, payload: bytes) -> None:
-        self._budget.idle_frame()
-        self._told(Kind.PRIORITY, flags, stream, payload)
 
     def _on_reset(self, flags: int, stream: int, payload: bytes) -> None:
         if self._is_idle(stream):
@@ -332,6 +316,8 @@ class H2Codec(Framing):
             self._budget.window(increment)
             if stream and not self._is_open(stream) and not self._is_idle(stream):
                 return
+            if stream and not increment and self._is_open(stream):
+                raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a window that grows by nothing")
             payload = _NUMBER.pack(increment)
         for event in self._told(Kind.WINDOW_UPDATE, flags, stream, payload):
             if isinstance(event, WindowUpdated):

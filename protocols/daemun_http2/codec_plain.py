@@ -18,7 +18,6 @@ from daemun_http2.frames import (
     FRAME_HEAD,
     MAX_FRAME_BYTES,
     MAX_SENT_FRAME_BYTES,
-    MAX_STREAM,
     MAX_WINDOW,
     PADDED,
     ConnectionFault,
@@ -191,15 +190,6 @@ class PlainCodec(Framing):
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a head for a stream that is over")
         else:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream with a number that is not the next")
-
-    def _on_priority(self, flags: int, stream: int, payload: bytes) -> None:
-        if not stream:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
-        if len(payload) != 5:
-            raise StreamFault(stream, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has five bytes")
-        if _NUMBER.unpack_from(payload)[0] & MAX_STREAM == stream:
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
-        self._budget.idle_frame()
 
     def _on_reset(self, flags: int, stream: int, payload: bytes) -> None:
         if not stream or self._streams.idle(stream):

@@ -167,6 +167,15 @@ class Framing:
             self._head, self._head_stream = [], 0
             self._on_block(begun, stream, block)
 
+    def _on_priority(self, flags: int, stream: int, payload: bytes) -> None:
+        if not stream:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
+        if len(payload) != 5:
+            raise StreamFault(stream, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has five bytes")
+        if _NUMBER.unpack_from(payload)[0] & MAX_STREAM == stream:
+            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+        self._budget.idle_frame()
+
     def _on_push(self, flags: int, stream: int, payload: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "nobody asked for pushes")
 
@@ -190,9 +199,6 @@ class Framing:
 
     @abstractmethod
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None: ...
-
-    @abstractmethod
-    def _on_priority(self, flags: int, stream: int, payload: bytes) -> None: ...
 
     @abstractmethod
     def _on_reset(self, flags: int, stream: int, payload: bytes) -> None: ...
