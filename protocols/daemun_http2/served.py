@@ -193,8 +193,9 @@ class Served:
         content = b"" if bare else body.data  # type: ignore[attr-defined]
         connection = self._connection
         try:
-            block = self._block(response, (body.length or None) if bare else len(content) or None)
             last = encode(trailers) if trailers and not bare else b""
+            length = body.length if bare else len(content)
+            block = self._block(response, None if last else length or None)
         except ExchangeError as error:
             return self.respond(self._unsendable(error))
         self._head_sent = self._ended = True

@@ -284,6 +284,7 @@ def request_block(request: Request, scheme: bytes, *, connects: bool) -> bytes:
     content_type = header(headers, b"content-type")
     if content_type is not None and content_type.startswith(b"application/grpc"):
         block.append(_TE_TRAILERS)
+        return b"".join(block)
     length = request.body.length
     if length is not None and not request.protocol and (length or method in _WITH_CONTENT):
         block.append(encode(((b"content-length", b"%d" % length),)))

@@ -131,7 +131,7 @@ def test_a_value_goes_out_as_it_is_or_not_at_all(start: bytes, middle: bytes, en
         data = encode(((b"x-a", value),))
     except ExchangeError as error:
         assert error.reason is Reason.PLUGIN_FAULT
-        assert any(byte < 0x20 and byte != 0x09 or byte == 0x7F for byte in value.strip(b" \t"))
+        assert any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in value.strip(b" \t"))
         return
     assert [tuple(map(bytes, field)) for field in Decoder().decode(data, raw=True)] == [(b"x-a", value.strip(b" \t"))]
 
