@@ -4,7 +4,8 @@ settings.py              limits
 frames.py                types of frames and of errors
 decoding.py, encoding.py  field blocks: what comes, and what is sent
 fields.py                which fields may stand in a message, and what they mean
-codec.py                 the seam between frames and exchanges; codec_plain.py, choose.py
+codec.py                 the seam between frames and exchanges; choose.py
+framing.py               what codecs share: codec_plain.py, streams.py are ours; codec_h2.py, decoding_hpack.py not
 budget.py                what a peer may make us do for nothing
 inflow.py, outflow.py    content of one stream, either way, and its windows
 session.py               what both halves share

@@ -43,6 +43,11 @@ class Asking(Outlet, Room, Protocol):
     timeout_seconds: float
     peer_window: int
     asked: dict[int, Asked]
+    arrivals: int
+
+    def doubt(self) -> None:
+        """Nothing came on it for as long as a request may wait."""
+        ...
 
     def closed(self, asked: Asked) -> None:
         """The exchange is over."""
@@ -53,10 +58,12 @@ class Asked:
     """A stream that we opened."""
 
     __slots__ = (
+        "_arrivals",
         "_connection",
         "_continued",
         "_error",
         "_head",
+        "_held_up",
         "_interim",
         "_interims",
         "_request",
@@ -81,6 +88,9 @@ class Asked:
         self._interim: list[tuple[int, Headers]] = []
         self._interims = 0
         self._continued: anyio.Event | None = None
+        self._arrivals = 0
+        self._held_up = False
+        """Content that came whole is being sent, and the response is looked at only then."""
         self._sent = False
         """Nothing of the request is left to be sent."""
         self._timer = connection.endpoint.timers.timer(self._silent) if connection.timeout_seconds else None
@@ -117,8 +127,7 @@ class Asked:
                 self._all_sent()
             else:
                 connection.write(head)
-                await self.outflow.send(content, ended=True)
-                self._all_sent()
+                await self._send_held_up(content)
         else:
             connection.write(codec.head(self.stream, block, False))
             if request.exchange.tasks is not None:
@@ -134,6 +143,18 @@ class Asked:
             if self._head is None and self._error is not None:
                 raise self._error
         return self._response(*self._head)
+
+    async def _send_held_up(self, content: bytes) -> None:
+        """Sends what the peer's windows hold up; an answer that comes meanwhile is not waited for beside it."""
+        self._wait_for_answer()
+        self._held_up = True
+        try:
+            await self.outflow.send(content, ended=True)
+        except ExchangeError:
+            if self._head is None:
+                raise
+        else:
+            self._all_sent()
 
     async def _pump(self) -> None:
         """Sends content that streams; what goes wrong with it ends the exchange."""
@@ -162,10 +183,16 @@ class Asked:
 
     def _all_sent(self) -> None:
         self._sent = True
+        self._wait_for_answer()
+
+    def _wait_for_answer(self) -> None:
+        self._arrivals = self._connection.arrivals
         if self._timer is not None and self._head is None:
             self._timer.start(self._connection.timeout_seconds)
 
     def _silent(self) -> None:
+        if self._connection.arrivals == self._arrivals:
+            self._connection.doubt()
         seconds = self._connection.timeout_seconds
         self._give_up(ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {seconds:g} s"))
 
@@ -193,9 +220,11 @@ class Asked:
         if self._timer is not None:
             self._timer.at = math.inf
         if not ended:
-            self.inflow = Inflow(self.stream, self._connection, length)
+            self.inflow = Inflow(self.stream, self._connection, 0 if self.bare(status) else length)
         self._head = status, headers, length, ended
         self._waker.wake()
+        if not self._sent and self._held_up:
+            self.outflow.fail(ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream has answered already"))
 
     def fail(self, error: ExchangeError) -> None:
         """The exchange will not come to its end."""
@@ -218,7 +247,7 @@ class Asked:
         request, inflow = self._request, self.inflow
         switched = bool(request.protocol) and 200 <= status < 300
         body: Body
-        if inflow is None:
+        if inflow is None or (self.bare(status) and not switched):
             announced = length if self.bare(status) else None
             body = NoContent(announced) if announced is not None or switched else EMPTY
             self.over()
@@ -240,7 +269,8 @@ class Asked:
         if timer is not None:
             timer.cancel()
         if connection.asked.get(self.stream) is self:
-            answered = self._head is not None and (self.inflow is None or self.inflow.ended)
+            head, inflow = self._head, self.inflow
+            answered = head is not None and (inflow is None or inflow.ended or self.bare(head[0]))
             if not (answered and self._sent):
                 code = ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL
                 connection.write(connection.codec.reset(self.stream, code))

@@ -11,15 +11,15 @@ from time import monotonic
 
 from daemun_http2.frames import ConnectionFault, ErrorCode
 
-__all__ = ["Budget"]
+__all__ = ["WORTHWHILE_BYTES", "Budget"]
 
 _RESETS = 100.0
 _CONTROLS = 100.0
 _IDLE_FRAMES = 1000.0
 _REFILL_SECONDS = 10.0
 """An empty budget is full again after it."""
-_WORTHWHILE_BYTES = 64
-"""A window that grows by less is a frame for nothing."""
+WORTHWHILE_BYTES = 64
+"""Less content, or a window that grows by less, is a frame for nothing."""
 _EARNED_FRAMES = 100_000.0
 """What can be earned ahead by content that we send."""
 
@@ -58,7 +58,7 @@ class Budget:
 
     def window(self, increment: int) -> None:
         """The peer takes more content, on a stream or on the connection. What it was sent it may ask for again."""
-        if _WORTHWHILE_BYTES <= increment <= self._to_take:
+        if WORTHWHILE_BYTES <= increment <= self._to_take:
             self._to_take -= increment
         else:
             self.idle_frame()

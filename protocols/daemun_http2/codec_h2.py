@@ -216,15 +216,19 @@ class H2Codec(Framing):
         self._sink.on_fault(stream, ErrorCode.STREAM_CLOSED, "a frame after the end")
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
-        if stream in self._cut:
+        library = self._library
+        cut = stream in self._cut
+        beyond = self._is_open(stream) and len(payload) > library.streams[stream].inbound_flow_control_window
+        if cut or beyond:
             if flags & PADDED:
                 unpadded(payload)
-            self._budget.idle_frame()
-            if payload:  # the library is not asked, and nothing of its window is taken
+            if payload:  # the library does not hear of it, and nothing of its window is taken
                 self._out.append(frame(Kind.WINDOW_UPDATE, 0, 0, _NUMBER.pack(len(payload))))
+            flags, payload = 0, b""
+        if cut:
+            self._budget.idle_frame()
             return
         events = self._told(Kind.DATA, flags, stream, payload)
-        library = self._library
         taken = self._window - library.inbound_flow_control_window
         if taken > self._window // 2:
             library.increment_flow_control_window(taken)
@@ -233,6 +237,8 @@ class H2Codec(Framing):
             self._too_late(stream)
         for event in events:
             if isinstance(event, DataReceived):
+                if beyond:
+                    raise StreamFault(stream, ErrorCode.FLOW_CONTROL_ERROR, "content beyond the window")
                 ended = event.stream_ended is not None
                 if not event.data and not ended:
                     self._budget.idle_frame()

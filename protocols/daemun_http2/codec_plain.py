@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from daemun_http2.budget import Budget
+from daemun_http2.budget import WORTHWHILE_BYTES, Budget
 from daemun_http2.codec import Sink
 from daemun_http2.decoding import BlockReader
 from daemun_http2.encoding import TABLE_SIZE_ZERO
@@ -111,7 +111,10 @@ class PlainCodec(Framing):
     def _break(self, fault: StreamFault) -> None:
         """Resets the stream that broke a rule."""
         stream = fault.stream
-        self._budget.reset()
+        if fault.code is ErrorCode.REFUSED_STREAM:  # it may have been sent before our settings were read
+            self._budget.idle_frame()
+        else:
+            self._budget.reset()
         self._streams.reset(stream)
         self._out.append(frame(Kind.RST_STREAM, 0, stream, _NUMBER.pack(fault.code)))
         self._sink.on_fault(stream, fault.code, fault.why)
@@ -127,8 +130,9 @@ class PlainCodec(Framing):
         if state is None or not state.bits & RECEIVES:
             if self._streams.idle(stream):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA for a stream that was never opened")
-            if stream in self._streams.cut:
-                self._budget.idle_frame()
+            if state is None and self._streams.was_cut(stream):
+                if not self._streams.late(size) or (size < WORTHWHILE_BYTES and not self._client):
+                    self._budget.idle_frame()
                 return
             raise StreamFault(stream, ErrorCode.STREAM_CLOSED, "content after the end")
         if not state.bits & HEAD_CAME:
@@ -184,7 +188,7 @@ class PlainCodec(Framing):
 
     def _refuse_head(self, stream: int) -> None:
         """A head for a stream that is none now."""
-        if stream in self._streams.cut:
+        if self._streams.was_cut(stream):
             self._budget.idle_frame()
         elif stream in self._streams.over:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a head for a stream that is over")

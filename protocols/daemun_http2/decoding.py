@@ -23,6 +23,8 @@ _TABLE_BYTES = 4096
 FIELD_OVERHEAD_BYTES = 32
 _MAX_KNOWN_BLOCKS = 128
 _MAX_KNOWN_BLOCK_BYTES = 1024
+_MAX_KNOWN_BYTES = 4096
+"""Of what a block that is kept holds."""
 _MAX_KNOWN_STRINGS = 128
 _MAX_KNOWN_STRING_BYTES = 64
 BOMB = 4
@@ -112,7 +114,7 @@ class BlockReader:
         except HPACKDecodingError:
             raise _broken("a string is not Huffman-coded as it says") from None
         block = Block(tuple(fields), oversized=size > limit or count > max_fields)
-        if stays:
+        if stays and size <= _MAX_KNOWN_BYTES:
             if len(self._known) >= _MAX_KNOWN_BLOCKS:
                 self._known.clear()
             self._known[data] = block

@@ -55,6 +55,8 @@ class Downstream(Session):
         self._in_peace = False
         """The client has had everything that it asked for, or will."""
         self._timer = connection.timers.timer(self._too_slow)
+        self._waits_for_settings = True
+        self._head_timer = connection.timers.timer(self._head_too_slow)
         self._answered = connection.timers.timer(self._say_last)
         self._lingering = 0
 
@@ -84,6 +86,7 @@ class Downstream(Session):
             stream.on_data = stream.on_eof = stream.on_lost = connection.on_drain = None
             self.over = True
             self._timer.cancel()
+            self._head_timer.cancel()
             self._answered.cancel()
             for served in self._served.values():
                 served.forget_timers()
@@ -95,13 +98,15 @@ class Downstream(Session):
             if not served.gone:
                 self._runners.run(served)
         self._new.clear()
-        timer = self._timer
-        if self.codec.in_head:
-            if timer.at == math.inf or not self._served:
-                timer.start(self.settings.head_timeout_seconds)
-        elif self._served:
+        head_timer, timer = self._head_timer, self._timer
+        if not self.codec.in_head:
+            head_timer.at = math.inf
+        elif head_timer.at == math.inf:
+            head_timer.start(self.settings.head_timeout_seconds)
+        if self._served:
             timer.at = math.inf
-        elif self.codec.greeted and timer.at == math.inf:
+        elif self.codec.greeted and (timer.at == math.inf or self._waits_for_settings):
+            self._waits_for_settings = False
             timer.start(self.settings.keep_alive_seconds)
 
     def on_head(self, stream: int, block: Block, ended: bool) -> None:
@@ -241,13 +246,13 @@ class Downstream(Session):
                 self._close(in_peace=True)
 
     def _too_slow(self) -> None:
-        """No exchange for too long, or a head that does not come to its end."""
-        if self._served:
-            self.broken(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a head took too long"))
-            return
+        """No settings, or no exchange, for too long."""
         code = ErrorCode.NO_ERROR if self.codec.greeted else ErrorCode.SETTINGS_TIMEOUT
         self.write(self.codec.goaway(self._last, code))
         self._close()
+
+    def _head_too_slow(self) -> None:
+        self.broken(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a head took too long"))
 
     def broken(self, fault: ConnectionFault) -> None:
         log.debug("a connection broke the rules: %s", fault)

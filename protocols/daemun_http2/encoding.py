@@ -59,7 +59,7 @@ def encode_pseudo(name: bytes, value: bytes) -> bytes:
     field = (name, value)
     found = _known_pseudo.get(field)
     if found is None:
-        if not _PSEUDO.fullmatch(name + b"\0" + value):
+        if not isinstance(value, bytes) or not _PSEUDO.fullmatch(name + b"\0" + value):
             raise ExchangeError(Reason.PLUGIN_FAULT, "a method, target or authority holds what it may not")
         found = _whole.get(field) or _written(field, 0)
         _keep(_known_pseudo, field, found)
@@ -68,7 +68,7 @@ def encode_pseudo(name: bytes, value: bytes) -> bytes:
 
 def _encoded(field: Field) -> bytes:
     try:
-        name, value = field
+        name, value = map(bytes, field)
         whole = name + b"\0" + value
     except (TypeError, ValueError):
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None

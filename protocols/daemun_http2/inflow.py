@@ -10,6 +10,11 @@ from daemun import ExchangeError, Headers, Waker, new_waker
 __all__ = ["Inflow", "Room"]
 
 
+_SMALL_BYTES = 512
+_PIECE_BYTES = 4096
+"""Small pieces are put together up to it: an object for each would weigh more than they do."""
+
+
 class Room(Protocol):
     """What the streams of a connection share for their windows."""
 
@@ -88,7 +93,11 @@ class Inflow:
         """More came; `size` is what it took of the window."""
         self.came_bytes += len(data)
         if data:
-            self._chunks.append(data)
+            chunks = self._chunks
+            if chunks and len(data) < _SMALL_BYTES and len(chunks[-1]) < _PIECE_BYTES:
+                chunks[-1] += data
+            else:
+                chunks.append(data)
         self._unread += size
         if self._waker is not None:
             self._waker.wake()

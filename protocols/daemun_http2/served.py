@@ -185,6 +185,8 @@ class Served:
         """Writes `response`; what it returns is to be awaited. Raises `ExchangeError` if it is broken off."""
         body = response.body
         kind = type(body)
+        if self.incoming.protocol and 200 <= response.status < 300 and self.incoming.method != b"CONNECT":
+            return self._not_switched(response)
         if kind is not NoContent and kind is not Buffered:
             return self._stream_response(response)
         trailers = body.trailers
@@ -214,6 +216,17 @@ class Served:
         connection.write(head)
         self._ended = False
         return self._send_rest(content, last)
+
+    async def _not_switched(self, response: Response) -> None:
+        """A success that is no switch of protocols, which HTTP/2 could not tell from one (RFC 8441 §5)."""
+        await response.body.aclose()
+        error = ExchangeError(Reason.UPSTREAM_PROTOCOL, "the upstream did not switch protocols")
+        assert self._exchange is not None
+        response = render(error)
+        self._exchange.reason, self._exchange.status = error.reason, response.status
+        waits = self.respond(response)
+        if waits is not None:
+            await waits
 
     async def _send_rest(self, content: bytes, trailers: bytes) -> None:
         self.outflow.on_stall = self._patient().stalled

@@ -24,6 +24,8 @@ _CONNECTION_WINDOW = 16 * 1024 * 1024
 _SPARE_BYTES = 8 * 1024 * 1024
 """By how much all windows of a connection may grow together."""
 _DEFAULT_WINDOW = 65_535
+_BEYOND_BYTES = 512 * 1024
+"""Who lets so many bytes of heads wait asks for more than it reads."""
 _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
@@ -54,6 +56,10 @@ class Session:
         self.over = False
         """Nothing is read and nothing is sent any more."""
         self._tasks = tasks
+        self.arrivals = 0
+        """How often something came."""
+        self._beyond_bytes = 0
+        """Heads and the like that were sent although the transport had enough; content waits then."""
         self._receiving = False
         self._said: list[bytes] = []
 
@@ -77,6 +83,8 @@ class Session:
             self._send(data)
 
     def _send(self, data: bytes) -> None:
+        if self.full:
+            self._beyond_bytes += len(data)
         try:
             if not self.stream.send_soon(data, alone=len(self.flows) < 2) and not self.full:
                 self.full = True
@@ -85,19 +93,30 @@ class Session:
             self.lost()
 
     async def _wait_for_room(self) -> None:
+        stream = self.stream
         try:
-            await self.stream.wait_writable()
+            while self.full:
+                before = stream.unsent_bytes
+                with anyio.move_on_after(self.settings.send_timeout_seconds):
+                    await stream.wait_writable()
+                    self.full = False
+                if self.full and stream.unsent_bytes >= before:
+                    raise anyio.BrokenResourceError  # the peer takes nothing
         except _BROKEN:
             self.lost()
+            stream.abort()
             return
-        self.full = False
+        self._beyond_bytes = 0
         self.wake_flows()
 
     def _on_data(self, data: bytes) -> None:
         if self.over:
             return
         self._receiving = True
+        self.arrivals += 1
         try:
+            if self._beyond_bytes > _BEYOND_BYTES:
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers are asked for and not taken")
             self.codec.receive(data)
             self.received()
         except ConnectionFault as fault:

@@ -25,7 +25,7 @@ class StreamState:
 class Streams:
     """The streams of one connection."""
 
-    __slots__ = ("cut", "last_theirs", "next_ours", "open", "over")
+    __slots__ = ("_late_bytes", "_ours", "cut", "last_theirs", "next_ours", "open", "over")
 
     def __init__(self, *, client: bool) -> None:
         self.open: dict[int, StreamState] = {}
@@ -34,6 +34,9 @@ class Streams:
         """The highest stream that the peer has opened."""
         self.next_ours = 1 if client else 2
         """The number of the next stream of ours."""
+        self._ours = self.next_ours & 1
+        self._late_bytes = 0
+        """Content that may be under way for streams that we reset: what their windows allowed."""
         self.over: deque[int] = deque(maxlen=REMEMBERED_STREAMS)
         """Streams that ended, the latest last."""
         self.cut: deque[int] = deque(maxlen=REMEMBERED_STREAMS)
@@ -41,9 +44,21 @@ class Streams:
 
     def idle(self, stream: int) -> bool:
         """Whether nobody has opened a stream yet."""
-        if stream & 1 == self.next_ours & 1:
+        if stream & 1 == self._ours:
             return stream >= self.next_ours
         return stream > self.last_theirs
+
+    def was_cut(self, stream: int) -> bool:
+        """Whether we may have reset it: what comes for it now was under way, and means nothing.
+
+        Of streams that the peer opened the last are remembered; of ours, which it cannot make, any that is not open.
+        """
+        return stream in self.cut or (stream & 1 == self._ours and stream < self.next_ours and stream not in self.over)
+
+    def late(self, size: int) -> bool:
+        """Content for streams that we reset; whether it can have been under way when they were."""
+        self._late_bytes -= size
+        return self._late_bytes >= 0
 
     def sent_end(self, stream: int) -> None:
         """Nothing more will be sent."""
@@ -63,9 +78,12 @@ class Streams:
 
     def reset(self, stream: int) -> bool:
         """We end it; whether there was something to end."""
-        if self.open.pop(stream, None) is None:
+        state = self.open.pop(stream, None)
+        if state is None:
             return False
         self.cut.append(stream)
+        if state.bits & RECEIVES:
+            self._late_bytes += state.window
         return True
 
     def was_reset(self, stream: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -20,6 +21,7 @@ __all__ = ["Upstream"]
 
 log = logging.getLogger("daemun.http2")
 
+_DOUBT_SECONDS = 5.0
 _MAX_STREAMS = 1000
 """What we ask of one connection, whatever the peer would take."""
 
@@ -37,6 +39,9 @@ class Upstream(Session):
         """The streams whose exchange runs."""
         self._leaving = False
         """No stream is opened on it any more."""
+        self._doubted = False
+        """Nobody is sure that the peer is still there: no stream is opened until it has answered a ping."""
+        self._answered = endpoint.timers.timer(self.lost)
 
     async def open(self) -> None:
         """Says hello, and waits for the peer's settings: they tell what it takes."""
@@ -50,7 +55,7 @@ class Upstream(Session):
     @property
     def capacity(self) -> int:
         """Exchanges that it would take now."""
-        if self._leaving or self.over:
+        if self._leaving or self._doubted or self.over:
             return 0
         return max(0, min(self.peer_max_streams, _MAX_STREAMS) - len(self.asked))
 
@@ -59,7 +64,7 @@ class Upstream(Session):
             if not self.capacity:
                 raise _closed("the connection takes no further exchange", Retry.UNSENT)
             block = request_block(request, self.scheme, connects=self.peer_connects)
-        except ExchangeError:
+        except BaseException:
             self.released(self)
             raise
         asked = Asked(self, self.codec.open(), request)
@@ -80,7 +85,19 @@ class Upstream(Session):
         if self._leaving and not self.asked:
             self.close()
 
+    def doubt(self) -> None:
+        """Asks whether the peer is still there; ends the connection if it does not answer."""
+        if not self._doubted:
+            self._doubted = True
+            self._answered.start(_DOUBT_SECONDS)
+            self.write(self.codec.ping())
+
+    def on_ping_answered(self) -> None:
+        self._doubted = False
+        self._answered.at = math.inf
+
     def close(self) -> None:
+        self._answered.cancel()
         if not self.over:
             self.write(self.codec.goaway(0, ErrorCode.NO_ERROR))
             self.over = True
@@ -179,6 +196,7 @@ class Upstream(Session):
         if self.over:
             return
         self.over = True
+        self._answered.cancel()
         self.greeted.wake()
         for asked in list(self.asked.values()):
             asked.fail(error or _closed("the upstream closed the connection", asked.retry(Retry.IDEMPOTENT)))

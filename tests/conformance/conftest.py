@@ -29,6 +29,12 @@ def corpus() -> Path:
     return CORPUS
 
 
+@pytest.fixture(params=["plain", "h2"])
+def http2(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings of `protocols` for either codec of HTTP/2's frames."""
+    return {"http2": {"codec": request.param}}
+
+
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A port of the loopback interface that nobody uses."""

@@ -1,4 +1,4 @@
-"""h2spec: every test passes, and in strict mode too."""
+"""h2spec: every test passes, in strict mode too, with either codec."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ CASE = re.compile(r'<testcase package="([^"]*)" classname="([^"]*)"[^>]*>(.*?)</
 @pytest.mark.parametrize("options", TESTS)
 def test_every_test_passes(
     options: str,
+    http2: dict[str, Any],
     start: Start,
     program: Callable[..., None],
     free_port: Callable[[], int],
@@ -33,7 +35,8 @@ def test_every_test_passes(
 ) -> None:
     checker, backend = h2spec(), free_port()
     program([sys.executable, h11_origin.__file__, backend], backend)
-    gateway = start(backend, speaks=("http2",), tls=certificate_files if "-t" in options else None)
+    tls = certificate_files if "-t" in options else None
+    gateway = start(backend, speaks=("http2",), tls=tls, protocols=http2)
     report = tmp_path / "report.xml"
     argv = [str(checker), "-h", "127.0.0.1", "-p", str(gateway.port), "-P", "/", "-o", "2", "-j", str(report)]
     subprocess.run([*argv, *options.split()], check=False, capture_output=True, timeout=280)

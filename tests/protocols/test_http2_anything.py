@@ -99,7 +99,7 @@ messages = st.lists(
 windows = st.sampled_from([1000, 65_535, 1_000_000])
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     sent=messages,
     upstream=st.sampled_from(["http1", "http2"]),
@@ -129,6 +129,7 @@ async def test_the_same_bytes_and_trailers_come_back(
         async def exchange(
             content: bytes, sizes: list[int], trailers: list[tuple[bytes, bytes]], padding: int, announced: bool
         ) -> None:
+            announced = announced and not trailers  # HTTP/1 has no place for trailers behind a length
             fields = ((b"content-length", b"%d" % len(content)),) if announced else ()
             stream = await wire.ask(b"POST", headers=fields, ended=False)
             position = turn = 0

@@ -23,6 +23,7 @@ __all__ = ["DownstreamConnection", "Services"]
 log = logging.getLogger("daemun.exchange")
 
 _MAX_CONTENT_TYPES = 1024
+_MAX_CONTENT_TYPE_BYTES = 128
 
 
 class Services:
@@ -55,7 +56,9 @@ class Services:
             return known[content_type]
         lower = content_type.lower()
         found = next((one for one in self.dialects if one.content_types and lower.startswith(one.content_types)), None)
-        if len(known) < _MAX_CONTENT_TYPES:
+        if len(content_type) <= _MAX_CONTENT_TYPE_BYTES:
+            if len(known) >= _MAX_CONTENT_TYPES:
+                known.clear()
             known[content_type] = found
         return found
 

@@ -3,8 +3,9 @@
 gateway.py    a gateway in the test's own event loop
 upstreams.py  upstreams that follow a script of bytes
 patience.py   waiting for a condition
-wire.py       the client's end, byte by byte; wire2.py either end of HTTP/2, frame by frame
-proxy.py      all three: a client, a gateway, an upstream; proxy2.py the same with HTTP/2
+wire.py       the client's end, byte by byte
+proxy.py      all three: a client, a gateway, an upstream
+end2.py       either end of HTTP/2, frame by frame: wire2.py, upstreams2.py, proxy2.py as above
 plugins.py    plugins made on the spot, and requests without a connection
 activators.py  an activator at a test's cue
 routes.py     routes that a test publishes itself
@@ -13,15 +14,17 @@ measuring.py  what a request costs, fed from memory.py; sampling.py, alternating
 """
 
 from daemun.testing.activators import Starter
+from daemun.testing.end2 import Heard, Http2End, StreamReset
 from daemun.testing.gateway import RunningGateway, running
 from daemun.testing.patience import eventually
 from daemun.testing.plugins import built, make_plugin, make_request
 from daemun.testing.proxy import Proxy, proxying
-from daemun.testing.proxy2 import Http2Proxy, ScriptedHttp2Upstream, proxying2, scripted2
+from daemun.testing.proxy2 import Http2Proxy, proxying2
 from daemun.testing.routes import HandSource, RoutedTable, routed
 from daemun.testing.upstreams import Scene, ScriptedUpstream, scripted
+from daemun.testing.upstreams2 import Http2Scene, ScriptedHttp2Upstream, scripted2
 from daemun.testing.wire import Answer, Asked, CutOff, Wire, read_asked
-from daemun.testing.wire2 import Heard, Http2End, Http2Scene, Http2Wire, StreamReset
+from daemun.testing.wire2 import Http2Wire
 
 __all__ = [
     "Answer",

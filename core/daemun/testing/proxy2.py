@@ -2,89 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
 
 from daemun.testing.gateway import RunningGateway, running
 from daemun.testing.patience import eventually
 from daemun.testing.proxy import Proxy
 from daemun.testing.upstreams import Script, ScriptedUpstream, scripted
-from daemun.testing.wire import Asked, CutOff
-from daemun.testing.wire2 import Http2Scene, Http2Wire, StreamReset
+from daemun.testing.upstreams2 import Http2Script, ScriptedHttp2Upstream, answer_ok2, scripted2
+from daemun.testing.wire2 import Http2Wire
 
-__all__ = ["Http2Proxy", "Http2Script", "ScriptedHttp2Upstream", "answer_ok2", "proxying2", "scripted2"]
+__all__ = ["Http2Proxy", "proxying2"]
 
 _GRACE_SECONDS = 5.0
-
-Http2Script = Callable[[Http2Scene], Awaitable[None]]
-
-
-class ScriptedHttp2Upstream:
-    """An upstream that runs a script for each HTTP/2 connection."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.asked: list[Asked] = []
-        """Every whole request that scripts asked for, in order."""
-        self.connections = 0
-        """How many were accepted."""
-        self.open = 0
-        """How many scripts run."""
-        self.scenes: list[Http2Scene] = []
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-
-async def answer_ok2(scene: Http2Scene) -> None:
-    """The script that answers every request with 200 and `ok`."""
-    while stream := await scene.request():
-        await scene.respond(stream, 200, ((b"content-length", b"2"),), b"ok")
-
-
-@asynccontextmanager
-async def scripted2(
-    script: Http2Script = answer_ok2, settings: Mapping[int, int] | None = None, *, crediting: bool = True
-) -> AsyncIterator[ScriptedHttp2Upstream]:
-    """An upstream on a free port of the loopback interface, until the context is left.
-
-    Each connection says `settings` before its script begins.
-    """
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    upstream = ScriptedHttp2Upstream(listener.extra(SocketAttribute.local_port))
-
-    async def serve(stream: SocketStream) -> None:
-        scene = Http2Scene(stream, settings, crediting=crediting, asked=upstream.asked)
-        upstream.scenes.append(scene)
-        upstream.connections += 1
-        upstream.open += 1
-        async with stream:
-            try:
-                await scene.start()
-                await script(scene)
-            except (CutOff, StreamReset):
-                pass
-            finally:
-                upstream.open -= 1
-
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
-        yield upstream
-        tasks.cancel_scope.cancel()
 
 
 class Http2Proxy(Proxy):
     """A gateway whose only route leads to `upstream`, with clients that speak either protocol."""
 
+    upstream: Any
+    """A `ScriptedHttp2Upstream`, or a `ScriptedUpstream`: a test knows which."""
+
     def __init__(self, gateway: RunningGateway, upstream: ScriptedUpstream | ScriptedHttp2Upstream) -> None:
-        super().__init__(gateway, upstream)  # type: ignore[arg-type]  # what tests ask of either is the same
+        super().__init__(gateway, cast("ScriptedUpstream", upstream))
         self._wires2: list[Http2Wire] = []
 
     async def dial2(self, settings: Mapping[int, int] | None = None, *, crediting: bool = True) -> Http2Wire:

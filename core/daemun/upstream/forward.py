@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from random import random
 
@@ -15,6 +16,8 @@ from daemun.upstream.activation import WaitingRoom
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = ["IDEMPOTENT_METHODS", "Pick", "forward", "retrying"]
+
+log = logging.getLogger("daemun.forward")
 
 IDEMPOTENT_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"))
 """Methods that may be sent twice (RFC 9110 §9.2.2)."""
@@ -45,7 +48,7 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
         if connection is None:
             return await fresh(request, endpoint)
         try:
-            return await connection.send(request if exchange.dialect is None else exchange.dialect.outgoing(request))
+            return await connection.send(request if exchange.dialect is None else _outgoing(request))
         except ExchangeError as error:
             if not _may_repeat(request, error):
                 raise
@@ -68,13 +71,11 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
             try:
                 try:
                     connection = await endpoint.pool.connect()
-                    dialled = True
                 except BaseException:
                     endpoints.leave(endpoint)
                     raise
-                response = await connection.send(
-                    request if exchange.dialect is None else exchange.dialect.outgoing(request)
-                )
+                dialled = True
+                response = await connection.send(_outgoing(request))
             except ExchangeError as error:
                 tries += 1
                 limit = _TRIES if dialled else min(_TRIES, len(endpoints.ready))
@@ -91,6 +92,16 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
         return response
 
     return handle
+
+
+def _outgoing(request: Request) -> Request:
+    """`request` as its dialect wants it to go out now, or as it is."""
+    dialect = request.exchange.dialect
+    try:
+        return request if dialect is None else dialect.outgoing(request)
+    except Exception:
+        log.exception("dialect %s failed", dialect.name if dialect is not None else "-")
+        return request
 
 
 def retrying(handler: Handler, retries: Retries) -> Handler:

@@ -7,11 +7,23 @@ from time import monotonic
 
 import anyio
 
+from daemun.errors import ExchangeError
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint
 
 __all__ = ["SharedPool"]
+
+
+class _Dial:
+    """A connection that is being opened, for all who wait for it."""
+
+    __slots__ = ("error", "over")
+
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+        self.error: ExchangeError | None = None
+        """What it came to. None beside `over`: it has room for others, or who opened it left."""
 
 
 class SharedPool:
@@ -31,8 +43,8 @@ class SharedPool:
         self._open: dict[UpstreamConnection, int] = {}
         """How many exchanges run on each, in the order in which they were opened."""
         self._idle_since: dict[UpstreamConnection, float] = {}
-        self._dialled: anyio.Event | None = None
-        """There while a connection is being opened; set once it is known what became of it."""
+        self._dial: _Dial | None = None
+        """There while a connection is being opened."""
 
     @property
     def idle_connections(self) -> int:
@@ -49,17 +61,22 @@ class SharedPool:
 
     async def connect(self) -> UpstreamConnection:
         """A connection with room, a new one if need be. Raises `ExchangeError` (nothing was sent)."""
-        while self._dialled is not None:
-            await self._dialled.wait()
+        while (dial := self._dial) is not None:
+            await dial.over.wait()
             connection = self.take()
             if connection is not None:
                 return connection
-        self._dialled = dialled = anyio.Event()
+            if dial.error is not None:
+                raise ExchangeError(dial.error.reason, dial.error.message, retry=dial.error.retry)
+        self._dial = dial = _Dial()
         try:
             connection = await self._dialler.connect()
+        except ExchangeError as error:
+            dial.error = error
+            raise
         finally:
-            self._dialled = None
-            dialled.set()
+            self._dial = None
+            dial.over.set()
         connection.released = self._released
         self._enter(connection)
         return connection
