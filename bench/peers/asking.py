@@ -40,8 +40,8 @@ def _exchange(
 ) -> tuple[int, bytes, dict[bytes, bytes]]:
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
     with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_SECONDS) as sock:
-        connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
         connection.initiate_connection()
+        connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
         connection.increment_flow_control_window(_WINDOW)
         head = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "bench.test"), *fields]
         connection.send_headers(1, head, end_stream=not content)
@@ -68,6 +68,6 @@ def _exchange(
                     case h2.events.TrailersReceived():
                         ending |= dict(event.headers)
                     case h2.events.StreamReset() | h2.events.ConnectionTerminated():
-                        raise Http2Error(f"it ended with code {event.error_code}")
+                        raise Http2Error(f"it ended the exchange with code {event.error_code}")
                     case h2.events.StreamEnded():
                         return status, bytes(came), ending

@@ -25,7 +25,7 @@ class Target(Struct, frozen=True):
     """A peer, `the best Python peer`, or another workload of our own."""
     limit: float
     at_least: bool = False
-    """The ratio must be this or more: that of capacities (inverse costs times workers) or of throughputs (inverse times)."""
+    """The ratio must be this or more: that of capacities (inverse costs × workers) or throughputs (inverse times)."""
 
     @property
     def words(self) -> str:

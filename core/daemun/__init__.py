@@ -66,6 +66,7 @@ from daemun.settings import load_settings
 from daemun.stash import Stash, StashKey
 from daemun.targets import normal_authority, normal_target
 from daemun.transport.stream import Stream
+from daemun.transport.timers import Timer, Timers
 from daemun.transport.waker import Waker, new_waker
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint, Endpoints
@@ -137,6 +138,8 @@ __all__ = [
     "Stash",
     "StashKey",
     "Stream",
+    "Timer",
+    "Timers",
     "UpstreamConnection",
     "ValueKind",
     "ValueMatch",

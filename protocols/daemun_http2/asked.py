@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from time import monotonic
 from typing import Protocol
 
 import anyio
@@ -34,6 +35,8 @@ log = logging.getLogger("daemun.http2")
 
 _CONTINUE_SECONDS = 1.0
 _MAX_INTERIM = 32
+_SILENCE_SECONDS = 1.0
+"""When an exchange ends without an answer, and nothing at all came for so long, the connection may be dead."""
 
 
 class Asking(Outlet, Room, Protocol):
@@ -68,6 +71,7 @@ class Asked:
         "_interims",
         "_request",
         "_sent",
+        "_since",
         "_timer",
         "_waker",
         "inflow",
@@ -88,7 +92,8 @@ class Asked:
         self._interim: list[tuple[int, Headers]] = []
         self._interims = 0
         self._continued: anyio.Event | None = None
-        self._arrivals = 0
+        self._arrivals = -1
+        self._since = 0.0
         self._held_up = False
         """Content that came whole is being sent, and the response is looked at only then."""
         self._sent = False
@@ -187,12 +192,11 @@ class Asked:
 
     def _wait_for_answer(self) -> None:
         self._arrivals = self._connection.arrivals
+        self._since = monotonic()
         if self._timer is not None and self._head is None:
             self._timer.start(self._connection.timeout_seconds)
 
     def _silent(self) -> None:
-        if self._connection.arrivals == self._arrivals:
-            self._connection.doubt()
         seconds = self._connection.timeout_seconds
         self._give_up(ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {seconds:g} s"))
 
@@ -272,6 +276,8 @@ class Asked:
             head, inflow = self._head, self.inflow
             answered = head is not None and (inflow is None or inflow.ended or self.bare(head[0]))
             if not (answered and self._sent):
+                if connection.arrivals == self._arrivals and monotonic() - self._since > _SILENCE_SECONDS:
+                    connection.doubt()
                 code = ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL
                 connection.write(connection.codec.reset(self.stream, code))
                 self.outflow.fail(ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream has answered already"))

@@ -37,7 +37,7 @@ class Downstream(Session):
     """Serves one HTTP/2 connection."""
 
     def __init__(self, stream: Stream, connection: Connection, settings: Http2Settings, tasks: TaskGroup) -> None:
-        super().__init__(stream, settings, tasks, client=False)
+        super().__init__(stream, settings, tasks, connection.timers, client=False)
         self.connection = connection
         peer = connection.peer
         self._scheme = "" if connection.forwarding.trusted_hops else peer.scheme
@@ -87,6 +87,7 @@ class Downstream(Session):
             self.over = True
             self._timer.cancel()
             self._head_timer.cancel()
+            self._stall.cancel()
             self._answered.cancel()
             for served in self._served.values():
                 served.forget_timers()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
 
 import anyio
 from anyio.abc import TaskGroup
 
-from daemun import Stream, new_waker
+from daemun import Stream, Timers, new_waker
 from daemun_http2.budget import Budget
 from daemun_http2.choose import new_codec
 from daemun_http2.decoding import Block
@@ -32,7 +33,9 @@ _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 class Session:
     """One connection. The halves say what becomes of heads, content and resets; everything else is here."""
 
-    def __init__(self, stream: Stream, settings: Http2Settings, tasks: TaskGroup, *, client: bool) -> None:
+    def __init__(
+        self, stream: Stream, settings: Http2Settings, tasks: TaskGroup, timers: Timers, *, client: bool
+    ) -> None:
         self.stream = stream
         self.settings = settings
         self.budget = Budget()
@@ -60,6 +63,8 @@ class Session:
         """How often something came."""
         self._beyond_bytes = 0
         """Heads and the like that were sent although the transport had enough; content waits then."""
+        self._stall = timers.timer(self._stalled)
+        self._unsent_bytes = 0
         self._receiving = False
         self._said: list[bytes] = []
 
@@ -88,26 +93,33 @@ class Session:
         try:
             if not self.stream.send_soon(data, alone=len(self.flows) < 2) and not self.full:
                 self.full = True
+                self._unsent_bytes = self.stream.unsent_bytes
+                self._stall.start(self.settings.send_timeout_seconds)
                 self._tasks.start_soon(self._wait_for_room)
         except _BROKEN:
             self.lost()
 
     async def _wait_for_room(self) -> None:
-        stream = self.stream
         try:
-            while self.full:
-                before = stream.unsent_bytes
-                with anyio.move_on_after(self.settings.send_timeout_seconds):
-                    await stream.wait_writable()
-                    self.full = False
-                if self.full and stream.unsent_bytes >= before:
-                    raise anyio.BrokenResourceError  # the peer takes nothing
+            await self.stream.wait_writable()
         except _BROKEN:
+            self._stall.cancel()
             self.lost()
-            stream.abort()
             return
+        self.full = False
+        self._stall.at = math.inf
         self._beyond_bytes = 0
         self.wake_flows()
+
+    def _stalled(self) -> None:
+        """The transport has enough for too long: cuts the peer off, unless it has taken something."""
+        unsent = self.stream.unsent_bytes
+        if unsent < self._unsent_bytes:
+            self._unsent_bytes = unsent
+            self._stall.start(self.settings.send_timeout_seconds)
+        else:
+            self.lost()
+            self.stream.abort()
 
     def _on_data(self, data: bytes) -> None:
         if self.over:

@@ -30,7 +30,7 @@ class Upstream(Session):
     """An HTTP/2 connection to an endpoint."""
 
     def __init__(self, stream: Stream, endpoint: Endpoint, settings: Http2Settings) -> None:
-        super().__init__(stream, settings, endpoint.tasks, client=True)
+        super().__init__(stream, settings, endpoint.tasks, endpoint.timers, client=True)
         self.released: Callable[[UpstreamConnection], None]
         self.endpoint = endpoint
         self.scheme = b"https" if endpoint.spec.tls else b"http"
@@ -98,6 +98,7 @@ class Upstream(Session):
 
     def close(self) -> None:
         self._answered.cancel()
+        self._stall.cancel()
         if not self.over:
             self.write(self.codec.goaway(0, ErrorCode.NO_ERROR))
             self.over = True
@@ -197,6 +198,7 @@ class Upstream(Session):
             return
         self.over = True
         self._answered.cancel()
+        self._stall.cancel()
         self.greeted.wake()
         for asked in list(self.asked.values()):
             asked.fail(error or _closed("the upstream closed the connection", asked.retry(Retry.IDEMPOTENT)))

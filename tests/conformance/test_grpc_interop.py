@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import grpc
 import pytest
@@ -41,11 +42,12 @@ def files(request: pytest.FixtureRequest, certificate_files: Files) -> Files | N
 
 
 def test_every_interop_case_passes(
-    start: Start, program: Callable[..., None], free_port: Port, files: Files | None
+    http2: dict[str, Any], start: Start, program: Callable[..., None], free_port: Port, files: Files | None
 ) -> None:
     server, port = go_tool("server"), free_port()
     program([server, "-port", port], port)
-    assert interop_failures(start(port, speaks=MIXED, upstream="h2c", tls=files), files) == {}
+    gateway = start(port, speaks=MIXED, upstream="h2c", tls=files, protocols=http2)
+    assert interop_failures(gateway, files) == {}
 
 
 def test_every_interop_case_passes_with_tls_on_both_sides(

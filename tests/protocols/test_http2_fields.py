@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hpack import Decoder, Encoder, HPACKError, NeverIndexedHeaderTuple
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemun import ExchangeError, Headers, Reason
@@ -20,6 +20,7 @@ sections = st.lists(st.tuples(names, values, st.booleans()), max_size=8)
 blocks = st.lists(st.tuples(sections, st.booleans(), st.sampled_from([None, None, 0, 50, 500, 4096])), max_size=8)
 
 
+@settings(max_examples=50)
 @given(blocks)
 def test_what_a_peer_encodes_is_read_as_it_was_whatever_its_table_does(
     said: list[tuple[list[tuple[bytes, bytes, bool]], bool, int | None]],

@@ -113,7 +113,7 @@ async def test_a_route_that_takes_too_long_after_its_head_is_reset() -> None:
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
         await scene.gone()
 
-    async with proxying2(half, route={"timeout_seconds": 0.2}) as proxy:
+    async with proxying2(half, route={"timeout_seconds": 0.5}) as proxy:
         wire = await proxy.connect2()
         stream = await wire.ask()
         assert await wire.code_of(stream) == CANCEL
@@ -126,7 +126,7 @@ async def test_a_route_that_takes_too_long_after_its_head_is_reset() -> None:
 
 
 async def test_a_connection_without_exchanges_is_ended_after_a_while() -> None:
-    async with proxying2(http2={"keep_alive_seconds": 0.2}) as proxy:
+    async with proxying2(http2={"keep_alive_seconds": 0.5}) as proxy:
         wire = await proxy.connect2()
         for _ in range(3):
             assert (await wire.exchange()).status == 200
@@ -137,10 +137,10 @@ async def test_a_connection_without_exchanges_is_ended_after_a_while() -> None:
 
 async def test_a_connection_with_an_exchange_is_not_idle() -> None:
     slow = Slow()
-    async with proxying2(slow.script1, http2={"keep_alive_seconds": 0.1, "head_timeout_seconds": 0.1}) as proxy:
+    async with proxying2(slow.script1, http2={"keep_alive_seconds": 0.4, "head_timeout_seconds": 0.4}) as proxy:
         wire = await proxy.connect2()
         stream = await wire.ask(target=b"/slow")
-        await anyio.sleep(0.4)
+        await anyio.sleep(0.7)
         slow.may_answer.set()
         assert (await wire.answer(stream)).body == b"ok"
         assert await wire.leaving() == 0

@@ -156,7 +156,7 @@ async def test_an_upstream_may_not_push() -> None:
 
 async def test_an_upstream_that_is_silent_is_given_up_and_its_connection_stays() -> None:
     hold = Hold()
-    async with proxying2(None, hold.script, backend={"response_timeout_seconds": 0.2}) as proxy:
+    async with proxying2(None, hold.script, backend={"response_timeout_seconds": 0.5}) as proxy:
         wire = await proxy.connect2()
         answer = await wire.exchange(b"POST")
         assert (answer.status, answer.field(b"x-daemun-reason")) == (504, b"upstream_timeout")

@@ -8,9 +8,10 @@ the test in which the gateway sends more than a window allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream, SocketStream
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
     ContinuationFrame,
@@ -69,7 +70,7 @@ class Http2End:
     """
 
     def __init__(
-        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
+        self, stream: ByteStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
     ) -> None:
         self.stream = stream
         self.crediting = crediting
@@ -336,8 +337,8 @@ class Http2End:
         await self.stream.send_eof()
 
     async def reset(self) -> None:
-        """Leaves at once (RST of TCP)."""
-        await reset(self.stream)
+        """Leaves at once (RST of TCP). Not over TLS."""
+        await reset(cast("SocketStream", self.stream))
 
     async def aclose(self) -> None:
         """Leaves."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
 from daemun.headers import Headers
@@ -21,7 +21,7 @@ class Http2Scene(Http2End):
 
     def __init__(
         self,
-        stream: SocketStream,
+        stream: ByteStream,
         settings: Mapping[int, int] | None = None,
         *,
         crediting: bool = True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream
 from hyperframe.frame import SettingsFrame
 
 from daemun.headers import Headers
@@ -18,7 +18,7 @@ class Http2Wire(Http2End):
     """The client's end."""
 
     def __init__(
-        self, stream: SocketStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
+        self, stream: ByteStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
     ) -> None:
         super().__init__(stream, settings, crediting=crediting)
         self.next_stream = 1

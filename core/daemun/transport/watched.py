@@ -31,6 +31,8 @@ class WatchedStream(Stream):
         self._closed = False
         self._broken = False
         self._sending = anyio.Lock()
+        self._send_scope: anyio.CancelScope | None = None
+        """There while something is being sent."""
         tasks.start_soon(self._read_ahead)
 
     async def _read_ahead(self) -> None:
@@ -71,7 +73,7 @@ class WatchedStream(Stream):
 
     @property
     def unsent_bytes(self) -> int:
-        return self._unsent
+        return self._unsent + sum(map(len, self._handed_over))
 
     def receive_nowait(self) -> bytes:
         if not self._chunks:
@@ -113,21 +115,28 @@ class WatchedStream(Stream):
             if self.on_stall is not None:
                 self.on_stall(True)
             try:
-                self._unsent = len(item)
-                if len(item) <= _SEND_BYTES:
-                    await self._inner.send(item)
-                    return
-                whole = memoryview(item)
-                for start in range(0, len(item), _SEND_BYTES):
-                    await self._inner.send(bytes(whole[start : start + _SEND_BYTES]))
-                    self._unsent = len(item) - start - _SEND_BYTES
+                with anyio.CancelScope() as self._send_scope:
+                    await self._send_pieces(item)
+                if self._send_scope.cancelled_caught:
+                    raise anyio.BrokenResourceError
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 self._broken = True  # what the peer said before it left may still be read
                 raise
             finally:
                 self._unsent = 0
+                self._send_scope = None
                 if self.on_stall is not None:
                     self.on_stall(False)
+
+    async def _send_pieces(self, item: bytes) -> None:
+        self._unsent = len(item)
+        if len(item) <= _SEND_BYTES:
+            await self._inner.send(item)
+            return
+        whole = memoryview(item)
+        for start in range(0, len(item), _SEND_BYTES):
+            await self._inner.send(bytes(whole[start : start + _SEND_BYTES]))
+            self._unsent = len(item) - start - _SEND_BYTES
 
     async def send_eof(self) -> None:
         try:
@@ -151,6 +160,8 @@ class WatchedStream(Stream):
 
     def abort(self) -> None:
         self._scope.cancel()
+        if self._send_scope is not None:
+            self._send_scope.cancel()  # before the descriptor is closed under who sends, and given to another socket
         raw = self.extra(anyio.abc.SocketAttribute.raw_socket, None)
         if raw is not None:
             raw.close()
