@@ -197,6 +197,8 @@ class Asked:
             self._timer.start(self._connection.timeout_seconds)
 
     def _silent(self) -> None:
+        if self._connection.arrivals == self._arrivals:
+            self._connection.doubt()
         seconds = self._connection.timeout_seconds
         self._give_up(ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {seconds:g} s"))
 
