@@ -1,6 +1,6 @@
 """What a plugin costs, and what it would cost if hooks ran for each request.
 
-protocols.py    the wire protocols, each with the bare loop of its codec: the baseline
+protocols.py    the wire protocols, each with the bare loop of its codec: the baseline; http2.py: HTTP/2 from memory
 plugins.py      plugins by kind and by the way they are dispatched
 scenarios.py    the table of scenarios: short and full
 host.py         an event loop that benchmarks call into, lanes that stay open in it

@@ -1,8 +1,9 @@
 """The wire protocols that scenarios run on, each with the bare loop of its codec.
 
 The bare loop is what any server on that codec pays (for our own: on httptools, a parser in C). It takes a request's
-head apart and puts the answer together, by the codec alone where that can write, and does nothing else. Another
-protocol joins by one entry in `PROTOCOLS`; on loopback the clients of `far_end.py` speak HTTP/1 only.
+head apart and puts the answer together, by the codec alone where that can write, and does nothing else; in HTTP/2 that
+is always the library h2. Another protocol joins by one entry in `PROTOCOLS`; on loopback the clients of `far_end.py`
+speak HTTP/1 only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemun.testing.measuring import Message, Wire
+
+from .http2 import bare_h2, ends, speak_http2
 
 __all__ = ["PROTOCOLS", "Protocol"]
 
@@ -38,6 +41,8 @@ class Protocol(Struct, frozen=True):
     """The bare loop over so many requests: CPU nanoseconds of one."""
     with_plugins: bool = True
     """Whether plugins are measured on it, and loopback."""
+    in_short: bool = True
+    """Whether it is in the short form."""
 
 
 def _bare_h11(message: Message, requests: int) -> float:
@@ -97,11 +102,24 @@ def _http1(codec: str) -> Wire:
 
 
 def _varied(codec: str) -> Wire:
-    return Wire(settings={"codec": codec}, speak=lambda message: cycle(_different(message)))
+    return Wire(settings={"codec": codec}, speak=lambda message: cycle(_different_data(message)))
+
+
+def _http2(codec: str) -> Wire:
+    return Wire("http2", {"codec": codec}, speak_http2, ends)
+
+
+def _varied2(codec: str) -> Wire:
+    return Wire("http2", {"codec": codec}, lambda message: speak_http2(*_different(message)), ends)
 
 
 @cache
-def _different(message: Message) -> list[bytes]:
+def _different_data(message: Message) -> list[bytes]:
+    return [one.data for one in _different(message)]
+
+
+@cache
+def _different(message: Message) -> list[Message]:
     """Requests of which each has another target and an identifier and a cookie of its own: no memory of what was read
     before is of use for those."""
     return [
@@ -109,7 +127,7 @@ def _different(message: Message) -> list[bytes]:
             message,
             target=f"{message.target}/{number}",
             headers=(*message.headers, (b"x-request-id", b"%032x" % number), (b"cookie", b"session=%032x" % number)),
-        ).data
+        )
         for number in range(_DIFFERENT)
     ]
 
@@ -119,6 +137,9 @@ PROTOCOLS = [
     Protocol("http1/h11", "h11", _http1("h11"), _bare_h11),
     Protocol("http1/plain varied", "httptools", _varied("plain"), _bare_httptools, with_plugins=False),
     Protocol("http1/h11 varied", "h11", _varied("h11"), _bare_h11, with_plugins=False),
+    Protocol("http2/plain", "h2", _http2("plain"), bare_h2, with_plugins=False),
+    Protocol("http2/plain varied", "h2", _varied2("plain"), bare_h2, with_plugins=False),
+    Protocol("http2/h2", "h2", _http2("h2"), bare_h2, with_plugins=False, in_short=False),
 ]
 """Those whose codec is installed. In `varied` no two requests are the same, and each has two fields more."""
 PROTOCOLS = [one for one in PROTOCOLS if importlib.util.find_spec(one.codec)]

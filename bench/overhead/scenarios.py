@@ -55,6 +55,8 @@ def _full() -> Iterator[Scenario]:
 
 def _in_short(one: Scenario) -> bool:
     first = one.protocol is PROTOCOLS[0]
+    if not one.protocol.in_short:
+        return False
     if one.plugins == 0:
         return first or one.transport != "loopback"
     noop, compiled = one.kind == "noop", one.dispatch == "compiled"

@@ -3,14 +3,14 @@
 settings.py              limits
 frames.py                types of frames and of errors
 decoding.py, encoding.py  field blocks: what comes, and what is sent
-fields.py                which fields may stand in a message, and what they mean
+fields.py, guarded.py    which fields may stand in a message, what they mean, and which may hold a secret
 codec.py                 the seam between frames and exchanges; choose.py
 framing.py               what codecs share: codec_plain.py, streams.py are ours; codec_h2.py, decoding_hpack.py not
 budget.py                what a peer may make us do for nothing
 inflow.py, outflow.py    content of one stream, either way, and its windows
 session.py               what both halves share
 translate.py             field sections to messages and back
-downstream.py            serving a connection: served.py its exchanges, runners.py their tasks, patience.py their timers
+downstream.py            serving a connection: served.py its exchanges, responder.py the answers, runners.py, patience.py
 upstream.py              using a connection: asked.py its exchanges
 """
 

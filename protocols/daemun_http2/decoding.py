@@ -11,12 +11,14 @@ from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from daemun_http2.frames import ConnectionFault, ErrorCode
+from daemun_http2.guarded import guard
 
-__all__ = ["BOMB", "FIELD_OVERHEAD_BYTES", "Block", "BlockReader", "Field"]
+__all__ = ["BOMB", "FIELD_OVERHEAD_BYTES", "STATIC_TABLE", "Block", "BlockReader", "Field"]
 
 Field = tuple[bytes, bytes]
 
 STATIC_TABLE: tuple[Field, ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
+"""The fields that everybody knows, by their index."""
 _STATIC_FIELDS = len(STATIC_TABLE)
 _TABLE_BYTES = 4096
 """What SETTINGS_HEADER_TABLE_SIZE is if nobody says anything else."""
@@ -103,6 +105,8 @@ class BlockReader:
                     if byte & 0x40:
                         self._insert(field)
                         stays = False
+                    elif byte & 0x10:
+                        guard(name)
                 count += 1
                 size += len(field[0]) + len(field[1]) + FIELD_OVERHEAD_BYTES
                 if size <= limit and count <= max_fields:

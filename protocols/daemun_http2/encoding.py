@@ -11,15 +11,14 @@ from collections.abc import Iterable
 
 from daemun import ExchangeError, Reason
 from daemun_http2.decoding import STATIC_TABLE, Field
+from daemun_http2.guarded import GUARDED, is_guarded
 
-__all__ = ["MAX_FIELDS", "MAX_FIELD_BYTES", "SECRET", "TABLE_SIZE_ZERO", "encode", "encode_pseudo"]
+__all__ = ["MAX_FIELDS", "MAX_FIELD_BYTES", "TABLE_SIZE_ZERO", "encode", "encode_pseudo"]
 
 MAX_FIELDS = 16_384
 """Fields that a table holds; then it begins anew."""
 MAX_FIELD_BYTES = 256
 """Longest field that is kept."""
-SECRET = re.compile(rb"auth|cookie|token|secret|key|session|password|credential|signature")
-"""Names of fields that may hold one are never kept, and no table of a peer keeps them."""
 TABLE_SIZE_ZERO = b"\x20"
 """Tells a peer that its table is not used."""
 
@@ -37,6 +36,7 @@ for _index, (_name, _) in enumerate(STATIC_TABLE):
 _known: dict[Field, bytes] = {}
 _known_pseudo: dict[Field, bytes] = {}
 _look_up = _known.get
+_guarded = 0
 
 
 def encode(fields: Iterable[Field]) -> bytes:
@@ -44,7 +44,11 @@ def encode(fields: Iterable[Field]) -> bytes:
 
     Raises `ExchangeError` for a field that cannot be sent.
     """
+    global _guarded
     fields = tuple(fields)
+    if len(GUARDED) != _guarded:
+        _guarded = len(GUARDED)
+        _known.clear()
     try:
         found = list(map(_look_up, fields))
     except TypeError:
@@ -80,7 +84,7 @@ def _encoded(field: Field) -> bytes:
         return b""
     if (name, value) in _whole:
         return _whole[name, value]
-    if SECRET.search(name):
+    if is_guarded(name):
         return _written((name, value), 0x10)
     encoded = _written((name, value), 0)
     _keep(_known, field, encoded)

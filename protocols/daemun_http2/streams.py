@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["HEAD_CAME", "RECEIVES", "REMEMBERED_STREAMS", "SENDS", "StreamState", "Streams"]
+__all__ = ["REMEMBERED_STREAMS", "StreamState", "Streams"]
 
 RECEIVES, SENDS, HEAD_CAME = 1, 2, 4
 """What may still come, what may still be sent, and that content or trailers are next to come."""

@@ -1,8 +1,8 @@
 """What one request costs, without a socket: a protocol's downstream half fed from memory, the real table behind it.
 
 A `Lane` is a gateway without listeners: real plugins, one compiled route, one connection after the other made of
-bytes. Nothing in it waits, unless a plugin does. Several lanes run alternately, so that a noisy machine
-meets all of them; calls and memory are exact on any machine.
+bytes. Nothing in it waits, unless a plugin does, or a protocol whose connections have many exchanges at once. Several
+lanes run alternately, so that a noisy machine meets all of them; calls and memory are exact on any machine.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class Wire(Struct, frozen=True):
     """Its section of the settings file."""
     speak: Callable[[Message], Iterator[bytes]] = speak_http1
     """What the client of one connection says for each request; for the first one with what comes before it."""
+    ends: Callable[[bytes], bool] = bool
+    """Whether what the gateway sends at once ends an answer: for protocols of which a connection has many exchanges."""
 
 
 class Lane:
@@ -123,6 +125,7 @@ class Lane:
         self._protocol = registry.protocol(wire.protocol)
         self._settings = parts.protocols[wire.protocol]
         self._speak = wire.speak
+        self._ends = wire.ends
         self._peer = Peer(listener="lane", address="192.0.2.7", port=50_000, local="127.0.0.1:8080")
 
     @property
@@ -159,7 +162,7 @@ class Lane:
         return (counts[1] - counts[0]) / requests
 
     async def _calls(self, requests: int) -> int:
-        count, own = 0, (__name__, MemoryClient.__module__)
+        count, own = 0, (__name__, MemoryClient.__module__, self._ends.__module__)
 
         def seen(frame: FrameType, event: str, _: Any) -> None:
             nonlocal count
@@ -243,7 +246,14 @@ class Lane:
 
     async def _serve(self, client: MemoryClient) -> None:
         connection = DownstreamConnection(self._services, self._peer, Forwarding(self._peer, ForwardedSettings()))
-        await self._protocol.serve(client, connection, self._settings)
+        if self._protocol.multiplexed:
+            client.ends = self._ends
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.feed)
+                await self._protocol.serve(client, connection, self._settings)
+                tasks.cancel_scope.cancel()
+        else:
+            await self._protocol.serve(client, connection, self._settings)
         if not client.asked:
             raise RuntimeError("the protocol ended a connection without reading from it")
 

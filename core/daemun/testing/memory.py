@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from time import process_time_ns
 
 import anyio
+import anyio.lowlevel
 
 from daemun.transport.stream import Stream
+from daemun.transport.waker import new_waker
 
 __all__ = ["MemoryClient", "MemoryServer", "MemoryStream"]
 
@@ -60,7 +62,11 @@ _AT_ONCE = _AtOnce()
 
 
 class MemoryClient(MemoryStream):
-    """The client of one connection: says the next of `data`, `count` times, each time when the gateway waits for it."""
+    """The client of one connection: says the next of `data`, `count` times, each time when the gateway waits for it.
+
+    A gateway that takes what comes by `on_data` waits for nothing: there `feed` runs beside it, and says the next when
+    the answer before has come to its `ends`.
+    """
 
     def __init__(self, data: Iterator[bytes], count: int) -> None:
         self._data = data
@@ -72,6 +78,24 @@ class MemoryClient(MemoryStream):
         self.ended = 0
         """The same when the last answer was there; 0: the gateway closed the connection."""
         self.said: list[bytes] = []
+        self.ends: Callable[[bytes], bool] = bool
+        """Whether what the gateway sends at once ends an answer; only `feed` needs it."""
+        self._answered = new_waker()
+
+    async def feed(self) -> None:
+        """Says everything to a gateway that takes it by `on_data`, and leaves."""
+        while self.on_data is None:
+            await anyio.lowlevel.checkpoint()
+        while self.asked < self._count:
+            self._awaited = True
+            self.on_data(self.receive_nowait())
+            await self._answered.wait()
+            if self.on_data is None:
+                return  # the gateway has ended the connection
+        self.ended = process_time_ns()
+        self.at_eof = True
+        if self.on_eof is not None:
+            self.on_eof()
 
     def wait_readable(self) -> Awaitable[None]:
         self._awaited = True
@@ -90,6 +114,16 @@ class MemoryClient(MemoryStream):
         self.asks()
         self.asked += 1
         return next(self._data)
+
+    def send_soon(self, item: bytes, *, alone: bool = False) -> bool:
+        self.send_nowait(item)
+        if self.ends(item):
+            self._answered.wake()
+        return True
+
+    def abort(self) -> None:
+        self.lost = True
+        self._answered.wake()
 
     def asks(self) -> None:
         """Called before each request."""
