@@ -32,10 +32,13 @@ def _say(order: dict[str, Any]) -> dict[str, Any]:
         talk: Any = channel.stream_stream(order["path"])
         start, came, wrong = time.monotonic(), 0, 0
         messages = in_turns() if order["in_turns"] else repeat(_MESSAGE, count)
-        for message in talk(messages, timeout=_TIMEOUT_SECONDS, wait_for_ready=True):
-            came += 1
-            wrong += message != _MESSAGE
-            turn.release()
+        try:
+            for message in talk(messages, timeout=_TIMEOUT_SECONDS):
+                came += 1
+                wrong += message != _MESSAGE
+                turn.release()
+        finally:
+            turn.release(count)  # or the thread that sends would wait for ever after a fault
         return {"requests": came, "seconds": time.monotonic() - start, "failed": wrong + count - came}
 
 

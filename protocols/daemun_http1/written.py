@@ -13,6 +13,7 @@ __all__ = ["Written", "field_lines", "plain"]
 
 _written: dict[tuple[bytes, bytes], bytes] = {}
 _look_up = _written.get
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
 class Written(tuple[tuple[bytes, bytes], ...]):
@@ -64,6 +65,8 @@ def _line(field: tuple[bytes, bytes]) -> bytes:
         line = b"%b: %b\r\n" % (name, value)
     except (TypeError, ValueError):
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
+    if name.lower() in _FRAMING:
+        return b""  # which follows from the body, whatever a plugin says
     if line.count(b"\n") > 1 or line.count(b"\r") > 1 or b"\0" in line:
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field holds a line break or NUL")
     if len(line) <= MAX_LINE_BYTES and type(field) is tuple and not SECRET.search(name):

@@ -3,22 +3,34 @@
 settings.py              limits
 frames.py                types of frames and of errors
 decoding.py, encoding.py  field blocks: what comes, and what is sent
-fields.py, guarded.py    which fields may stand in a message, what they mean, and which may hold a secret
+fields.py, secrets.py    which fields may stand in a message, what they mean, and which may hold a secret
 codec.py                 the seam between frames and exchanges; choose.py
 framing.py               what codecs share: codec_plain.py, streams.py are ours; codec_h2.py, decoding_hpack.py not
 budget.py                what a peer may make us do for nothing
 inflow.py, outflow.py    content of one stream, either way, and its windows
 session.py               what both halves share
 translate.py             field sections to messages and back
-downstream.py            serving a connection: served.py its exchanges, responder.py the answers, runners.py, patience.py
+downstream.py            serving: served.py one exchange, responder.py its answer, runners.py, patience.py
 upstream.py              using a connection: asked.py its exchanges
 """
 
 from __future__ import annotations
 
 import anyio
+from anyio.streams.tls import TLSAttribute
 
-from daemun import Connection, Endpoint, Sniff, Stream, UpstreamConnection, WireProtocol, hookimpl
+from daemun import (
+    Connection,
+    Endpoint,
+    ExchangeError,
+    Reason,
+    Retry,
+    Sniff,
+    Stream,
+    UpstreamConnection,
+    WireProtocol,
+    hookimpl,
+)
 from daemun_http2.downstream import Downstream
 from daemun_http2.frames import PREFACE
 from daemun_http2.settings import Http2Settings
@@ -40,6 +52,10 @@ async def _serve(stream: Stream, connection: Connection, settings: Http2Settings
 
 
 async def _connect(stream: Stream, endpoint: Endpoint, settings: Http2Settings) -> UpstreamConnection:
+    if endpoint.spec.tls and stream.extra(TLSAttribute.alpn_protocol, None) != "h2":
+        raise ExchangeError(
+            Reason.CONNECT_FAILED, "the upstream did not choose HTTP/2 in its TLS handshake", retry=Retry.UNSENT
+        )
     upstream = Upstream(stream, endpoint, settings)
     await upstream.open()
     return upstream

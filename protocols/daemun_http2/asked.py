@@ -35,6 +35,8 @@ log = logging.getLogger("daemun.http2")
 
 _CONTINUE_SECONDS = 1.0
 _MAX_INTERIM = 32
+_END_SECONDS = 5.0
+"""What a peer gets to end a response that has no content."""
 _SILENCE_SECONDS = 1.0
 """When an exchange ends without an answer, and nothing at all came for so long, the connection may be dead."""
 
@@ -46,7 +48,8 @@ class Asking(Outlet, Room, Protocol):
     timeout_seconds: float
     peer_window: int
     asked: dict[int, Asked]
-    arrivals: int
+    unanswered_since: float
+    """`time.monotonic()` at which something was asked since anything came; 0: nothing was."""
 
     def doubt(self) -> None:
         """Nothing came on it for as long as a request may wait."""
@@ -61,19 +64,17 @@ class Asked:
     """A stream that we opened."""
 
     __slots__ = (
-        "_arrivals",
         "_connection",
         "_continued",
         "_error",
         "_head",
-        "_held_up",
         "_interim",
         "_interims",
         "_request",
         "_sent",
-        "_since",
         "_timer",
         "_waker",
+        "dropped",
         "inflow",
         "outflow",
         "stream",
@@ -83,6 +84,8 @@ class Asked:
         self.stream = stream
         self.inflow: Inflow | None = None
         """The content of the response, if there is any to come."""
+        self.dropped = False
+        """The response was handed on, and only its end is to come."""
         self.outflow = Outflow(stream, connection, connection.peer_window)
         self._connection = connection
         self._request = request
@@ -92,10 +95,6 @@ class Asked:
         self._interim: list[tuple[int, Headers]] = []
         self._interims = 0
         self._continued: anyio.Event | None = None
-        self._arrivals = -1
-        self._since = 0.0
-        self._held_up = False
-        """Content that came whole is being sent, and the response is looked at only then."""
         self._sent = False
         """Nothing of the request is left to be sent."""
         self._timer = connection.endpoint.timers.timer(self._silent) if connection.timeout_seconds else None
@@ -132,7 +131,7 @@ class Asked:
                 self._all_sent()
             else:
                 connection.write(head)
-                await self._send_held_up(content)
+                connection.endpoint.tasks.start_soon(self._send_rest, content)
         else:
             connection.write(codec.head(self.stream, block, False))
             if request.exchange.tasks is not None:
@@ -149,22 +148,31 @@ class Asked:
                 raise self._error
         return self._response(*self._head)
 
-    async def _send_held_up(self, content: bytes) -> None:
-        """Sends what the peer's windows hold up; an answer that comes meanwhile is not waited for beside it."""
-        self._wait_for_answer()
-        self._held_up = True
+    async def _send_rest(self, content: bytes) -> None:
+        """Sends what the peer's windows hold up, beside whatever it answers. `over` ends it."""
+        self.outflow.on_stall = self._stalled
         try:
             await self.outflow.send(content, ended=True)
         except ExchangeError:
-            if self._head is None:
-                raise
-        else:
-            self._all_sent()
+            return
+        except Exception:
+            log.exception("route %s: the content of a request failed", self._request.exchange.route or "-")
+            self._give_up(ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed"))
+            return
+        self._all_sent()
+
+    def _stalled(self, waits: bool) -> None:
+        """The peer takes no content, or goes on."""
+        if waits:
+            self._wait_for_answer()
+        elif self._timer is not None:
+            self._timer.at = math.inf
 
     async def _pump(self) -> None:
         """Sends content that streams; what goes wrong with it ends the exchange."""
         request, body, outflow = self._request, self._request.body, self.outflow
         connection = self._connection
+        outflow.on_stall = self._stalled
         try:
             if self._continued is not None:
                 with anyio.move_on_after(_CONTINUE_SECONDS):
@@ -191,13 +199,14 @@ class Asked:
         self._wait_for_answer()
 
     def _wait_for_answer(self) -> None:
-        self._arrivals = self._connection.arrivals
-        self._since = monotonic()
+        connection = self._connection
+        if not connection.unanswered_since:
+            connection.unanswered_since = monotonic()
         if self._timer is not None and self._head is None:
-            self._timer.start(self._connection.timeout_seconds)
+            self._timer.start(connection.timeout_seconds)
 
     def _silent(self) -> None:
-        if self._connection.arrivals == self._arrivals:
+        if self._connection.unanswered_since:
             self._connection.doubt()
         seconds = self._connection.timeout_seconds
         self._give_up(ExchangeError(Reason.UPSTREAM_TIMEOUT, f"the upstream was silent for {seconds:g} s"))
@@ -229,8 +238,6 @@ class Asked:
             self.inflow = Inflow(self.stream, self._connection, 0 if self.bare(status) else length)
         self._head = status, headers, length, ended
         self._waker.wake()
-        if not self._sent and self._held_up:
-            self.outflow.fail(ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream has answered already"))
 
     def fail(self, error: ExchangeError) -> None:
         """The exchange will not come to its end."""
@@ -241,6 +248,8 @@ class Asked:
         if self.inflow is not None:
             self.inflow.fail(error)
         self._waker.wake()
+        if self.dropped:
+            self.over()
 
     async def _pass_on(self) -> None:
         waiting, self._interim = self._interim, []
@@ -253,10 +262,14 @@ class Asked:
         request, inflow = self._request, self.inflow
         switched = bool(request.protocol) and 200 <= status < 300
         body: Body
-        if inflow is None or (self.bare(status) and not switched):
-            announced = length if self.bare(status) else None
+        bare = self.bare(status) and not switched
+        if inflow is None or bare:
+            announced = length if bare else None
             body = NoContent(announced) if announced is not None or switched else EMPTY
-            self.over()
+            if inflow is None or inflow.ended:
+                self.over()
+            else:
+                self._drop()
         elif inflow.ended and not switched:
             body = Buffered(inflow.read_nowait(), inflow.trailers)
             self.over()
@@ -268,6 +281,14 @@ class Asked:
             return switching(request, response)
         return response
 
+    def _drop(self) -> None:
+        """There is no content, but the peer has not said so yet."""
+        self.dropped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._connection.endpoint.timers.timer(self.over)
+        self._timer.start(_END_SECONDS)
+
     def over(self) -> None:
         """The exchange is over, however it ended."""
         connection = self._connection
@@ -276,9 +297,10 @@ class Asked:
             timer.cancel()
         if connection.asked.get(self.stream) is self:
             head, inflow = self._head, self.inflow
-            answered = head is not None and (inflow is None or inflow.ended or self.bare(head[0]))
+            answered = head is not None and (inflow is None or inflow.ended)
             if not (answered and self._sent):
-                if connection.arrivals == self._arrivals and monotonic() - self._since > _SILENCE_SECONDS:
+                since = connection.unanswered_since
+                if since and monotonic() - since > _SILENCE_SECONDS:
                     connection.doubt()
                 code = ErrorCode.NO_ERROR if answered else ErrorCode.CANCEL
                 connection.write(connection.codec.reset(self.stream, code))

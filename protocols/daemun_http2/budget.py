@@ -40,9 +40,10 @@ class Budget:
     def sent(self, frames: int, size: int) -> None:
         """So many frames went out, with `size` bytes of content."""
         self._to_take += 2 * size
-        if self._controls < _EARNED_FRAMES:
-            self._controls += frames
+        if self._idle_frames < _EARNED_FRAMES:
             self._idle_frames += 2 * frames
+            if size >= WORTHWHILE_BYTES:
+                self._controls += frames
 
     def reset(self) -> None:
         """A stream that ended before it had an answer."""

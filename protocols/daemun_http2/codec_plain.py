@@ -67,6 +67,9 @@ class PlainCodec(Framing):
         return stream
 
     def head(self, stream: int, block: bytes, ended: bool) -> bytes:
+        state = self._open.get(stream)
+        if state is None or not state.bits & SENDS:
+            return b""
         if ended:
             self._streams.sent_end(stream)
         if not self._table_told:
@@ -79,6 +82,9 @@ class PlainCodec(Framing):
         return FRAME_HEAD.pack(size << 8 | Kind.HEADERS, flags, stream) + block
 
     def content(self, stream: int, data: bytes | memoryview, ended: bool) -> bytes:
+        state = self._open.get(stream)
+        if state is None or not state.bits & SENDS:
+            return b""
         if ended:
             self._streams.sent_end(stream)
         size, limit = len(data), self._max_sent_frame_bytes

@@ -11,7 +11,7 @@ from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from daemun_http2.frames import ConnectionFault, ErrorCode
-from daemun_http2.guarded import guard
+from daemun_http2.secrets import NeverIndexed
 
 __all__ = ["BOMB", "FIELD_OVERHEAD_BYTES", "STATIC_TABLE", "Block", "BlockReader", "Field"]
 
@@ -106,7 +106,7 @@ class BlockReader:
                         self._insert(field)
                         stays = False
                     elif byte & 0x10:
-                        guard(name)
+                        field = NeverIndexed(field)
                 count += 1
                 size += len(field[0]) + len(field[1]) + FIELD_OVERHEAD_BYTES
                 if size <= limit and count <= max_fields:

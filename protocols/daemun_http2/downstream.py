@@ -29,6 +29,8 @@ log = logging.getLogger("daemun.http2")
 
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 4 * 1024 * 1024
+_CALM_SECONDS = 2.0
+_TASKS_AT_REST = 4
 _GOAWAY_SECONDS = 1.0
 """What a client gets to answer the ping behind the first GOAWAY."""
 
@@ -58,6 +60,7 @@ class Downstream(Session):
         self._waits_for_settings = True
         self._head_timer = connection.timers.timer(self._head_too_slow)
         self._answered = connection.timers.timer(self._say_last)
+        self._calm = connection.timers.timer(self._rest)
         self._lingering = 0
 
     async def serve(self) -> None:
@@ -87,6 +90,7 @@ class Downstream(Session):
             self.over = True
             self._timer.cancel()
             self._head_timer.cancel()
+            self._calm.cancel()
             self._stall.cancel()
             self._answered.cancel()
             for served in self._served.values():
@@ -118,7 +122,7 @@ class Downstream(Session):
         self._last = stream
         if block.oversized:
             error = ExchangeError(Reason.HEAD_TOO_LARGE, "the fields are too many or too long")
-            self._refuse(stream, error, ended=ended)
+            self._refuse(stream, block, error, ended=ended)
             return
         incoming = block.meaning
         if type(incoming) is not Incoming:
@@ -127,7 +131,7 @@ class Downstream(Session):
             except Malformed as error:
                 raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
             except ExchangeError as error:
-                self._refuse(stream, error, ended=ended)
+                self._refuse(stream, block, error, ended=ended)
                 return
         if ended and incoming.length:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "content is announced and does not come")
@@ -146,7 +150,7 @@ class Downstream(Session):
             block.meaning = incoming
         return incoming
 
-    def _refuse(self, stream: int, error: ExchangeError, *, ended: bool) -> None:
+    def _refuse(self, stream: int, block: Block, error: ExchangeError, *, ended: bool) -> None:
         """Answers a request that has no exchange."""
         self.connection.refused(error)
         if error.reason is Reason.HEAD_TOO_LARGE:
@@ -156,11 +160,12 @@ class Downstream(Session):
         response = render(error)
         data = response.body.data  # type: ignore[attr-defined]
         codec, size = self.codec, len(data)
-        if size <= min(self.window, self.peer_window):
+        bare = (b":method", b"HEAD") in block.fields
+        if not bare and size <= min(self.window, self.peer_window):
             self.window -= size
             self.write(codec.head(stream, response_block(response, size), False) + codec.content(stream, data, True))
         else:
-            self.write(codec.head(stream, response_block(response, None), True))
+            self.write(codec.head(stream, response_block(response, size if bare else None), True))
         if not ended:
             self.write(codec.reset(stream, ErrorCode.NO_ERROR))
 
@@ -171,7 +176,7 @@ class Downstream(Session):
         if block.oversized:
             raise StreamFault(stream, ErrorCode.ENHANCE_YOUR_CALM, "trailers are too many or too long")
         try:
-            trailers = read_trailers(block.fields)
+            trailers = read_trailers(block.fields, of_request=True)
         except Malformed as error:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
         self._end(served.inflow, stream, trailers)
@@ -221,11 +226,19 @@ class Downstream(Session):
         """Its exchange is over."""
         if self._served.pop(served.stream, None) is not None:
             del self.flows[served.stream]
+            if self.waiting and self.window > 0:
+                self.wake_flows()
         if not self._served:
             if self._draining and self._allowed < MAX_STREAM:
                 self._close(in_peace=True)
             elif not self.over:
                 self._timer.start(self.settings.keep_alive_seconds)
+                self._calm.start(_CALM_SECONDS)
+
+    def _rest(self) -> None:
+        """A burst is over: few tasks wait for the next exchange."""
+        if not self._served:
+            self._runners.rest(_TASKS_AT_REST)
 
     def _drain(self) -> None:
         """Says that the connection will end, and what is served once the client knows (RFC 9113 §6.8)."""
@@ -283,23 +296,26 @@ class Downstream(Session):
         self._ended.wake()
 
     async def _linger(self) -> None:
-        """Lets the client read our last words before the kernel resets what it still sends."""
-        stream = self.stream
+        """Lets the client read our last words before the kernel resets what it still sends: as long as it goes on
+        reading if it ends in peace, and a moment if not."""
+        stream, in_peace = self.stream, self._in_peace
         stream.on_data = self._discard
         if stream.lost or stream.at_eof:
             return
         stream.on_eof = stream.on_lost = self._ended.wake
-        if self._in_peace:
-            with anyio.move_on_after(self.settings.send_timeout_seconds):
+        with anyio.move_on_after(self.settings.send_timeout_seconds if in_peace else _LINGER_SECONDS):
+            if in_peace:
                 await stream.flush()
-        with anyio.move_on_after(_LINGER_SECONDS):
             await stream.send_eof()
             while not (stream.lost or stream.at_eof) and self._lingering < _LINGER_BYTES:
-                await self._ended.wait()
+                before = self._lingering
+                with anyio.move_on_after(_LINGER_SECONDS):
+                    await self._ended.wait()
+                if self._lingering == before:
+                    break  # it says nothing: it has read everything, or reads no more
         if stream.unsent_bytes or not stream.at_eof:
             stream.abort()
 
     def _discard(self, data: bytes) -> None:
         self._lingering += len(data)
-        if self._lingering >= _LINGER_BYTES:
-            self._ended.wake()
+        self._ended.wake()

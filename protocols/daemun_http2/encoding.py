@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from daemun import ExchangeError, Reason
 from daemun_http2.decoding import STATIC_TABLE, Field
-from daemun_http2.guarded import GUARDED, is_guarded
+from daemun_http2.secrets import NeverIndexed, is_secret
 
-__all__ = ["MAX_FIELDS", "MAX_FIELD_BYTES", "TABLE_SIZE_ZERO", "encode", "encode_pseudo"]
+__all__ = ["MAX_FIELDS", "MAX_FIELD_BYTES", "TABLE_SIZE_ZERO", "encode", "encode_pseudo", "length_block", "literal"]
 
 MAX_FIELDS = 16_384
 """Fields that a table holds; then it begins anew."""
 MAX_FIELD_BYTES = 256
 """Longest field that is kept."""
+_MAX_LENGTHS = 4096
 TABLE_SIZE_ZERO = b"\x20"
 """Tells a peer that its table is not used."""
 
@@ -26,8 +28,19 @@ _VALUE = rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+\x00" + _VALUE)
 _PSEUDO = re.compile(rb":[a-z]+\x00[\x21-\x7e]*")
 _OF_CONNECTION = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host", b"http2-settings")
+    (
+        b"connection",
+        b"content-length",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
 )
+"""Fields that are no part of a message here: they follow from its body, its authority and the connection."""
 
 _whole = {field: bytes((0x80 | index,)) for index, field in enumerate(STATIC_TABLE) if index and field[1]}
 _names: dict[bytes, int] = {}
@@ -36,7 +49,6 @@ for _index, (_name, _) in enumerate(STATIC_TABLE):
 _known: dict[Field, bytes] = {}
 _known_pseudo: dict[Field, bytes] = {}
 _look_up = _known.get
-_guarded = 0
 
 
 def encode(fields: Iterable[Field]) -> bytes:
@@ -44,11 +56,7 @@ def encode(fields: Iterable[Field]) -> bytes:
 
     Raises `ExchangeError` for a field that cannot be sent.
     """
-    global _guarded
     fields = tuple(fields)
-    if len(GUARDED) != _guarded:
-        _guarded = len(GUARDED)
-        _known.clear()
     try:
         found = list(map(_look_up, fields))
     except TypeError:
@@ -70,9 +78,20 @@ def encode_pseudo(name: bytes, value: bytes) -> bytes:
     return found
 
 
+def literal(name: bytes, value: bytes) -> bytes:
+    """A field of our own."""
+    return _written((name, value), 0)
+
+
+@lru_cache(_MAX_LENGTHS)
+def length_block(length: int) -> bytes:
+    """The field that says the length of content."""
+    return _written((b"content-length", b"%d" % length), 0)
+
+
 def _encoded(field: Field) -> bytes:
     try:
-        name, value = map(bytes, field)
+        name, value = field
         whole = name + b"\0" + value
     except (TypeError, ValueError):
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
@@ -84,7 +103,7 @@ def _encoded(field: Field) -> bytes:
         return b""
     if (name, value) in _whole:
         return _whole[name, value]
-    if is_guarded(name):
+    if is_secret(name) or type(field) is NeverIndexed:
         return _written((name, value), 0x10)
     encoded = _written((name, value), 0)
     _keep(_known, field, encoded)

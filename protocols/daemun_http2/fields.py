@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from daemun import IDENTITY_FIELDS
 from daemun_http2.decoding import Field
 from daemun_http2.encoding import MAX_FIELD_BYTES, MAX_FIELDS
-from daemun_http2.guarded import is_guarded
+from daemun_http2.secrets import is_secret
 
 __all__ = [
     "CONTENT_TYPE",
@@ -85,7 +85,7 @@ def _judge(field: Field) -> int:
     role = _ROLES.get(name, KEPT)
     if role == KEPT and b"_" in name:
         role = UNDERSCORE
-    if len(name) + len(value) <= MAX_FIELD_BYTES and not is_guarded(name):
+    if len(name) + len(value) <= MAX_FIELD_BYTES and type(field) is tuple and not is_secret(name):
         if len(_known) >= MAX_FIELDS:
             _known.clear()
         _known[field] = role

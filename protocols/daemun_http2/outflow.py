@@ -20,6 +20,12 @@ class Outlet(Protocol):
     codec: Codec
     window: int
     full: bool
+    waiting: int
+    """How many streams have something to send, and no room for it."""
+
+    def wake_flows(self) -> None:
+        """Others may send what this one leaves."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Sends bytes as they are."""
@@ -29,13 +35,15 @@ class Outlet(Protocol):
 class Outflow:
     """The sending side of one stream."""
 
-    __slots__ = ("_error", "_outlet", "_stream", "_waker", "on_stall", "window")
+    __slots__ = ("_error", "_outlet", "_stream", "_waker", "on_stall", "waits", "window")
 
     def __init__(self, stream: int, outlet: Outlet, window: int) -> None:
         self.window = window
         """What the peer takes."""
         self.on_stall: Callable[[bool], None] | None = None
         """Called with True when a send begins to wait for the peer, with False when it goes on."""
+        self.waits = False
+        """Something is to be sent, and there was no room."""
         self._stream = stream
         self._outlet = outlet
         self._waker: Waker | None = None
@@ -43,6 +51,7 @@ class Outflow:
 
     def wake(self) -> None:
         """There may be room now."""
+        self.waits = False
         if self._waker is not None:
             self._waker.wake()
 
@@ -58,6 +67,9 @@ class Outflow:
             await self._wait()
         if self._error is not None:
             raise self._error
+        outlet = self._outlet
+        if outlet.waiting and outlet.window > 0:
+            outlet.wake_flows()  # this one may have to wait for something else before it sends
 
     def fail(self, error: ExchangeError) -> None:
         """The peer takes no more: who sends gets `error`."""
@@ -69,9 +81,11 @@ class Outflow:
         outlet, size = self._outlet, len(data)
         if outlet.full or size > self.window or size > outlet.window or self._error is not None:
             return False
-        self.window -= size
-        outlet.window -= size
-        outlet.write(before + outlet.codec.content(self._stream, data, ended))
+        frames = outlet.codec.content(self._stream, data, ended)
+        if frames:
+            self.window -= size
+            outlet.window -= size
+        outlet.write(before + frames)
         return True
 
     async def send(self, data: bytes, *, ended: bool) -> None:
@@ -85,20 +99,30 @@ class Outflow:
                 await self.ready()
                 continue
             piece, whole = whole[:room], whole[room:]
-            self.window -= room
-            outlet.window -= room
-            outlet.write(outlet.codec.content(self._stream, piece, ended and not whole))
+            frames = outlet.codec.content(self._stream, piece, ended and not whole)
+            if frames:
+                self.window -= room
+                outlet.window -= room
+            outlet.write(frames)
             if not whole:
+                if outlet.waiting and outlet.window > 0:
+                    outlet.wake_flows()
                 return
 
     async def _wait(self) -> None:
         if self._waker is None:
             self._waker = new_waker()
-        if self.on_stall is None:
-            await self._waker.wait()
-            return
-        self.on_stall(True)
+        outlet = self._outlet
+        if outlet.waiting and outlet.window > 0 and not outlet.full:
+            outlet.wake_flows()  # what this one leaves is for the others
+        self.waits = True
+        outlet.waiting += 1
+        if self.on_stall is not None:
+            self.on_stall(True)
         try:
             await self._waker.wait()
         finally:
-            self.on_stall(False)
+            self.waits = False
+            outlet.waiting -= 1
+            if self.on_stall is not None:
+                self.on_stall(False)

@@ -33,11 +33,11 @@ class Runners:
         else:
             self._tasks.start_soon(self._run, served)
 
-    def rest(self) -> None:
-        """Ends the tasks that have nothing to do."""
-        for runner in self._idle:
+    def rest(self, keep: int = 0) -> None:
+        """Ends the tasks that have nothing to do, but for so many."""
+        for runner in self._idle[keep:]:
             runner.waker.wake()
-        self._idle.clear()
+        del self._idle[keep:]
 
     async def _run(self, served: Served | None) -> None:
         runner = _Runner()

@@ -46,6 +46,9 @@ _REASONS = {
 }
 
 
+_LEFT = ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response")
+
+
 class Owner(ResponseOutlet, Protocol):
     """The connection of an exchange, as it sees it."""
 
@@ -172,6 +175,8 @@ class Served(Responder):
                 exchange.reason = exchange.timeout_reason
             else:
                 exchange.reason = _REASONS[cause]
+        if cause in (Cause.LEFT, Cause.BROKEN):
+            self.outflow.fail(_LEFT)
         if self.scope is not None:
             self.scope.cancel()
 

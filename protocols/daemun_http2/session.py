@@ -51,6 +51,7 @@ class Session:
         """Woken by the peer's first settings."""
         self.full = False
         """The transport has enough for now."""
+        self.waiting = 0
         self.flows: dict[int, Outflow] = {}
         """The streams on which something may be sent."""
         self.window_bytes = settings.window_bytes
@@ -59,8 +60,7 @@ class Session:
         self.over = False
         """Nothing is read and nothing is sent any more."""
         self._tasks = tasks
-        self.arrivals = 0
-        """How often something came."""
+        self.unanswered_since = 0.0
         self._beyond_bytes = 0
         """Heads and the like that were sent although the transport had enough; content waits then."""
         self._stall = timers.timer(self._stalled)
@@ -113,7 +113,7 @@ class Session:
 
     def _stalled(self) -> None:
         """The transport has enough for too long: cuts the peer off, unless it has taken something."""
-        unsent = self.stream.unsent_bytes
+        unsent = self.stream.unsent_bytes - self._beyond_bytes
         if unsent < self._unsent_bytes:
             self._unsent_bytes = unsent
             self._stall.start(self.settings.send_timeout_seconds)
@@ -125,7 +125,7 @@ class Session:
         if self.over:
             return
         self._receiving = True
-        self.arrivals += 1
+        self.unanswered_since = 0.0
         try:
             if self._beyond_bytes > _BEYOND_BYTES:
                 raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "answers are asked for and not taken")
@@ -205,13 +205,17 @@ class Session:
         self.greeted.wake()
 
     def wake_flows(self) -> None:
-        """Something became free that all streams wait for."""
-        flows = self.flows
+        """Something became free that all streams wait for: as many go on as it is enough for."""
+        flows, room = self.flows, self.window
         if flows:
             first = next(iter(flows))
             flows[first] = flows.pop(first)  # each time another one is the first
         for flow in flows.values():
-            flow.wake()
+            if flow.waits and flow.window > 0:
+                flow.wake()
+                room -= flow.window
+                if room <= 0:
+                    return
 
     # --- what only one half hears of ---
 

@@ -22,7 +22,7 @@ from daemun import (
     normal_target,
 )
 from daemun_http2.decoding import Field
-from daemun_http2.encoding import encode, encode_pseudo
+from daemun_http2.encoding import encode, encode_pseudo, length_block, literal
 from daemun_http2.fields import (
     CONTENT_TYPE,
     COOKIE,
@@ -233,14 +233,14 @@ def _length(value: bytes, before: int | None) -> int:
     return int(value)
 
 
-def read_trailers(fields: Sequence[Field]) -> Headers:
+def read_trailers(fields: Sequence[Field], *, of_request: bool = False) -> Headers:
     """The trailer section that `fields` are. Raises `Malformed`. What may not stand there is left out."""
     kept = []
     for field in fields:
         role = role_of(field)
         if role == PSEUDO:
             raise Malformed("a pseudo-header field in trailers")
-        if role in (KEPT, UNDERSCORE) and field[0] not in _NOT_IN_TRAILERS:
+        if (role == KEPT or (role == UNDERSCORE and not of_request)) and field[0] not in _NOT_IN_TRAILERS:
             kept.append(field)
     return tuple(kept)
 
@@ -287,11 +287,11 @@ def request_block(request: Request, scheme: bytes, *, connects: bool) -> bytes:
         return b"".join(block)
     length = request.body.length
     if length is not None and not request.protocol and (length or method in _WITH_CONTENT):
-        block.append(encode(((b"content-length", b"%d" % length),)))
+        block.append(length_block(length))
     return b"".join(block)
 
 
-_TE_TRAILERS = encode(((b"te", b"trailers"),))
+_TE_TRAILERS = literal(b"te", b"trailers")
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -310,7 +310,7 @@ def response_block(response: Response, length: int | None) -> bytes:
     return b"%b%b%b" % (
         status_block(response.status),
         encode(response.headers),
-        encode(((b"content-length", b"%d" % length),)),
+        length_block(length),
     )
 
 

@@ -81,6 +81,8 @@ class Upstream(Session):
         """An exchange is over."""
         del self.asked[asked.stream]
         del self.flows[asked.stream]
+        if self.waiting and self.window > 0:
+            self.wake_flows()
         self.released(self)
         if self._leaving and not self.asked:
             self.close()
@@ -138,7 +140,7 @@ class Upstream(Session):
         if asked is None or asked.inflow is None:
             return
         try:
-            self._end(asked.inflow, stream, read_trailers(block.fields))
+            self._end(asked, asked.inflow, read_trailers(block.fields))
         except Malformed as error:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
 
@@ -151,12 +153,14 @@ class Upstream(Session):
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "more content than announced")
         inflow.feed(data, size)
         if ended:
-            self._end(inflow, stream, ())
+            self._end(asked, inflow, ())
 
-    def _end(self, inflow: Inflow, stream: int, trailers: Headers) -> None:
+    def _end(self, asked: Asked, inflow: Inflow, trailers: Headers) -> None:
         if inflow.length is not None and inflow.came_bytes < inflow.length:
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "less content than announced")
+            raise StreamFault(asked.stream, ErrorCode.PROTOCOL_ERROR, "less content than announced")
         inflow.end(trailers)
+        if asked.dropped:
+            asked.over()
 
     def on_reset(self, stream: int, code: int) -> None:
         asked = self.asked.get(stream)

@@ -1,4 +1,4 @@
-"""What the suite reads: the summary of wrk, the files of /proc, versions."""
+"""What the suite reads: the summaries of wrk and h2load, the files of /proc, versions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from bench.peers.cpu import Cpu, cpu, field_bytes, parse_stat, peak_rss_bytes, rss_bytes, tree
-from bench.peers.load import LoadError, parse_wrk
-from bench.peers.peers import PEERS, find
+from bench.peers.load import LoadError, parse_h2load, parse_wrk
+from bench.peers.peers import PEERS, find, install
 from bench.peers.place import Setup
 from bench.peers.workloads import WORKLOADS, Workload, lua
 from hypothesis import given
@@ -44,6 +44,41 @@ def test_wrong_answers_and_broken_connections_count_as_failed() -> None:
 def test_output_without_a_summary_is_an_error_that_shows_it() -> None:
     with pytest.raises(LoadError, match="unable to connect to 127"):
         parse_wrk("unable to connect to 127.0.0.1:1 Connection refused")
+
+
+_H2LOAD = """starting benchmark...
+spawning thread #0: 4 total client(s). Timing-based test with 0s of warm-up time and 2s of main duration for measurements.
+Application protocol: h2c
+
+finished in {took}, 15540.50 req/s, 303.52KB/s
+requests: 31113 total, 31113 started, {done} done, {succeeded} succeeded, {failed} failed, {failed} errored, 0 timeout
+status codes: {succeeded} 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 607.05KB (621618) total, 30.38KB (31112) headers (space savings 99.44%), 151.93KB ({content}) data
+                     min         max         mean         sd        +/- sd
+time for request:      274us     13.62ms      2.04ms       617us    91.55%
+"""
+
+
+@pytest.mark.parametrize(("took", "seconds"), [("2.00s", 2.0), ("950.12ms", 0.95012), ("700us", 0.0007)])
+def test_the_summary_of_h2load_is_read(took: str, seconds: float) -> None:
+    done = parse_h2load(_H2LOAD.format(took=took, done=31081, succeeded=31081, failed=0, content=155405), 5)
+    assert (done.requests, done.failed) == (31081, 0)
+    assert done.seconds == pytest.approx(seconds)
+
+
+@given(succeeded=st.integers(0, 10**6), failed=st.integers(0, 10**6), short=st.integers(0, 10**6))
+def test_answers_of_another_status_or_without_their_content_count_as_failed(
+    succeeded: int, failed: int, short: int
+) -> None:
+    whole = max(succeeded - short, 0)
+    text = _H2LOAD.format(took="2.00s", done=succeeded + failed, succeeded=succeeded, failed=failed, content=5 * whole)
+    assert parse_h2load(text, 5).failed == failed + succeeded - whole
+    assert parse_h2load(text).failed == failed
+
+
+def test_h2load_without_a_summary_is_an_error_that_shows_it() -> None:
+    with pytest.raises(LoadError, match="could not resolve"):
+        parse_h2load("could not resolve host nowhere.test")
 
 
 @given(
@@ -102,6 +137,20 @@ def test_a_peer_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeyp
     for peer in PEERS:
         if peer.kind != "ours":
             assert find(peer, tmp_path) == f"not installed ({peer.get})"
+
+
+def test_what_is_no_wheel_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrk").write_text("#!/bin/sh\n")
+    (tmp_path / "wrk").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("bench.peers.peers.WHEELS", ())
+    monkeypatch.setattr("bench.peers.peers.subprocess.run", lambda *_, **__: (tmp_path / "new").mkdir())
+    install(tmp_path / "new")
+    said = capsys.readouterr().err.splitlines()
+    assert "wrk: installed" in said
+    assert "h2load: left out (apt-get install nghttp2-client)" in said
 
 
 def test_a_peer_is_found_in_the_folder_given_for_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

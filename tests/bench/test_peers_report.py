@@ -122,6 +122,21 @@ def test_a_workload_of_our_own_is_compared_with_another_of_our_own() -> None:
     assert found.state == "met"
 
 
+def test_a_throughput_is_the_inverse_of_a_time() -> None:
+    huge = Workload("h2-huge", "1 GiB", "h2-huge", kind="huge")
+    took = {"daemun": [Round(0.1, requests=1, seconds=4.0)], "Envoy": [Round(0.1, requests=1, seconds=1.0)]}
+    found = next(one for one in judge(_result([Measured(huge, took)])) if one.target.workload == "h2-huge")
+    assert (found.value, found.state) == (0.25, "not met")
+    assert found.target.words == "≥ 0.5 × Envoy"
+
+
+def test_messages_of_a_stream_have_a_cost_each() -> None:
+    stream = Workload("grpc-stream", "messages", "grpc", kind="stream")
+    result = _result([Measured(stream, {"daemun": _rounds(30), "Envoy": _rounds(20)})])
+    assert _rows(markdown(result, ""), "messages: CPU a message")[2][:2] == ["daemun", "30.0"]
+    assert next(one for one in judge(result) if one.target.workload == "grpc-stream").state == "met"
+
+
 def test_who_was_left_out_is_named_with_the_reason(result: Result) -> None:
     rows = _rows(markdown(result, ""), "Left out")[2:]
     assert rows[0] == ["Traefik", "everything", "not installed (python -m bench.peers install)"]

@@ -81,7 +81,7 @@ def test_a_server_that_stalls_is_charged_for_all_that_waited(tmp_path: Path) -> 
 
 
 def test_a_peer_that_answers_wrongly_is_no_figure(tmp_path: Path, small_origin: Running) -> None:
-    desk = Desk(seconds=0.2, wrk=None, folder=tmp_path, descriptors=1000)
+    desk = Desk(seconds=0.2, wrk=None, h2load=None, folder=tmp_path, descriptors=1000)
     closed = free_port()
     with pytest.raises(LoadError, match="ConnectionRefusedError"):
         desk.run(_GET, closed)
@@ -127,6 +127,7 @@ def test_daemun_is_measured_and_a_peer_that_does_not_start_is_named() -> None:
         seconds=1.0,
         full=False,
         wrk=None,
+        h2load=None,
         generator="ours",
         nginx=None,
     )

@@ -262,6 +262,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
 
     def abort(self) -> None:
         if not self._closed or not self.lost:
+            self._send_now()
             self._closed = True
             self._chunks.clear()
             self.unread_bytes = 0

@@ -122,6 +122,9 @@ class WatchedStream(Stream):
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 self._broken = True  # what the peer said before it left may still be read
                 raise
+            except anyio.EndOfStream:  # TLS says so
+                self._broken = True
+                raise anyio.BrokenResourceError from None
             finally:
                 self._unsent = 0
                 self._send_scope = None

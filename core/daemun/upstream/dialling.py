@@ -22,7 +22,7 @@ __all__ = ["Dialler"]
 class Dialler:
     """Makes connections to `endpoint` that speak `protocol`."""
 
-    __slots__ = ("_connect_timeout_seconds", "_context", "_protocol", "_settings", "_tasks", "endpoint")
+    __slots__ = ("_connect_timeout_seconds", "_context", "_protocol", "_settings", "endpoint", "tasks")
 
     def __init__(
         self,
@@ -37,7 +37,8 @@ class Dialler:
         self.endpoint = endpoint
         self._protocol = protocol
         self._settings = settings
-        self._tasks = tasks
+        self.tasks = tasks
+        """Of the back end."""
         self._context = context
         self._connect_timeout_seconds = connect_timeout_seconds
 
@@ -47,7 +48,7 @@ class Dialler:
         try:
             with anyio.fail_after(self._connect_timeout_seconds or None):
                 stream = await dial(
-                    self._tasks,
+                    self.tasks,
                     host=endpoint.host,
                     port=endpoint.port,
                     path=endpoint.path,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 
 import anyio
 
-from daemun.errors import ExchangeError
+from daemun.errors import ExchangeError, Reason
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint
 
 __all__ = ["SharedPool"]
+
+
+log = logging.getLogger("daemun.pool")
 
 
 class _Dial:
@@ -23,7 +27,7 @@ class _Dial:
     def __init__(self) -> None:
         self.over = anyio.Event()
         self.error: ExchangeError | None = None
-        """What it came to. None beside `over`: it has room for others, or who opened it left."""
+        """Why there is none."""
 
 
 class SharedPool:
@@ -61,25 +65,34 @@ class SharedPool:
 
     async def connect(self) -> UpstreamConnection:
         """A connection with room, a new one if need be. Raises `ExchangeError` (nothing was sent)."""
-        while (dial := self._dial) is not None:
+        while True:
+            dial = self._dial
+            if dial is None:
+                self._dial = dial = _Dial()
+                self._dialler.tasks.start_soon(self._run, dial)
             await dial.over.wait()
             connection = self.take()
             if connection is not None:
                 return connection
             if dial.error is not None:
                 raise ExchangeError(dial.error.reason, dial.error.message, retry=dial.error.retry)
-        self._dial = dial = _Dial()
+
+    async def _run(self, dial: _Dial) -> None:
+        """Opens a connection for all who wait: in a task of the back end, so that none of them who leaves ends it."""
         try:
             connection = await self._dialler.connect()
         except ExchangeError as error:
             dial.error = error
-            raise
+        except Exception as error:
+            log.exception("endpoint %s: no connection", self.endpoint.address)
+            dial.error = ExchangeError(Reason.CONNECT_FAILED, f"cannot connect to the upstream: {type(error).__name__}")
+        else:
+            connection.released = self._released
+            self._open[connection] = 0
+            self._idle_since[connection] = monotonic()
         finally:
             self._dial = None
             dial.over.set()
-        connection.released = self._released
-        self._enter(connection)
-        return connection
 
     def _enter(self, connection: UpstreamConnection) -> None:
         self._open[connection] = self._open.get(connection, 0) + 1
