@@ -45,6 +45,11 @@ class Budget:
             if size >= WORTHWHILE_BYTES:
                 self._controls += frames
 
+    def answered(self) -> None:
+        """An exchange was answered: who asks for something may ask how we are."""
+        if self._controls < _EARNED_FRAMES:
+            self._controls += 1
+
     def reset(self) -> None:
         """A stream that ended before it had an answer."""
         self._resets -= 1

@@ -228,6 +228,8 @@ class Downstream(Session):
             del self.flows[served.stream]
             if self.waiting and self.window > 0:
                 self.wake_flows()
+            if served.answered:
+                self.budget.answered()
         if not self._served:
             if self._draining and self._allowed < MAX_STREAM:
                 self._close(in_peace=True)

@@ -63,13 +63,16 @@ class Outflow:
 
     async def ready(self) -> None:
         """Returns once something can be sent: what is not taken yet need not be in memory. Raises `ExchangeError`."""
+        await self._unblocked()
+        outlet = self._outlet
+        if outlet.waiting and outlet.window > 0:
+            outlet.wake_flows()  # this one may have to wait for something else before it sends
+
+    async def _unblocked(self) -> None:
         while self._error is None and self.blocked:
             await self._wait()
         if self._error is not None:
             raise self._error
-        outlet = self._outlet
-        if outlet.waiting and outlet.window > 0:
-            outlet.wake_flows()  # this one may have to wait for something else before it sends
 
     def fail(self, error: ExchangeError) -> None:
         """The peer takes no more: who sends gets `error`."""
@@ -96,7 +99,7 @@ class Outflow:
         while True:
             room = min(len(whole), self.window, outlet.window, _TURN_BYTES)
             if self._error is not None or outlet.full or (room <= 0 and len(whole)):
-                await self.ready()
+                await self._unblocked()
                 continue
             piece, whole = whole[:room], whole[room:]
             frames = outlet.codec.content(self._stream, piece, ended and not whole)

@@ -205,17 +205,17 @@ class Session:
         self.greeted.wake()
 
     def wake_flows(self) -> None:
-        """Something became free that all streams wait for: as many go on as it is enough for."""
-        flows, room = self.flows, self.window
-        if flows:
-            first = next(iter(flows))
-            flows[first] = flows.pop(first)  # each time another one is the first
-        for flow in flows.values():
+        """Something became free that all streams wait for: as many go on as it is enough for, in turn."""
+        flows, room, woken = self.flows, self.window, []
+        for stream, flow in flows.items():
             if flow.waits and flow.window > 0:
                 flow.wake()
+                woken.append(stream)
                 room -= flow.window
                 if room <= 0:
-                    return
+                    break
+        for stream in woken:
+            flows[stream] = flows.pop(stream)
 
     # --- what only one half hears of ---
 

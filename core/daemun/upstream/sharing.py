@@ -8,7 +8,7 @@ from time import monotonic
 
 import anyio
 
-from daemun.errors import ExchangeError, Reason
+from daemun.errors import ExchangeError, Reason, Retry
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint
@@ -90,6 +90,10 @@ class SharedPool:
             connection.released = self._released
             self._open[connection] = 0
             self._idle_since[connection] = monotonic()
+            if not connection.capacity:
+                dial.error = ExchangeError(
+                    Reason.UPSTREAM_CLOSED, "the upstream takes no exchanges", retry=Retry.UNSENT
+                )
         finally:
             self._dial = None
             dial.over.set()
