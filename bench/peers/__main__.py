@@ -41,7 +41,7 @@ def main(context: click.Context) -> None:
 @click.option(
     "--full",
     is_flag=True,
-    help="All workloads and peers (over an hour), not only the short form (three minutes).",
+    help="All workloads and peers (over an hour), not only the short form (two minutes).",
 )
 @click.option("--peer", "names", multiple=True, help="Only this peer; may be given again.")
 @click.option(

@@ -67,7 +67,7 @@ from daemun.stash import Stash, StashKey
 from daemun.targets import normal_authority, normal_target
 from daemun.transport.stream import Stream
 from daemun.transport.timers import Timer, Timers
-from daemun.transport.waker import Waker, new_waker
+from daemun.transport.waker import Waker, new_waker, waker_factory
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
@@ -157,4 +157,5 @@ __all__ = [
     "normal_target",
     "render",
     "serve",
+    "waker_factory",
 ]

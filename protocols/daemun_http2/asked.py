@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
@@ -21,7 +22,8 @@ from daemun import (
     Request,
     Response,
     Retry,
-    new_waker,
+    Timers,
+    Waker,
 )
 from daemun_http2.encoding import encode
 from daemun_http2.frames import ErrorCode
@@ -29,7 +31,7 @@ from daemun_http2.inflow import Inflow, Room
 from daemun_http2.outflow import Outflow, Outlet
 from daemun_http2.translate import BARE_STATUSES, switching
 
-__all__ = ["Asked", "Asking"]
+__all__ = ["Asked", "Asking", "Silence"]
 
 log = logging.getLogger("daemun.http2")
 
@@ -41,6 +43,20 @@ _SILENCE_SECONDS = 1.0
 """When an exchange ends without an answer, and nothing at all came for so long, the connection may be dead."""
 
 
+class Silence:
+    """A timer that serves one exchange after the other: it stays where it is in the worker's timers."""
+
+    __slots__ = ("asked", "timer")
+
+    def __init__(self, timers: Timers) -> None:
+        self.asked: Asked | None = None
+        self.timer = timers.timer(self._fire)
+
+    def _fire(self) -> None:
+        if self.asked is not None:
+            self.asked.silent()
+
+
 class Asking(Outlet, Room, Protocol):
     """The connection of an exchange, as it sees it."""
 
@@ -48,6 +64,10 @@ class Asking(Outlet, Room, Protocol):
     timeout_seconds: float
     peer_window: int
     asked: dict[int, Asked]
+    over: bool
+    new_waker: Callable[[], Waker]
+    silences: list[Silence]
+    """Timers that nobody uses."""
     unanswered_since: float
     """`time.monotonic()` at which something was asked since anything came; 0: nothing was."""
 
@@ -72,7 +92,7 @@ class Asked:
         "_interims",
         "_request",
         "_sent",
-        "_timer",
+        "_silence",
         "_waker",
         "dropped",
         "inflow",
@@ -89,7 +109,7 @@ class Asked:
         self.outflow = Outflow(stream, connection, connection.peer_window)
         self._connection = connection
         self._request = request
-        self._waker = new_waker()
+        self._waker = connection.new_waker()
         self._head: tuple[int, Headers, int | None, bool] | None = None
         self._error: ExchangeError | None = None
         self._interim: list[tuple[int, Headers]] = []
@@ -97,7 +117,11 @@ class Asked:
         self._continued: anyio.Event | None = None
         self._sent = False
         """Nothing of the request is left to be sent."""
-        self._timer = connection.endpoint.timers.timer(self._silent) if connection.timeout_seconds else None
+        self._silence: Silence | None = None
+        if connection.timeout_seconds:
+            silences = connection.silences
+            self._silence = silences.pop() if silences else Silence(connection.endpoint.timers)
+            self._silence.asked = self
 
     # --- the request ---
 
@@ -165,8 +189,8 @@ class Asked:
         """The peer takes no content, or goes on."""
         if waits:
             self._wait_for_answer()
-        elif self._timer is not None:
-            self._timer.at = math.inf
+        else:
+            self._heard()
 
     async def _pump(self) -> None:
         """Sends content that streams; what goes wrong with it ends the exchange."""
@@ -202,10 +226,19 @@ class Asked:
         connection = self._connection
         if not connection.unanswered_since:
             connection.unanswered_since = monotonic()
-        if self._timer is not None and self._head is None:
-            self._timer.start(connection.timeout_seconds)
+        if self._silence is not None and self._head is None:
+            self._silence.timer.start(connection.timeout_seconds)
 
-    def _silent(self) -> None:
+    def _heard(self) -> None:
+        """Nothing is waited for."""
+        if self._silence is not None:
+            self._silence.timer.at = math.inf
+
+    def silent(self) -> None:
+        """Nothing came for too long."""
+        if self.dropped:
+            self.over()
+            return
         if self._connection.unanswered_since:
             self._connection.doubt()
         seconds = self._connection.timeout_seconds
@@ -232,8 +265,7 @@ class Asked:
 
     def head(self, status: int, headers: Headers, length: int | None, *, ended: bool) -> None:
         """The head of the response came; `ended`: and there is no content."""
-        if self._timer is not None:
-            self._timer.at = math.inf
+        self._heard()
         if not ended:
             self.inflow = Inflow(self.stream, self._connection, 0 if self.bare(status) else length)
         self._head = status, headers, length, ended
@@ -241,8 +273,7 @@ class Asked:
 
     def fail(self, error: ExchangeError) -> None:
         """The exchange will not come to its end."""
-        if self._timer is not None:
-            self._timer.at = math.inf
+        self._heard()
         self._error = error
         self.outflow.fail(error)
         if self.inflow is not None:
@@ -284,17 +315,22 @@ class Asked:
     def _drop(self) -> None:
         """There is no content, but the peer has not said so yet."""
         self.dropped = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._connection.endpoint.timers.timer(self.over)
-        self._timer.start(_END_SECONDS)
+        if self._silence is None:
+            self._silence = Silence(self._connection.endpoint.timers)
+            self._silence.asked = self
+        self._silence.timer.start(_END_SECONDS)
 
     def over(self) -> None:
         """The exchange is over, however it ended."""
         connection = self._connection
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        self._heard()
+        silence, self._silence = self._silence, None
+        if silence is not None:
+            silence.asked = None
+            if connection.over:
+                silence.timer.cancel()
+            else:
+                connection.silences.append(silence)
         if connection.asked.get(self.stream) is self:
             head, inflow = self._head, self.inflow
             answered = head is not None and (inflow is None or inflow.ended)

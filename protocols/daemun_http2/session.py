@@ -9,7 +9,7 @@ from abc import abstractmethod
 import anyio
 from anyio.abc import TaskGroup
 
-from daemun import Stream, Timers, new_waker
+from daemun import Stream, Timers, waker_factory
 from daemun_http2.budget import Budget
 from daemun_http2.choose import new_codec
 from daemun_http2.decoding import Block
@@ -47,7 +47,8 @@ class Session:
         self.peer_max_streams = MAX_STREAM
         self.peer_connects = False
         """The peer takes extended CONNECT (RFC 8441)."""
-        self.greeted = new_waker()
+        self.new_waker = waker_factory()
+        self.greeted = self.new_waker()
         """Woken by the peer's first settings."""
         self.full = False
         """The transport has enough for now."""

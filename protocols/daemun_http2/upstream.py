@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from daemun import Endpoint, ExchangeError, Headers, Reason, Request, Response, Retry, Stream, UpstreamConnection
-from daemun_http2.asked import Asked
+from daemun_http2.asked import Asked, Silence
 from daemun_http2.decoding import Block
 from daemun_http2.fields import Malformed
 from daemun_http2.frames import MAX_STREAM, ConnectionFault, ErrorCode, Setting, StreamFault
@@ -37,6 +37,7 @@ class Upstream(Session):
         self.timeout_seconds = endpoint.response_timeout_seconds
         self.asked: dict[int, Asked] = {}
         """The streams whose exchange runs."""
+        self.silences: list[Silence] = []
         self._leaving = False
         """No stream is opened on it any more."""
         self._doubted = False
@@ -99,8 +100,7 @@ class Upstream(Session):
         self._answered.at = math.inf
 
     def close(self) -> None:
-        self._answered.cancel()
-        self._stall.cancel()
+        self._forget_timers()
         if not self.over:
             self.write(self.codec.goaway(0, ErrorCode.NO_ERROR))
             self.over = True
@@ -197,12 +197,18 @@ class Upstream(Session):
     def lost(self) -> None:
         self._fail(None)
 
+    def _forget_timers(self) -> None:
+        self._answered.cancel()
+        self._stall.cancel()
+        for silence in self.silences:
+            silence.timer.cancel()
+        self.silences.clear()
+
     def _fail(self, error: ExchangeError | None) -> None:
         if self.over:
             return
         self.over = True
-        self._answered.cancel()
-        self._stall.cancel()
+        self._forget_timers()
         self.greeted.wake()
         for asked in list(self.asked.values()):
             asked.fail(error or _closed("the upstream closed the connection", asked.retry(Retry.IDEMPOTENT)))

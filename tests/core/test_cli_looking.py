@@ -249,7 +249,7 @@ def test_hooks_tells_every_hook(cli: Cli) -> None:
     assert "daemun_route_filters(route: RouteSpec) -> Iterable[FilterSpec]" in output
     rows = {row["name"]: row for row in json.loads(cli("hooks", "--json").stdout)}
     assert list(rows) == names
-    assert rows["daemun_protocols"]["plugins"] == ["http1"]
+    assert rows["daemun_protocols"]["plugins"] == ["http1", "http2"]
     assert rows["daemun_started"]["plugins"] == []
     assert all(row["doc"] for row in rows.values())
 

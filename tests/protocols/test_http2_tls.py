@@ -16,7 +16,7 @@ from anyio.abc import SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 from hyperframe.frame import SettingsFrame
 
-from daemun.testing import CutOff, Answer, Http2Proxy, Http2Scene, Http2Wire, eventually, proxying2, running
+from daemun.testing import Answer, CutOff, Http2Proxy, Http2Scene, Http2Wire, eventually, proxying2, running
 
 pytestmark = pytest.mark.anyio
 

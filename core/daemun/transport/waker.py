@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
 from daemun.transport.loop import asyncio_loop
 
-__all__ = ["Waker", "new_waker"]
+__all__ = ["Waker", "new_waker", "waker_factory"]
 
 
 class Waker:
@@ -67,3 +68,9 @@ def new_waker() -> Waker:
     """A waker for the event loop that runs."""
     loop = asyncio_loop()
     return Waker() if loop is None else _LoopWaker(loop)
+
+
+def waker_factory() -> Callable[[], Waker]:
+    """What makes wakers for the event loop that runs: for who needs many."""
+    loop = asyncio_loop()
+    return Waker if loop is None else partial(_LoopWaker, loop)
