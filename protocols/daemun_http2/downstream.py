@@ -17,6 +17,7 @@ from daemun_http2.decoding import Block
 from daemun_http2.fields import Malformed
 from daemun_http2.frames import MAX_STREAM, ConnectionFault, ErrorCode, Setting, StreamFault
 from daemun_http2.inflow import Inflow
+from daemun_http2.patience import Patience
 from daemun_http2.runners import Runners
 from daemun_http2.served import Cause, Served
 from daemun_http2.session import Session
@@ -45,6 +46,7 @@ class Downstream(Session):
         self._scheme = "" if connection.forwarding.trusted_hops else peer.scheme
         self._served: dict[int, Served] = {}
         """The streams whose exchange runs, or has not begun."""
+        self.patiences: list[Patience] = []
         self._new: list[Served] = []
         """Those that came with what is being read."""
         self._runners = Runners(tasks)
@@ -95,6 +97,8 @@ class Downstream(Session):
             self._answered.cancel()
             for served in self._served.values():
                 served.forget_timers()
+            for patience in self.patiences:
+                patience.forget()
 
     # --- what comes ---
 

@@ -166,7 +166,8 @@ class Inflow:
             try:
                 await self._waker.wait()
             finally:
-                self.on_wait(False)
+                if self.on_wait is not None:  # the exchange may be over by now
+                    self.on_wait(False)
         return data
 
     async def aclose(self) -> None:

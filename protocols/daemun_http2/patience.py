@@ -12,21 +12,29 @@ from daemun_http2.settings import Http2Settings
 
 __all__ = ["Patience"]
 
+_INF = math.inf
+
 
 class Patience:
-    """The timers of an exchange, made when the first of them is needed. `over` is told which ran out."""
+    """The timers of an exchange, and after it of another one: they stay where they are among the worker's."""
 
-    __slots__ = ("_content", "_deadline", "_inflow", "_settings", "_since", "_slow_seconds", "_stall")
+    __slots__ = ("_content", "_deadline", "_inflow", "_settings", "_since", "_slow_seconds", "_stall", "over")
 
-    def __init__(self, connection: Connection, settings: Http2Settings, over: Callable[[str], None]) -> None:
+    def __init__(self, connection: Connection, settings: Http2Settings) -> None:
+        self.over: Callable[[str], None] | None = None
+        """Set by the exchange: told which ran out."""
         self._settings = settings
         timer = connection.timers.timer
-        self._deadline = timer(lambda: over("DEADLINE"))
-        self._content = timer(lambda: over("CONTENT"))
-        self._stall = timer(lambda: over("STALLED"))
+        self._deadline = timer(lambda: self._tell("DEADLINE"))
+        self._content = timer(lambda: self._tell("CONTENT"))
+        self._stall = timer(lambda: self._tell("STALLED"))
         self._inflow: Inflow | None = None
         self._slow_seconds = 0.0
         self._since = 0.0
+
+    def _tell(self, what: str) -> None:
+        if self.over is not None:
+            self.over(what)
 
     def set_deadline(self, when: float) -> None:
         """The exchange ends at `time.monotonic()` = `when`."""
@@ -43,7 +51,7 @@ class Patience:
         now = monotonic()
         if not waits:
             self._slow_seconds += now - self._since
-            self._content.at = math.inf
+            self._content.at = _INF
             return
         self._since = now
         if inflow.length is not None and settings.body_min_bytes_per_second:
@@ -57,7 +65,16 @@ class Patience:
         if waits:
             self._stall.start(self._settings.send_timeout_seconds)
         else:
-            self._stall.at = math.inf
+            self._stall.at = _INF
+
+    def rest(self) -> None:
+        """The exchange is over: nothing fires until another one begins."""
+        self.over = None
+        self._deadline.at = self._content.at = self._stall.at = _INF
+        if self._inflow is not None:
+            self._inflow.on_wait = None
+            self._inflow = None
+        self._slow_seconds = 0.0
 
     def forget(self) -> None:
         """Nothing fires any more."""

@@ -36,6 +36,8 @@ class ResponseOutlet(Outlet, Room, Protocol):
     connection: Connection
     settings: Http2Settings
     peer_window: int
+    patiences: list[Patience]
+    """Timers that no exchange uses."""
 
 
 class Responder:
@@ -182,10 +184,14 @@ class Responder:
             connection.write(connection.codec.head(self.stream, response_block(Response(100), None), False))
 
     def _patient(self) -> Patience:
-        if self._patience is None:
+        patience = self._patience
+        if patience is None:
             connection = self._connection
-            self._patience = Patience(connection.connection, connection.settings, self._too_slow)
-        return self._patience
+            patiences = connection.patiences
+            patience = patiences.pop() if patiences else Patience(connection.connection, connection.settings)
+            patience.over = self._too_slow
+            self._patience = patience
+        return patience
 
     @abstractmethod
     def _too_slow(self, cause: str) -> None:

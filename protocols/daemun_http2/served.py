@@ -208,4 +208,5 @@ class Served(Responder):
         """Nothing fires any more."""
         patience, self._patience = self._patience, None
         if patience is not None:
-            patience.forget()
+            patience.rest()
+            self._connection.patiences.append(patience)
