@@ -27,7 +27,7 @@ bench: $(READY) ## what a request costs here, in under five minutes
 	$(BIN)/python -m pytest bench/overhead --benchmark-columns=min,median,rounds
 	$(BIN)/python -m bench.peers
 
-bench-peers: $(READY) ## beside every proxy that can be installed, about an hour
+bench-peers: $(READY) ## beside every proxy that can be installed, an hour and more
 	$(BIN)/python -m bench.peers install
 	$(BIN)/python -m bench.peers run --full
 
