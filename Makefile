@@ -16,7 +16,7 @@ demo: $(READY) ## the gateway, with a service that starts from zero
 	$(BIN)/daemun demo
 
 test: $(READY) ## the tests, in a few minutes
-	$(BIN)/python -m pytest --numprocesses 4
+	$(BIN)/python -m pytest --numprocesses 3
 
 check: $(READY) ## lint, format, types
 	$(BIN)/ruff check .

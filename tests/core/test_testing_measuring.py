@@ -72,7 +72,7 @@ async def test_what_a_filter_keeps_is_seen() -> None:
 
     plugin = make_plugin("hoarder", daemun_filters=lambda: [FilterType("hoarder", NoSettings, built(hoarder))])
     async with open_lane(plugin, filters=[FilterSpec("hoarder")]) as lane:
-        assert (await lane.memory()).kept_blocks >= 1
+        assert (await lane.memory()).kept_blocks > 0.8  # one each, but for what else is freed meanwhile
 
 
 @pytest.mark.parametrize("name", YARDSTICKS)
