@@ -320,6 +320,11 @@ class Asked:
             self._silence.asked = self
         self._silence.timer.start(_END_SECONDS)
 
+    def ended(self) -> None:
+        """The response came to its end."""
+        if self.dropped:
+            self.over()
+
     def over(self) -> None:
         """The exchange is over, however it ended."""
         connection = self._connection

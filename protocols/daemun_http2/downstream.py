@@ -12,11 +12,10 @@ import math
 import anyio
 from anyio.abc import TaskGroup
 
-from daemun import Connection, ExchangeError, Headers, Reason, Stream, new_waker, render
+from daemun import Connection, ExchangeError, Reason, Stream, new_waker, render
 from daemun_http2.decoding import Block
 from daemun_http2.fields import Malformed
 from daemun_http2.frames import MAX_STREAM, ConnectionFault, ErrorCode, Setting, StreamFault
-from daemun_http2.inflow import Inflow
 from daemun_http2.patience import Patience
 from daemun_http2.runners import Runners
 from daemun_http2.served import Cause, Served
@@ -183,23 +182,15 @@ class Downstream(Session):
             trailers = read_trailers(block.fields, of_request=True)
         except Malformed as error:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
-        self._end(served.inflow, stream, trailers)
+        served.inflow.end(trailers)
 
     def on_content(self, stream: int, data: bytes, size: int, ended: bool) -> None:
         served = self._served.get(stream)
         if served is None or served.inflow is None:
             return
-        inflow = served.inflow
-        if inflow.length is not None and inflow.came_bytes + len(data) > inflow.length:
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "more content than announced")
-        inflow.feed(data, size)
+        served.inflow.feed(data, size)
         if ended:
-            self._end(inflow, stream, ())
-
-    def _end(self, inflow: Inflow, stream: int, trailers: Headers) -> None:
-        if inflow.length is not None and inflow.came_bytes < inflow.length:
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "less content than announced")
-        inflow.end(trailers)
+            served.inflow.end()
 
     def on_reset(self, stream: int, code: int) -> None:
         served = self._served.get(stream)

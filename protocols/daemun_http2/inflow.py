@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from daemun import ExchangeError, Headers, Waker, new_waker
+from daemun_http2.frames import ErrorCode, StreamFault
 
 __all__ = ["Inflow", "Room"]
 
@@ -79,19 +80,12 @@ class Inflow:
         """Has `call` called before the first read that would wait."""
         self._on_read = call
 
-    @property
-    def failed(self) -> bool:
-        """It will not come to its end."""
-        return self._error is not None
-
-    @property
-    def over(self) -> bool:
-        """Everything came and was read, or nobody will read on."""
-        return self.on_closed is None
-
     def feed(self, data: bytes, size: int) -> None:
-        """More came; `size` is what it took of the window."""
-        self.came_bytes += len(data)
+        """More came; `size` is what it took of the window. Raises `StreamFault` if it is more than was announced."""
+        came = self.came_bytes + len(data)
+        if self.length is not None and came > self.length:
+            raise StreamFault(self._stream, ErrorCode.PROTOCOL_ERROR, "more content than announced")
+        self.came_bytes = came
         if data:
             chunks = self._chunks
             if chunks and len(data) < _SMALL_BYTES and len(chunks[-1]) < _PIECE_BYTES:
@@ -103,7 +97,9 @@ class Inflow:
             self._waker.wake()
 
     def end(self, trailers: Headers = ()) -> None:
-        """Everything came."""
+        """Everything came. Raises `StreamFault` if it is less than was announced."""
+        if self.length is not None and self.came_bytes < self.length:
+            raise StreamFault(self._stream, ErrorCode.PROTOCOL_ERROR, "less content than announced")
         self.trailers = trailers
         self.ended = True
         if self._waker is not None:

@@ -166,10 +166,6 @@ class Session:
     def lost(self) -> None:
         """The connection is gone."""
 
-    def last_words(self, fault: ConnectionFault, last: int) -> None:
-        """Says why the connection ends."""
-        self.write(self.codec.goaway(last, fault.code, fault.why))
-
     # --- windows ---
 
     def credit(self, stream: int, increment: int) -> None:

@@ -12,7 +12,6 @@ from daemun_http2.asked import Asked, Silence
 from daemun_http2.decoding import Block
 from daemun_http2.fields import Malformed
 from daemun_http2.frames import MAX_STREAM, ConnectionFault, ErrorCode, Setting, StreamFault
-from daemun_http2.inflow import Inflow
 from daemun_http2.session import Session
 from daemun_http2.settings import Http2Settings
 from daemun_http2.translate import read_response, read_trailers, request_block
@@ -140,27 +139,20 @@ class Upstream(Session):
         if asked is None or asked.inflow is None:
             return
         try:
-            self._end(asked, asked.inflow, read_trailers(block.fields))
+            trailers = read_trailers(block.fields)
         except Malformed as error:
             raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, str(error)) from None
+        asked.inflow.end(trailers)
+        asked.ended()
 
     def on_content(self, stream: int, data: bytes, size: int, ended: bool) -> None:
         asked = self.asked.get(stream)
         if asked is None or asked.inflow is None:
             return
-        inflow = asked.inflow
-        if inflow.length is not None and inflow.came_bytes + len(data) > inflow.length:
-            raise StreamFault(stream, ErrorCode.PROTOCOL_ERROR, "more content than announced")
-        inflow.feed(data, size)
+        asked.inflow.feed(data, size)
         if ended:
-            self._end(asked, inflow, ())
-
-    def _end(self, asked: Asked, inflow: Inflow, trailers: Headers) -> None:
-        if inflow.length is not None and inflow.came_bytes < inflow.length:
-            raise StreamFault(asked.stream, ErrorCode.PROTOCOL_ERROR, "less content than announced")
-        inflow.end(trailers)
-        if asked.dropped:
-            asked.over()
+            asked.inflow.end()
+            asked.ended()
 
     def on_reset(self, stream: int, code: int) -> None:
         asked = self.asked.get(stream)
