@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import EMPTY, Body, Buffered, ExchangeError, FilterContext, Handler, Headers, Reason, Request, Response
-from daemun.testing import make_request
+from daemun.testing import Pieces, content, make_request
 from daemun_grpc import call_of
 from daemun_grpc.connect import CONNECT, CONNECT_FILTER
 from daemun_grpc.messages import Reader, frame
@@ -28,37 +28,6 @@ STREAM = b"application/connect+proto"
 GRPC_TYPE = (b"content-type", b"application/grpc+proto")
 OK: Headers = ((b"grpc-status", b"0"),)
 PAGE = b"https://app.example.com"
-
-
-class Pieces:
-    """A body of pieces; a piece may be an error to raise."""
-
-    def __init__(self, *pieces: bytes | Exception, trailers: Headers = ()) -> None:
-        self.length: int | None = None
-        self.trailers: Headers = ()
-        self.closed = False
-        self._pieces = list(pieces)
-        self._trailers = trailers
-
-    async def read(self) -> bytes:
-        if not self._pieces:
-            self.trailers = self._trailers
-            return b""
-        piece = self._pieces.pop(0)
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-async def content(body: Body) -> bytes:
-    found = b""
-    while data := await body.read():
-        found += data
-    assert await body.read() == b""
-    return found
 
 
 def call(content_type: bytes, body: Body = EMPTY, *headers: tuple[bytes, bytes], method: str = "POST") -> Request:

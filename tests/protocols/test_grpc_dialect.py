@@ -19,7 +19,7 @@ from daemun import (
     Response,
     header,
 )
-from daemun.testing import make_request
+from daemun.testing import Pieces, content, make_request
 from daemun_grpc.dialect import GRPC
 from daemun_grpc.messages import frame
 from daemun_grpc.status import Code, decode_words
@@ -31,45 +31,11 @@ GRPC_TYPE = (b"content-type", b"application/grpc")
 OK: Headers = ((b"grpc-status", b"0"),)
 
 
-class Pieces:
-    """A body of pieces; a piece may be an error to raise."""
-
-    def __init__(self, *pieces: bytes | Exception, trailers: Headers = (), length: int | None = None) -> None:
-        self.length = length
-        self.trailers: Headers = ()
-        self.closed = 0
-        self._pieces = list(pieces)
-        self._trailers = trailers
-
-    async def read(self) -> bytes:
-        if not self._pieces:
-            self.trailers = self._trailers
-            return b""
-        piece = self._pieces.pop(0)
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-    async def aclose(self) -> None:
-        self.closed += 1
-
-
 class Ready(Pieces):
     """The same, with what has come."""
 
     def read_nowait(self) -> bytes:
-        piece = self._pieces.pop(0) if self._pieces else b""
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-
-async def content(body: Body) -> bytes:
-    found = b""
-    while data := await body.read():
-        found += data
-    assert await body.read() == b""
-    return found
+        return self._next() if self._pieces else b""
 
 
 def call(*headers: tuple[bytes, bytes]) -> Request:

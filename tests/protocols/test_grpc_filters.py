@@ -26,7 +26,7 @@ from daemun import (
     Request,
     Response,
 )
-from daemun.testing import make_request
+from daemun.testing import Pieces, content, make_request
 from daemun_grpc import GRPC_CALL, Code, call_of, daemun_filters
 from daemun_grpc.dialect import GRPC
 from daemun_grpc.limits import LIMITS_FILTER
@@ -39,33 +39,6 @@ pytestmark = pytest.mark.anyio
 GRPC_TYPE = (b"content-type", b"application/grpc")
 OK: Headers = ((b"grpc-status", b"0"),)
 LONG, SHORT = frame(bytes(11)), frame(bytes(10))
-
-
-class Pieces:
-    """A body of pieces."""
-
-    def __init__(self, *pieces: bytes, trailers: Headers = ()) -> None:
-        self.length: int | None = None
-        self.trailers: Headers = ()
-        self.closed = False
-        self._pieces = list(pieces)
-        self._trailers = trailers
-
-    async def read(self) -> bytes:
-        if self._pieces:
-            return self._pieces.pop(0)
-        self.trailers = self._trailers
-        return b""
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-async def content(body: Body) -> bytes:
-    found = b""
-    while data := await body.read():
-        found += data
-    return found
 
 
 def call(body: Body = EMPTY, content_type: bytes = b"application/grpc") -> Request:

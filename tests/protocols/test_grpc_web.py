@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import EMPTY, Body, Buffered, ExchangeError, FilterContext, Handler, Headers, Reason, Request, Response
-from daemun.testing import make_request
+from daemun.testing import Pieces, content, make_request
 from daemun_grpc import call_of
 from daemun_grpc.base64_stream import Decoder
 from daemun_grpc.messages import Reader, frame
@@ -26,34 +26,6 @@ BINARY, TEXT = b"application/grpc-web+proto", b"application/grpc-web-text+proto"
 GRPC_TYPE = (b"content-type", b"application/grpc+proto")
 OK: Headers = ((b"grpc-status", b"0"),)
 PAGE = "https://app.example.com"
-
-
-class Pieces:
-    """A body of pieces."""
-
-    def __init__(self, *pieces: bytes, trailers: Headers = ()) -> None:
-        self.length: int | None = None
-        self.trailers: Headers = ()
-        self.closed = False
-        self._pieces = [piece for piece in pieces if piece]
-        self._trailers = trailers
-
-    async def read(self) -> bytes:
-        if self._pieces:
-            return self._pieces.pop(0)
-        self.trailers = self._trailers
-        return b""
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-async def content(body: Body) -> bytes:
-    found = b""
-    while data := await body.read():
-        found += data
-    assert await body.read() == b""
-    return found
 
 
 def call(content_type: bytes, body: Body = EMPTY, *headers: tuple[bytes, bytes], method: str = "POST") -> Request:

@@ -6,7 +6,7 @@ patience.py   waiting for a condition
 wire.py       the client's end, byte by byte
 proxy.py      all three: a client, a gateway, an upstream
 end2.py       either end of HTTP/2, frame by frame: wire2.py, upstreams2.py, proxy2.py as above
-plugins.py    plugins made on the spot, and requests without a connection
+plugins.py    plugins made on the spot, and requests without a connection; bodies.py their content
 activators.py  an activator at a test's cue
 routes.py     routes that a test publishes itself
 program.py    `daemun run` in a process of its own
@@ -14,6 +14,7 @@ measuring.py  what a request costs, fed from memory.py; sampling.py, alternating
 """
 
 from daemun.testing.activators import Starter
+from daemun.testing.bodies import Pieces, content
 from daemun.testing.end2 import Heard, Http2End, StreamReset
 from daemun.testing.gateway import RunningGateway, running
 from daemun.testing.patience import eventually
@@ -36,6 +37,7 @@ __all__ = [
     "Http2Proxy",
     "Http2Scene",
     "Http2Wire",
+    "Pieces",
     "Proxy",
     "RoutedTable",
     "RunningGateway",
@@ -46,6 +48,7 @@ __all__ = [
     "StreamReset",
     "Wire",
     "built",
+    "content",
     "eventually",
     "make_plugin",
     "make_request",
