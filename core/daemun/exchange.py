@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from daemun.errors import Reason
+    from daemun.transport.timers import Timers
 
 __all__ = ["Exchange", "Peer", "Spoken"]
 
@@ -88,10 +89,14 @@ class Exchange(Struct, eq=False):
     """What is reported when the deadline passes."""
     tasks: TaskGroup | None = None
     """Tasks that live as long as the exchange; there only if the request's body streams."""
+    timers: Timers | None = None
+    """Call-backs at a time; there only where `tasks` is."""
     on_deadline: Callable[[float], None] | None = None
     """Set by the wire protocol: arms its timer."""
     on_half_close: Callable[[], None] | None = None
     """Set by whoever waits without using the connection: called once if the client stops sending."""
+    on_drain: Callable[[], None] | None = None
+    """Set by who outlives requests: called once when the gateway begins to drain, or has, after a switch of protocols."""
     interim: Callable[[int, Headers], Awaitable[None]] | None = None
     """Sends a 1xx response to the client, if its protocol has them."""
     dialect: Spoken | None = None

@@ -25,8 +25,9 @@ class Body(Protocol):
     """A body that is pulled by whoever forwards it: back-pressure without queues.
 
     Two more methods may be there, for less work: `read_nowait() -> bytes` gives what has come, b"" saying nothing about
-    what will; `async relay(stream) -> int` passes what is left straight to a `Stream` and says how many bytes, 0 if it
-    is to be read. A body that wraps another and looks at its bytes offers neither.
+    what will; `async relay(stream, came=None) -> int` passes what is left straight to a `Stream` and says how many
+    bytes, 0 if it is to be read; `came` is shown each piece, and keeps nothing of it. A body that wraps another and
+    changes its bytes offers neither.
     """
 
     @property

@@ -9,7 +9,7 @@ import anyio
 
 from daemun import Exchange, ExchangeError, Headers, Reason, Stream
 from daemun_http1.chunked import ChunkError
-from daemun_http1.reader import RELAY_BYTES, Reader
+from daemun_http1.reader import RELAY_BYTES, UNBOUNDED_BYTES, Reader
 from daemun_http1.settings import Http1Settings
 from daemun_http1.watch import Cause, Watch
 
@@ -44,10 +44,10 @@ class Pace:
             self._slow_seconds += monotonic() - self._since
             self._since = 0.0
 
-    def came(self, size: int) -> None:
-        """So many bytes came, and more are waited for."""
+    def came(self, data: memoryview) -> None:
+        """Content came, and more is waited for."""
         self.rest()
-        self.bytes += size
+        self.bytes += len(data)
         self.wait()
 
     def stalled(self, waits: bool) -> None:
@@ -117,7 +117,7 @@ class RequestBody:
         self.trailers = reader.trailers
         return b""
 
-    async def relay(self, sink: Stream) -> int:
+    async def relay(self, sink: Stream, came: Callable[[memoryview], None] | None = None) -> int:
         """Passes what is left of content with a length straight to `sink`; how many bytes. 0: read it instead."""
         reader, pace = self._reader, self._pace
         if reader.left < RELAY_BYTES or reader.waiting or self.held_back:
@@ -126,7 +126,7 @@ class RequestBody:
         sink.on_stall = pace.stalled
         pace.wait()
         try:
-            moved = await self._stream.relay(sink, reader.left, pace.came)
+            moved = await self._stream.relay(sink, reader.left, pace.came if came is None else _both(pace.came, came))
         finally:
             pace.rest()
             sink.on_stall = None
@@ -200,9 +200,29 @@ class TunnelBody:
         self._exchange.received_bytes += len(data)
         return data
 
+    async def relay(self, sink: Stream, came: Callable[[memoryview], None] | None = None) -> int:
+        """Passes everything straight to `sink` until the client has finished; how many bytes. 0: read it instead."""
+        if self._reader.waiting or self.ended:
+            return 0
+        before = sink.relayed_bytes
+        try:
+            return await self._stream.relay(sink, UNBOUNDED_BYTES, came)
+        finally:
+            self._exchange.received_bytes += sink.relayed_bytes - before
+
     async def aclose(self) -> None:
         self.ended = True
         self.closed.set()
+
+
+def _both(one: Callable[[memoryview], None], other: Callable[[memoryview], None]) -> Callable[[memoryview], None]:
+    """One call for two."""
+
+    def call(data: memoryview) -> None:
+        one(data)
+        other(data)
+
+    return call
 
 
 async def _receive(stream: Stream) -> bytes:

@@ -53,7 +53,7 @@ class Downstream:
         self._respond = self._responder.respond
         self._interim = self._responder.interim
         self._set_deadline = watch.deadline.set
-        self._draining = connection.draining
+        self._responder.draining = connection.draining
         self._request: Request | None = None
         """The one whose exchange began last."""
         watch.cut_off = self._reset
@@ -95,7 +95,7 @@ class Downstream:
             while True:
                 incoming = heads.take() if reader.waiting or stream.unread_bytes else None
                 while incoming is None:
-                    if self._draining and not reader.waiting:
+                    if responder.draining and not reader.waiting:
                         return
                     await heads.more()
                     incoming = heads.take()
@@ -131,7 +131,7 @@ class Downstream:
         else:
             exchange.version = "HTTP/1.0"
         responder.incoming = incoming
-        responder.keep_alive = incoming.keep_alive and not self._draining
+        responder.keep_alive = incoming.keep_alive and not responder.draining
         responder.head_sent = False
         responder.exchange = exchange
         responder.body = None
@@ -157,7 +157,7 @@ class Downstream:
         broken: ExchangeError | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                request.exchange.tasks = tasks
+                request.exchange.tasks, request.exchange.timers = tasks, self._connection.timers
                 try:
                     await self._connection.run_exchange(request, self._respond)
                 except ExchangeError as error:
@@ -207,10 +207,15 @@ class Downstream:
             exchange.reason = exchange.timeout_reason if cause is Cause.DEADLINE else Reason.REQUEST_TIMEOUT
 
     def _drain(self) -> None:
-        if self._responder.exchange is None and not self._reader.waiting and not self._stream.unread_bytes:
-            self._watch.cancel(Cause.IDLE)
-        self._responder.keep_alive = False
-        self._draining = True
+        responder = self._responder
+        responder.keep_alive = False
+        responder.draining = True
+        exchange = responder.exchange
+        if exchange is None:
+            if not self._reader.waiting and not self._stream.unread_bytes:
+                self._watch.cancel(Cause.IDLE)
+        elif responder.head_sent and exchange.on_drain is not None:
+            exchange.on_drain()
 
     # --- endings ---
 

@@ -160,8 +160,9 @@ class Heads:
             version = b"1.1" if incoming.minor else b"1.0"
             added = self._forwarding.fields(incoming.authority, version, incoming.identity)
             incoming.headers = (*incoming.headers, *added)
-            if incoming.length:
-                incoming.dialect = self._connection.dialect(header(incoming.headers, b"content-type"))
+            if incoming.length or incoming.protocol:
+                content_type = header(incoming.headers, b"content-type")
+                incoming.dialect = self._connection.dialect(content_type, incoming.protocol)
             return incoming
         own, host = found
         self._authority = begun.authority = normal_authority(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from daemun import Headers
 from daemun_http1.chunked import Chunks
 
-__all__ = ["CHUNKED", "MAX_LENGTH_DIGITS", "RELAY_BYTES", "UNTIL_CLOSE", "Reader"]
+__all__ = ["CHUNKED", "MAX_LENGTH_DIGITS", "RELAY_BYTES", "UNBOUNDED_BYTES", "UNTIL_CLOSE", "Reader"]
 
 CHUNKED = -1
 UNTIL_CLOSE = -2
@@ -13,6 +13,8 @@ MAX_LENGTH_DIGITS = 18
 """Of a `Content-Length`: no integer of any recipient overflows."""
 RELAY_BYTES = 64 * 1024
 """Content of which so much is left may be passed on without a look at it."""
+UNBOUNDED_BYTES = 1 << 62
+"""More than ever comes."""
 
 
 class Reader:

@@ -27,7 +27,7 @@ _LARGE_BYTES = 16 * 1024
 class Responder:
     """The writing side of one connection; `begin` is called for each exchange."""
 
-    __slots__ = ("_settings", "_stream", "_watch", "body", "exchange", "head_sent", "incoming", "keep_alive")
+    __slots__ = ("_settings", "_stream", "_watch", "body", "draining", "exchange", "head_sent", "incoming", "keep_alive")
 
     def __init__(self, stream: Stream, settings: Http1Settings, watch: Watch) -> None:
         self.incoming = Incoming(b"", b"")
@@ -35,6 +35,8 @@ class Responder:
         """The exchange that runs; stays where it is when it was broken off."""
         self.body: RequestBody | TunnelBody | None = None
         """The content of its request, if that streams."""
+        self.draining = False
+        """The gateway has told that it drains."""
         self.keep_alive = True
         """Whether a further request may follow."""
         self.head_sent = False
@@ -177,9 +179,14 @@ class Responder:
         tunnel.open()
         exchange = self.exchange
         assert exchange is not None
+        if self.draining and exchange.on_drain is not None:
+            exchange.on_drain()
+        relay = getattr(response.body, "relay", None)
         while data := await response.body.read():
             exchange.sent_bytes += len(data)
             await self.send(data)
+            if relay is not None:
+                await self._relay(relay, exchange)
         if self._stream.extra(TLSAttribute.ssl_object, None) is not None:
             return  # TLS has no half of an end
         await self._stream.send_eof()

@@ -27,7 +27,7 @@ from daemun_http1.chunked import ChunkError
 from daemun_http1.codec import HeadError
 from daemun_http1.lines import Line, Lines
 from daemun_http1.pump import Pump
-from daemun_http1.reader import CHUNKED, MAX_LENGTH_DIGITS, RELAY_BYTES, UNTIL_CLOSE, Reader
+from daemun_http1.reader import CHUNKED, MAX_LENGTH_DIGITS, RELAY_BYTES, UNBOUNDED_BYTES, UNTIL_CLOSE, Reader
 from daemun_http1.roles import LENGTH
 from daemun_http1.settings import Http1Settings
 from daemun_http1.translate import BARE_STATUSES, read_response, read_status, upstream_head
@@ -305,12 +305,16 @@ class UpstreamBody:
         """Content that has come; b"" says nothing about what will. Raises `ExchangeError`."""
         return b"" if self._upstream is None else self._upstream.content_nowait()
 
-    async def relay(self, sink: Stream) -> int:
-        """Passes what is left of content with a length straight to `sink`; how many bytes. 0: read it instead."""
+    async def relay(self, sink: Stream, came: Callable[[memoryview], None] | None = None) -> int:
+        """Passes what is left of content without coding straight to `sink`; how many bytes. 0: read it instead."""
         upstream = self._upstream
-        if upstream is None or upstream.reader.left < RELAY_BYTES or upstream.reader.waiting:
+        if upstream is None or upstream.reader.waiting:
             return 0
-        moved = await upstream.stream.relay(sink, upstream.reader.left)
+        if upstream.reader.left == UNTIL_CLOSE:
+            return await upstream.stream.relay(sink, UNBOUNDED_BYTES, came)
+        if upstream.reader.left < RELAY_BYTES:
+            return 0
+        moved = await upstream.stream.relay(sink, upstream.reader.left, came)
         upstream.reader.left -= moved
         return moved
 

@@ -148,7 +148,7 @@ class Downstream(Session):
         incoming = read_request(block.fields, self.settings, self._scheme, connection.peer.server_name)
         added = connection.forwarding.fields(incoming.authority, b"2", incoming.identity)
         incoming.headers = (*incoming.headers, *added)
-        incoming.dialect = connection.dialect(incoming.content_type)
+        incoming.dialect = connection.dialect(incoming.content_type, incoming.protocol)
         if not incoming.protocol:  # whose key is made for each request
             block.meaning = incoming
         return incoming
@@ -243,6 +243,8 @@ class Downstream(Session):
             self._draining = True
             self.write(self.codec.goaway(MAX_STREAM, ErrorCode.NO_ERROR) + self.codec.ping())
             self._answered.start(_GOAWAY_SECONDS)
+            for served in list(self._served.values()):
+                served.drain()
 
     def on_ping_answered(self) -> None:
         if self._draining and self._allowed == MAX_STREAM:

@@ -147,6 +147,8 @@ class Responder:
         exchange, left = self._exchange, body.length
         assert exchange is not None
         outflow.on_stall = self._patient().stalled
+        if opened and exchange.on_drain is not None and connection.connection.draining:
+            exchange.on_drain()
         if left and outflow.blocked:
             await outflow.ready()  # before it is read, since more is known to come
         while data := await body.read():

@@ -122,11 +122,12 @@ class Served(Responder):
     async def _run_with_tasks(self, request: Request, exchange: Exchange) -> None:
         """Runs an exchange whose request streams, with a task group to lend."""
         broken: ExchangeError | None = None
+        lent = self._connection.connection
         try:
             async with anyio.create_task_group() as tasks:
-                exchange.tasks = tasks
+                exchange.tasks, exchange.timers = tasks, lent.timers
                 try:
-                    await self._connection.connection.run_exchange(request, self.respond)
+                    await lent.run_exchange(request, self.respond)
                 except ExchangeError as error:
                     broken = error  # not through the group, which would wrap it
                 finally:
@@ -137,6 +138,12 @@ class Served(Responder):
             broken = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
         if broken is not None:
             raise broken
+
+    def drain(self) -> None:
+        """The gateway drains: tells who outlives requests."""
+        exchange = self._exchange
+        if exchange is not None and exchange.on_drain is not None and self._head_sent:
+            exchange.on_drain()
 
     def finish(self) -> None:
         """The exchange is over: so is the stream, whatever is missing of it."""

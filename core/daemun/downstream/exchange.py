@@ -135,8 +135,11 @@ class DownstreamConnection:
             except Exception as fault:
                 self._log_observer(fault)
 
-    def dialect(self, content_type: bytes | None) -> Dialect | None:
-        """The dialect that has a layer for requests with this `content-type`; to be set in their exchange."""
+    def dialect(self, content_type: bytes | None, protocol: bytes = b"") -> Dialect | None:
+        """The dialect that has a part in requests with this `content-type`, or that want to switch to `protocol`; to
+        be set in their exchange."""
+        if protocol:
+            return next((one for one in self._services.dialects if protocol in one.protocols), None)
         return self._services.dialect(content_type) if content_type is not None else None
 
     def render(self, request: Request, error: ExchangeError) -> Response:

@@ -228,9 +228,11 @@ class Dialect(Struct, frozen=True):
     """Whether the request speaks it. Asked only when an error must be rendered."""
     render: Callable[[Request, ExchangeError], Response]
     content_types: tuple[bytes, ...] = ()
-    """What the `content-type` of its requests begins with, lower-case. Who has none has no part in exchanges before an
-    error: `layer` and `outgoing` are for requests that this tells."""
+    """What the `content-type` of its requests begins with, lower-case. Who has none here and in `protocols`
+    has no part in exchanges before an error: `layer` and `outgoing` are for requests that these tell."""
     layer: Layer | None = None
     """Around all that handles such a request, the choice of the route included."""
     outgoing: Callable[[Request], Request] = _as_it_is
     """Such a request as it goes out to an endpoint now: called for each try, after any waiting. It may not raise."""
+    protocols: tuple[bytes, ...] = ()
+    """What its requests want to switch to, lower-case: `Request.protocol`. They are its own whatever their content."""

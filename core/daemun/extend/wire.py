@@ -57,8 +57,9 @@ class Connection(Protocol):
         """Tells observers of a request that was refused before it became an exchange."""
         ...
 
-    def dialect(self, content_type: bytes | None) -> Dialect | None:
-        """The dialect that has a layer for requests with this `content-type`; to be set in their exchange."""
+    def dialect(self, content_type: bytes | None, protocol: bytes = b"") -> Dialect | None:
+        """The dialect that has a part in requests with this `content-type`, or that want to switch to `protocol`; to
+        be set in their exchange."""
         ...
 
     def render(self, request: Request, error: ExchangeError) -> Response:

@@ -22,7 +22,7 @@ class Relay:
 
     __slots__ = ("_came", "_sink", "_source", "_stalled", "left", "over")
 
-    def __init__(self, source: End, sink: End, length: int, came: Callable[[int], None] | None) -> None:
+    def __init__(self, source: End, sink: End, length: int, came: Callable[[memoryview], None] | None) -> None:
         self.left = length
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._came = came
@@ -39,7 +39,7 @@ class Relay:
         self.left -= len(data)
         sink.relayed_bytes += len(data)
         if self._came is not None:
-            self._came(len(data))
+            self._came(data)
         sink.transport.write(data)
         if self.left == 0:
             self.finish()

@@ -85,7 +85,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         if data and relay.pass_on(data):
             _buffer = memoryview(bytearray(_BUFFER_BYTES))
 
-    async def relay(self, sink: Stream, length: int, came: Callable[[int], None] | None = None) -> int:
+    async def relay(self, sink: Stream, length: int, came: Callable[[memoryview], None] | None = None) -> int:
         if not isinstance(sink, SocketStream) or not (self._plaintext and sink._plaintext):
             return 0
         if self.at_eof or self.lost or sink._full or sink.lost:

@@ -40,11 +40,11 @@ class Stream(ByteStream):
     relayed_bytes = 0
     """Bytes that were sent by a `relay` to this stream."""
 
-    async def relay(self, sink: Stream, length: int, came: Callable[[int], None] | None = None) -> int:
+    async def relay(self, sink: Stream, length: int, came: Callable[[memoryview], None] | None = None) -> int:
         """Passes up to `length` bytes to `sink` as they come, and says how many: fewer if the peer ends or is lost.
 
-        It costs less than receiving and sending them. `came` is told of each piece. 0 where these two streams cannot
-        do it now.
+        It costs less than receiving and sending them. `came` sees each piece before it is passed on, and keeps nothing
+        of it. 0 where these two streams cannot do it now. Cancelled, it has passed on all that it took.
         """
         return 0
 
