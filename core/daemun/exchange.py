@@ -96,7 +96,7 @@ class Exchange(Struct, eq=False):
     on_half_close: Callable[[], None] | None = None
     """Set by whoever waits without using the connection: called once if the client stops sending."""
     on_drain: Callable[[], None] | None = None
-    """Set by who outlives requests: called once when the gateway begins to drain, or has, after a switch of protocols."""
+    """Set by who switches protocols: called once when the gateway begins to drain, or after the switch if it has."""
     interim: Callable[[int, Headers], Awaitable[None]] | None = None
     """Sends a 1xx response to the client, if its protocol has them."""
     dialect: Spoken | None = None

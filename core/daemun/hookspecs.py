@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Dialect,
         FilterType,
         HealthCheckType,
+        MatcherType,
         SourceType,
     )
     from daemun.extend.wire import WireProtocol
@@ -54,6 +55,11 @@ def daemun_sources() -> Iterable[SourceType]:
 @hookspec
 def daemun_filters() -> Iterable[FilterType]:
     """The kinds of filter that the plugin brings."""
+
+
+@hookspec
+def daemun_matchers() -> Iterable[MatcherType]:
+    """The kinds of condition on content that routes may have."""
 
 
 @hookspec

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from daemun import FilterSpec, HeaderEdit, Retries
+from daemun import FilterSpec, HeaderEdit, MatcherSpec, Retries
 
 __all__ = [
     "BackendDocument",
@@ -80,6 +80,10 @@ class MatchDocument(Struct, frozen=True, forbid_unknown_fields=True):
     methods: tuple[str, ...] = ()
     headers: dict[str, str | ValueDocument] = {}
     query: dict[str, str | ValueDocument] = {}
+    matchers: Annotated[
+        tuple[MatcherSpec, ...],
+        Meta(description="Conditions on the content, by kinds that plugins bring; asked last, in this order."),
+    ] = ()
 
 
 class SplitDocument(Struct, frozen=True, forbid_unknown_fields=True):

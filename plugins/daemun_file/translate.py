@@ -87,6 +87,7 @@ def routes_of(document: RouteDocument, origin: str) -> tuple[RouteSpec, ...]:
         methods=("POST",) if calls else methods(document.match.methods, "match", "methods"),
         headers=(_GRPC_CONTENT, *headers) if calls else headers,
         query=value_matches(document.match.query, ("match", "query"), str),
+        matchers=document.match.matchers,
         listeners=document.listeners,
         priority=document.priority,
         rewrite_host=_maybe(rewrite.host, _authority, "rewrite", "host") or "",

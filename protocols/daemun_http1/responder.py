@@ -27,7 +27,17 @@ _LARGE_BYTES = 16 * 1024
 class Responder:
     """The writing side of one connection; `begin` is called for each exchange."""
 
-    __slots__ = ("_settings", "_stream", "_watch", "body", "draining", "exchange", "head_sent", "incoming", "keep_alive")
+    __slots__ = (
+        "_settings",
+        "_stream",
+        "_watch",
+        "body",
+        "draining",
+        "exchange",
+        "head_sent",
+        "incoming",
+        "keep_alive",
+    )
 
     def __init__(self, stream: Stream, settings: Http1Settings, watch: Watch) -> None:
         self.incoming = Incoming(b"", b"")

@@ -50,6 +50,7 @@ def _brings(registry: Registry, plugin: str) -> list[str]:
         "protocol": registry.protocols,
         "dialect": registry.dialects,
         "source": registry.sources,
+        "matcher": registry.matchers,
         "filter": registry.filters,
         "backend": registry.backends,
         "balancer": registry.balancers,
@@ -88,6 +89,7 @@ def schema() -> None:
     registry = Registry(load_plugins())
     kinds: dict[str, Any] = {
         "sources": registry.sources,
+        "matchers": registry.matchers,
         "filters": registry.filters,
         "backends": registry.backends,
         "balancers": registry.balancers,

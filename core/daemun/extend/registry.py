@@ -17,6 +17,7 @@ from daemun.extend.types import (
     Dialect,
     FilterType,
     HealthCheckType,
+    MatcherType,
     SourceType,
 )
 from daemun.extend.wire import WireProtocol
@@ -75,6 +76,7 @@ class Registry:
         self.backends: Kind[BackendType] = Kind("back end type")
         self.balancers: Kind[BalancerType] = Kind("balancer")
         self.health_checks: Kind[HealthCheckType] = Kind("health check")
+        self.matchers: Kind[MatcherType] = Kind("matcher")
         self.activators: Kind[ActivatorType] = Kind("activator")
         self.observers: Kind[ObserverType] = Kind("observer")
         self.commands: Kind[click.Command] = Kind("command")
@@ -90,6 +92,7 @@ class Registry:
         self._collect(hook.daemun_backends, self.backends, BackendType)
         self._collect(hook.daemun_balancers, self.balancers, BalancerType)
         self._collect(hook.daemun_health_checks, self.health_checks, HealthCheckType)
+        self._collect(hook.daemun_matchers, self.matchers, MatcherType)
         self._collect(hook.daemun_activators, self.activators, ActivatorType)
         self._collect(hook.daemun_observers, self.observers, ObserverType)
 

@@ -35,7 +35,11 @@ __all__ = [
     "FilterType",
     "HealthCheck",
     "HealthCheckType",
+    "Matcher",
+    "MatcherContext",
+    "MatcherType",
     "NoSettings",
+    "Peek",
     "Phase",
     "Publish",
     "Source",
@@ -136,6 +140,45 @@ class FilterType(Struct, frozen=True):
     buffer_bytes: int = 0
     """Reads request bodies into memory up to this size before the filter sees them (413 above); 0: never."""
     failure: FailurePolicy = FailurePolicy.CLOSED
+
+
+class Peek(Protocol):
+    """Content of a request that is looked at before its route is known; whoever gets the request reads all of it."""
+
+    @property
+    def seen(self) -> tuple[bytes, ...]:
+        """What matchers looked at so far, of this route and of others."""
+        ...
+
+    async def more(self) -> bytes:
+        """The next bytes of the content, as they come; b"" at its end.
+
+        Raises `ExchangeError` (`CONTENT_TOO_LARGE`) above what this kind of matcher may look at, and what the sender's
+        faults raise.
+        """
+        ...
+
+
+Matcher = Callable[[Request, Peek], Awaitable[bool]]
+"""`await matcher(request, peek)`: whether the route takes the request. Asked only where all else of the route matches,
+in the order of precedence; what it raises ends the exchange."""
+
+
+class MatcherContext(Struct, frozen=True):
+    """What a matcher may use while it is built. Equal settings share one instance, over routes and reloads."""
+
+    name: str
+    base_dir: Path
+
+
+class MatcherType(Struct, frozen=True):
+    """A kind of condition on a request's content: `match: {matchers: [{type: NAME, settings: …}]}` of a route."""
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, MatcherContext], AbstractAsyncContextManager[Matcher]]
+    peek_bytes: int = 64 * 1024
+    """How much of the content may be looked at."""
 
 
 class BackendContext(Struct, frozen=True):

@@ -3,6 +3,7 @@
 spec.py        routes, back ends, snapshots: the data
 match.py       whether a route matches a host, a path, a method, fields and a query
 index.py       which route wins
+content.py     routes that are chosen by content
 edit.py        layers for rewrites and header edits
 actions.py     handlers for redirects, fixed responses and weighted splits
 compile.py     a route becomes one handler

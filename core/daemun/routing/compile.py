@@ -14,7 +14,7 @@ import msgspec
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, SettingsError
 from daemun.extend.ordering import in_order
 from daemun.extend.registry import Registry
-from daemun.extend.types import BackendContext, FailurePolicy, FilterContext, FilterType
+from daemun.extend.types import BackendContext, FailurePolicy, FilterContext, FilterType, Matcher, MatcherContext
 from daemun.handler import Handler, Layer, compose
 from daemun.message import EMPTY, Buffered, NoContent, Request, Response
 from daemun.routing.actions import redirect, respond, split
@@ -26,6 +26,7 @@ from daemun.routing.spec import (
     FilterSpec,
     Forward,
     HostKind,
+    MatcherSpec,
     PathKind,
     Redirect,
     Respond,
@@ -46,12 +47,14 @@ log = logging.getLogger("daemun.routing")
 class CompiledRoute:
     """A route that can run: its handler, what it holds open, and its chain in words."""
 
-    __slots__ = ("backends", "chain", "handler", "resources", "since", "spec")
+    __slots__ = ("backends", "chain", "handler", "matchers", "resources", "since", "spec")
 
     def __init__(self, spec: RouteSpec, backends: tuple[BackendSpec, ...]) -> None:
         self.spec = spec
         self.backends = backends
         self.handler: Handler
+        self.matchers: tuple[tuple[Matcher, int], ...] = ()
+        """What it asks of the content, each with how many bytes it may look at."""
         self.resources: list[Resource] = []
         self.chain: list[str] = []
         """What a request passes, outermost first; printed by `daemun routes` and `explain`."""
@@ -105,6 +108,7 @@ class Compiler:
     async def _compile(self, route: CompiledRoute, source: str, backends: Mapping[str, BackendSpec]) -> None:
         spec = route.spec
         _check(spec)
+        route.matchers = tuple([await self._matcher(route, matcher) for matcher in spec.matchers])
         named: list[tuple[str, Layer | None]] = []
         if spec.timeout_seconds:
             named.append((f"timeout {spec.timeout_seconds:g} s", _timeout(spec.timeout_seconds)))
@@ -113,8 +117,16 @@ class Compiler:
         named.append(("headers", edit_headers(spec)))
         words, action = await self._action(route, source, backends)
         layers = [(name, layer) for name, layer in named if layer is not None]
-        route.chain = [name for name, _ in layers] + [words]
+        conditions = [f"if {matcher.type} {_in_words(matcher.settings)}".rstrip() for matcher in spec.matchers]
+        route.chain = conditions + [name for name, _ in layers] + [words]
         route.handler = compose((layer for _, layer in layers), action)
+
+    async def _matcher(self, route: CompiledRoute, spec: MatcherSpec) -> tuple[Matcher, int]:
+        kind = self._registry.matchers.get(spec.type)
+        settings = convert(spec.settings, kind.settings, path=f"$.match.matchers[{kind.name}].settings")
+        context = MatcherContext(name=kind.name, base_dir=self._base_dir)
+        key = ("matcher", kind.name, _digest(spec.settings))
+        return await self._lease(route, key, lambda: kind.build(settings, context)), kind.peek_bytes
 
     async def _filters(self, route: CompiledRoute) -> list[tuple[str, Layer | None]]:
         specs = list(route.spec.filters)
@@ -313,6 +325,10 @@ def _buffered(limit: int, layer: Layer) -> Layer:
         return handle
 
     return wrapped
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_digest(value)}" for name, value in settings.items())
 
 
 def _digest(value: Any) -> str:

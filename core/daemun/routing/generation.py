@@ -8,6 +8,7 @@ from operator import attrgetter
 from daemun.errors import ExchangeError, Reason
 from daemun.message import Request, Response
 from daemun.routing.compile import CompiledRoute
+from daemun.routing.content import first_match
 from daemun.routing.index import Index
 from daemun.routing.publish import Published
 
@@ -66,8 +67,18 @@ class Generation:
         route = self.winner(request)
         if route is None:
             raise ExchangeError(Reason.NO_ROUTE, "no route matches")
+        if route.matchers:
+            return self._handle_by_content(request)
         request.exchange.route = route.spec.name
         return route.handler(request)
+
+    async def _handle_by_content(self, request: Request) -> Response:
+        found = await first_match(request, self.index.every(request))
+        if found is None:
+            raise ExchangeError(Reason.NO_ROUTE, "no route matches")
+        route, request = found
+        request.exchange.route = route.spec.name
+        return await route.handler(request)
 
     def leave(self) -> None:
         """Ends one lease."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import string
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import attrgetter, itemgetter
 from typing import Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -152,6 +152,16 @@ class _Paths(Generic[T]):
                 best = _lowest(bucket, path, request, best)
         return best
 
+    def candidates(self, path: bytes) -> Iterator[_Entry[T]]:
+        """All entries whose path is not another one."""
+        yield from self.exact.get(path, ())
+        for length, buckets in self.segment:
+            if length == len(path) or path[length : length + 1] == b"/":
+                yield from buckets.get(path[:length], ())
+        for length, buckets in self.raw:
+            if length <= len(path):
+                yield from buckets.get(path[:length], ())
+
 
 def _lowest(bucket: _Bucket[T], path: bytes, request: Request, best: _Entry[T] | None) -> _Entry[T] | None:
     for entry in bucket:
@@ -269,6 +279,20 @@ class Index(Generic[T]):
             elif best is None or paths.floor < best.rank:
                 best = paths.best(path, request, best)
         return best.value if best is not None else None
+
+    def every(self, request: Request) -> list[T]:
+        """The values of all routes that match, the one that `find` gives first."""
+        path, host = request.path, host_of(request.authority)
+        tables = [self._exact.get(request.authority) or self._exact.get(host), self._any.get(b"")]
+        label, _, rest = host.partition(b".")
+        if label:
+            tables.append(self._one_label.get(rest))
+            while rest:
+                tables.append(self._any_depth.get(rest))
+                rest = rest.partition(b".")[2]
+        entries = [entry for paths in tables if paths is not None for entry in paths.candidates(path)]
+        taking = {entry.rank: entry.value for entry in entries if entry.takes(path, request)}
+        return [taking[rank] for rank in sorted(taking)]
 
     def _best_of_wildcards(self, path: bytes, request: Request, best: _Entry[T] | None) -> _Entry[T] | None:
         host = host_of(request.authority)

@@ -19,6 +19,7 @@ __all__ = [
     "HeaderEdit",
     "HostKind",
     "HostMatch",
+    "MatcherSpec",
     "ObjectStatus",
     "PathKind",
     "PathMatch",
@@ -104,6 +105,13 @@ class FilterSpec(Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, Any] = {}
 
 
+class MatcherSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """A condition on a request's content: the name of a `MatcherType` and its settings, still undecoded."""
+
+    type: str
+    settings: dict[str, Any] = {}
+
+
 class Split(Struct, frozen=True):
     """A share of a route's traffic. Shares are relative to the sum of all weights."""
 
@@ -162,6 +170,8 @@ class RouteSpec(Struct, frozen=True):
     methods: tuple[str, ...] = ()
     headers: tuple[ValueMatch, ...] = ()
     query: tuple[ValueMatch, ...] = ()
+    matchers: tuple[MatcherSpec, ...] = ()
+    """Conditions on the content, asked last. If one fails the next route that matches is tried."""
     listeners: tuple[str, ...] = ()
     """Names of the listeners that serve it; empty: all."""
     priority: int = 0

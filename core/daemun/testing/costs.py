@@ -103,6 +103,7 @@ _PROOF_SECONDS = 0.1
 _DEFERRED_BLOCKS = 0.5
 _WITH_SETTINGS = ("filter", "backend", "observer", "balancer")
 _NEVER = {
+    "matcher": "it runs where a route asks for content that it knows",
     "source": "it runs when routes change",
     "activator": "it runs when a back end has no endpoint",
     "health check": "it runs apart from requests",
@@ -136,6 +137,7 @@ class _Plugin:
         self.registry = registry = Registry(manager)
         kinds: dict[str, Kind[Any]] = {
             "filter": registry.filters,
+            "matcher": registry.matchers,
             "backend": registry.backends,
             "observer": registry.observers,
             "balancer": registry.balancers,
