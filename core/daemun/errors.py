@@ -63,12 +63,18 @@ class Reason(enum.Enum):
     """The client left, or stopped sending while it waited for an endpoint; the status is for logs."""
     REQUEST_TIMEOUT = ("request_timeout", Side.DOWNSTREAM, 408)
     """A head that took too long, or content that came too slowly."""
+    FORBIDDEN = ("forbidden", Side.DOWNSTREAM, 403)
+    """What the rules of a route do not allow, such as a WebSocket of a page from elsewhere."""
     CONTENT_TOO_LARGE = ("content_too_large", Side.DOWNSTREAM, 413)
-    """Content above what a filter takes into memory (`buffer_bytes`)."""
+    """Content above what a filter takes into memory, or a matcher looks at."""
     TARGET_TOO_LONG = ("target_too_long", Side.DOWNSTREAM, 414)
     """A request line above the limit of a head."""
+    UNSUPPORTED_CONTENT = ("unsupported_content", Side.DOWNSTREAM, 415)
+    """Content of a type or coding that the route does not take."""
     EXPECTATION_FAILED = ("expectation_failed", Side.DOWNSTREAM, 417)
     """An `Expect` other than `100-continue`."""
+    UPGRADE_REQUIRED = ("upgrade_required", Side.DOWNSTREAM, 426)
+    """A route that takes WebSockets only, or a version of WebSocket that is not spoken."""
     HEAD_TOO_LARGE = ("head_too_large", Side.DOWNSTREAM, 431)
     """A head with too many bytes or fields."""
     FLOOD = ("flood", Side.DOWNSTREAM, 429)
@@ -99,6 +105,8 @@ class Reason(enum.Enum):
     """For plugins: the gateway takes no more work of this kind now."""
     ACTIVATION_FAILED = ("activation_failed", Side.GATEWAY, 504)
     """No endpoint was started, or became free, in time; the message says for how long it was queued and why."""
+    IDLE_TIMEOUT = ("idle_timeout", Side.GATEWAY, 504)
+    """A tunnel was quiet for too long, or lasted too long, and its client did not end it; the status is for logs."""
     ROUTE_TIMEOUT = ("route_timeout", Side.GATEWAY, 504)
     """The route's `timeout_seconds` passed."""
 

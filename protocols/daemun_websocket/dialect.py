@@ -1,0 +1,51 @@
+"""The dialect `websocket`: openings are checked on every route, and what was opened is watched until it ends."""
+
+from __future__ import annotations
+
+from daemun import Dialect, ExchangeError, Handler, Reason, Request, Response, StashKey, render
+from daemun_websocket.opening import check_accepted, read_opening
+from daemun_websocket.settings import Rules
+from daemun_websocket.tunnel import FromClient, Tunnel
+
+__all__ = ["PROTOCOL", "RULES", "WEBSOCKET", "refusal"]
+
+PROTOCOL = b"websocket"
+RULES: StashKey[Rules] = StashKey("websocket rules")
+"""The rules of the route, where it has any."""
+
+_DEFAULT = Rules()
+
+
+def refusal(request: Request, error: ExchangeError) -> Response:
+    """`error` as a response; it says what would be taken where that is another version, or a WebSocket."""
+    response = render(error, request)
+    if error.reason is not Reason.UPGRADE_REQUIRED:
+        return response
+    fields = [(b"sec-websocket-version", b"13")]
+    if request.exchange.version == "HTTP/1.1":
+        fields += [(b"connection", b"upgrade"), (b"upgrade", PROTOCOL)]
+    return response.with_headers((*response.headers, *fields))
+
+
+def _layer(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        opening = read_opening(request)
+        tunnel = Tunnel(request.exchange)
+        response = await handler(request.with_body(FromClient(request.body, tunnel)))
+        if response.status != 101:
+            return response
+        try:
+            check_accepted(opening, response)
+        except ExchangeError:
+            await response.body.aclose()
+            raise
+        return response.with_body(tunnel.open(response.body, request.exchange.stash.get(RULES, _DEFAULT)))
+
+    return handle
+
+
+def _claims(request: Request) -> bool:
+    return request.protocol == PROTOCOL
+
+
+WEBSOCKET = Dialect("websocket", _claims, refusal, layer=_layer, protocols=(PROTOCOL,))

@@ -1,0 +1,94 @@
+"""The filter `websocket`: what a route demands of those who open one, and how long it may be quiet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from daemun import (
+    ExchangeError,
+    FilterContext,
+    FilterType,
+    Handler,
+    Layer,
+    Phase,
+    Reason,
+    Request,
+    Response,
+    header_values,
+)
+from daemun_websocket.dialect import PROTOCOL, RULES, refusal
+from daemun_websocket.settings import Rules
+
+__all__ = ["RULES_FILTER"]
+
+_PROTOCOLS, _EXTENSIONS = b"sec-websocket-protocol", b"sec-websocket-extensions"
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
+@asynccontextmanager
+async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
+    def layer(handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            if request.protocol != PROTOCOL:
+                if rules.mode != "require":
+                    return await handler(request)
+                error = ExchangeError(Reason.UPGRADE_REQUIRED, "this route takes WebSockets only")
+                request.exchange.reason = error.reason
+                return refusal(request, error)
+            if rules.mode == "forbid":
+                raise ExchangeError(Reason.FORBIDDEN, "this route takes no WebSocket")
+            _check_origin(rules, request)
+            request.exchange.stash[RULES] = rules
+            return await handler(_narrowed(rules, request))
+
+        return handle
+
+    yield layer
+
+
+def _check_origin(rules: Rules, request: Request) -> None:
+    origins = header_values(request.headers, b"origin")
+    if not origins:
+        if rules.require_origin:
+            raise ExchangeError(Reason.FORBIDDEN, "a WebSocket without Origin is not taken here")
+        return
+    if rules.origins and (len(origins) > 1 or not _allowed(rules, origins[0], request.authority)):
+        raise ExchangeError(Reason.FORBIDDEN, "pages of this origin may not open a WebSocket here")
+
+
+def _allowed(rules: Rules, origin: bytes, authority: bytes) -> bool:
+    text = origin.decode("latin-1").lower()
+    return text in rules.origins or "*" in rules.origins or ("same" in rules.origins and _is_same(text, authority))
+
+
+def _is_same(origin: str, authority: bytes) -> bool:
+    """Whether a page of `origin` is of the host that it asks; a port that is the scheme's own need not be said."""
+    try:
+        parts = urlsplit(origin)
+        asked = urlsplit(f"{parts.scheme}://{authority.decode('latin-1')}")
+        usual = _PORTS.get(parts.scheme)
+        return bool(parts.hostname) and (parts.hostname, parts.port or usual) == (asked.hostname, asked.port or usual)
+    except ValueError:
+        return False
+
+
+def _narrowed(rules: Rules, request: Request) -> Request:
+    """The request with what the rules leave of its offers."""
+    if not rules.extensions:
+        request = request.without_header(_EXTENSIONS)
+    if rules.subprotocols:
+        offered = [
+            name.strip(b" \t") for value in header_values(request.headers, _PROTOCOLS) for name in value.split(b",")
+        ]
+        kept = [name for name in offered if name.decode("latin-1") in rules.subprotocols]
+        if not kept:
+            spoken = ", ".join(rules.subprotocols)
+            raise ExchangeError(Reason.BAD_REQUEST, f"the client offers none of the subprotocols spoken here: {spoken}")
+        request = request.with_header(_PROTOCOLS, b", ".join(kept))
+    return request
+
+
+RULES_FILTER = FilterType("websocket", Rules, _build, phase=Phase.EARLY)
+"""Demands or forbids WebSockets, looks at their origin, and says how long they may be quiet."""
