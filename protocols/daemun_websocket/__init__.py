@@ -1,9 +1,12 @@
 """WebSocket (RFC 6455, RFC 8441): openings that are checked, bytes that pass, and a lens for who wants messages.
 
-opening.py    the opening handshake
-dialect.py    `websocket`: its part in every exchange that switches to it
-tunnel.py     bytes that pass, and what is said between them; frames.py where a frame ends
-rules.py      the filter `websocket`; settings.py what may be set for it
+opening.py         the opening handshake; dialect.py `websocket`, its part in every exchange that switches to it
+tunnel.py          bytes that pass, and what is said between them; frames.py where a frame ends
+rules.py           the filter `websocket`; settings.py what may be set for it
+messages.py        text, binary, ping, pong, close
+message_filter.py  what a plugin needs to filter messages, and `websocket-messages`
+lens.py            bytes become messages and bytes again; framing.py within bounds, deflate.py compressed (RFC 7692)
+log.py             `ws_log`, limit.py `ws_limit`; lens_settings.py what may be set for filters that look at messages
 """
 
 from __future__ import annotations
@@ -12,9 +15,28 @@ from collections.abc import Iterable
 
 from daemun import Dialect, FilterType, hookimpl
 from daemun_websocket.dialect import WEBSOCKET
+from daemun_websocket.limit import LIMIT_FILTER
+from daemun_websocket.log import LOG_FILTER
+from daemun_websocket.message_filter import MESSAGES_FILTER, MessageFilter, OpenFilter, message_filter
+from daemun_websocket.messages import Binary, Close, CloseWebSocket, Message, Ping, Pong, Text
+from daemun_websocket.opening import accept_key
 from daemun_websocket.rules import RULES_FILTER
 
-__all__ = ["daemun_dialects", "daemun_filters"]
+__all__ = [
+    "Binary",
+    "Close",
+    "CloseWebSocket",
+    "Message",
+    "MessageFilter",
+    "OpenFilter",
+    "Ping",
+    "Pong",
+    "Text",
+    "accept_key",
+    "daemun_dialects",
+    "daemun_filters",
+    "message_filter",
+]
 
 
 @hookimpl
@@ -24,4 +46,4 @@ def daemun_dialects() -> Iterable[Dialect]:
 
 @hookimpl
 def daemun_filters() -> Iterable[FilterType]:
-    return [RULES_FILTER]
+    return [RULES_FILTER, MESSAGES_FILTER, LOG_FILTER, LIMIT_FILTER]

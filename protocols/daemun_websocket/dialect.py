@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from daemun import Dialect, ExchangeError, Handler, Reason, Request, Response, StashKey, render
-from daemun_websocket.opening import check_accepted, read_opening
+from daemun_websocket.opening import Opening, check_accepted, read_opening
 from daemun_websocket.settings import Rules
-from daemun_websocket.tunnel import FromClient, Tunnel
+from daemun_websocket.tunnel import Tunnel
 
-__all__ = ["PROTOCOL", "RULES", "WEBSOCKET", "refusal"]
+__all__ = ["OFFERED", "PROTOCOL", "RULES", "WEBSOCKET", "refusal"]
 
 PROTOCOL = b"websocket"
 RULES: StashKey[Rules] = StashKey("websocket rules")
 """The rules of the route, where it has any."""
+OFFERED: StashKey[Opening] = StashKey("websocket offered")
+"""What the upstream was offered, where that is not what the client offers."""
 
 _DEFAULT = Rules()
 
@@ -30,16 +32,17 @@ def refusal(request: Request, error: ExchangeError) -> Response:
 def _layer(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         opening = read_opening(request)
-        tunnel = Tunnel(request.exchange)
-        response = await handler(request.with_body(FromClient(request.body, tunnel)))
+        tunnel = Tunnel(request.exchange, request.body)
+        response = await handler(request.with_body(tunnel.client))
         if response.status != 101:
             return response
         try:
-            check_accepted(opening, response)
+            stash = request.exchange.stash
+            check_accepted(stash.get(OFFERED, opening), response)
         except ExchangeError:
             await response.body.aclose()
             raise
-        return response.with_body(tunnel.open(response.body, request.exchange.stash.get(RULES, _DEFAULT)))
+        return response.with_body(tunnel.open(response.body, stash.get(RULES, _DEFAULT)))
 
     return handle
 

@@ -9,6 +9,8 @@ __all__ = ["PING", "Boundary", "close_frame"]
 PING = b"\x89\x00"
 """A ping of a server, without data."""
 _CLOSE = 8
+_LONGEST_HEAD = 10
+"""Of a frame without mask."""
 
 
 def close_frame(code: int, reason: str) -> bytes:
@@ -34,15 +36,23 @@ class Boundary:
         return self._left == 0 and not self._head
 
     def feed(self, data: bytes | memoryview) -> None:
-        """More bytes passed."""
-        size = len(data)
-        if self._left == 0 and not self._head and size >= 4 and data[0] & 15 != _CLOSE:  # the usual: one whole frame
-            length = data[1]
-            if length + 2 == size and length < 126:
+        """More bytes passed. Costs little for frames without mask whose heads are in one piece."""
+        size, place = len(data), self._left
+        if self._head:
+            self._follow(data)
+            return
+        while place < size:
+            if size - place < _LONGEST_HEAD or data[place] & 15 == _CLOSE or (length := data[place + 1]) & 0x80:
+                self._left = 0
+                self._follow(data[place:])
                 return
-            if length == 126 and (data[2] << 8) + data[3] + 4 == size:
-                return
-        self._follow(data)
+            if length < 126:
+                place += 2 + length
+            elif length == 126:
+                place += 4 + (data[place + 2] << 8 | data[place + 3])
+            else:
+                place += 10 + int.from_bytes(data[place + 2 : place + 10], "big")
+        self._left = place - size
 
     def rest(self, data: bytes) -> int:
         """How many of the next bytes, `data`, belong to the frame that has begun."""
@@ -55,6 +65,7 @@ class Boundary:
         return len(data)
 
     def _follow(self, data: bytes | memoryview) -> None:
+        """The same, for any frames in any pieces."""
         place, size = 0, len(data)
         while place < size:
             if self._left:

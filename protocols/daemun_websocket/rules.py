@@ -18,7 +18,8 @@ from daemun import (
     Response,
     header_values,
 )
-from daemun_websocket.dialect import PROTOCOL, RULES, refusal
+from daemun_websocket.dialect import OFFERED, PROTOCOL, RULES, refusal
+from daemun_websocket.opening import read_opening
 from daemun_websocket.settings import Rules
 
 __all__ = ["RULES_FILTER"]
@@ -40,8 +41,11 @@ async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
             if rules.mode == "forbid":
                 raise ExchangeError(Reason.FORBIDDEN, "this route takes no WebSocket")
             _check_origin(rules, request)
-            request.exchange.stash[RULES] = rules
-            return await handler(_narrowed(rules, request))
+            stash = request.exchange.stash
+            stash[RULES] = rules
+            request = _narrowed(rules, request)
+            stash[OFFERED] = read_opening(request)
+            return await handler(request)
 
         return handle
 
@@ -90,5 +94,5 @@ def _narrowed(rules: Rules, request: Request) -> Request:
     return request
 
 
-RULES_FILTER = FilterType("websocket", Rules, _build, phase=Phase.EARLY)
+RULES_FILTER = FilterType("websocket", Rules, _build, phase=Phase.EARLY, before=("websocket-messages",))
 """Demands or forbids WebSockets, looks at their origin, and says how long they may be quiet."""

@@ -5,6 +5,8 @@ Where both sides are plain sockets no task wakes for a message: the transport th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from daemun import Body, Exchange, Headers, Reason, Stream, Timer
@@ -23,23 +25,23 @@ _CLOSE_SECONDS = 10.0
 class Tunnel:
     """What both directions of one WebSocket have in common."""
 
-    __slots__ = ("_exchange", "_lifetime", "_ping_every", "_quiet", "_silent", "_watch", "said", "upstream")
+    __slots__ = ("_exchange", "_lifetime", "_passed", "_quiet", "_silent", "_watch", "client", "upstream")
 
-    def __init__(self, exchange: Exchange) -> None:
-        self.said = True
-        """Something passed since the last look."""
+    def __init__(self, exchange: Exchange, body: Body) -> None:
+        self.client = FromClient(body)
         self.upstream: FromUpstream | None = None
+        """There once the protocol was switched, until the end."""
         self._exchange = exchange
         self._watch: Timer | None = None
         self._lifetime: Timer | None = None
+        self._passed = -1, -1
         self._quiet = 0
         self._silent = 0
-        self._ping_every = 0
 
     def open(self, body: Body, rules: Rules) -> FromUpstream:
         """The protocol was switched: `body` is what the upstream says from now on."""
         exchange = self._exchange
-        self.upstream = upstream = FromUpstream(body, self)
+        self.upstream = upstream = FromUpstream(body, self.over)
         exchange.on_drain = lambda: upstream.close(GOING_AWAY, "the gateway is about to stop")
         timers = exchange.timers
         if timers is None:
@@ -65,9 +67,9 @@ class Tunnel:
         upstream, watch = self.upstream, self._watch
         if upstream is None or watch is None:
             return
-        self._quiet = 0 if self.said else self._quiet + 1
-        self._silent = 0 if upstream.said else self._silent + 1
-        self.said = upstream.said = False
+        before, self._passed = self._passed, (self.client.passed + upstream.passed, upstream.passed + upstream.said)
+        self._quiet = self._quiet + 1 if self._passed[0] == before[0] else 0
+        self._silent = self._silent + 1 if self._passed[1] == before[1] else 0
         if rules.idle_timeout_seconds and self._quiet * step >= rules.idle_timeout_seconds:
             self._end("nobody said anything")
             return
@@ -84,26 +86,33 @@ class Tunnel:
 class FromClient:
     """What the client says."""
 
-    __slots__ = ("_body", "_relay", "_tunnel", "length", "trailers")
+    __slots__ = ("_body", "_read", "_relay", "_sink", "length", "trailers")
 
-    def __init__(self, body: Body, tunnel: Tunnel) -> None:
+    def __init__(self, body: Body) -> None:
         self.length: int | None = None
         self.trailers: Headers = ()
         self._body = body
-        self._tunnel = tunnel
+        self._read = 0
         self._relay = getattr(body, "relay", None)
+        self._sink: Stream | None = None
+
+    @property
+    def passed(self) -> int:
+        """Grows with what passes."""
+        return self._read + (0 if self._sink is None else self._sink.relayed_bytes)
 
     async def read(self) -> bytes:
         data = await self._body.read()
-        self._tunnel.said = True
+        self._read += len(data)
         return data
 
     async def relay(self, sink: Stream) -> int:
         """Passes everything straight to `sink`; how many bytes. 0: read it instead."""
-        return 0 if self._relay is None else await self._relay(sink, self._see)
-
-    def _see(self, data: memoryview) -> None:
-        self._tunnel.said = True
+        if self._relay is None:
+            return 0
+        self._sink = sink
+        moved: int = await self._relay(sink)
+        return moved
 
     async def aclose(self) -> None:
         await self._body.aclose()
@@ -117,28 +126,39 @@ class FromUpstream:
         "_boundary",
         "_closing",
         "_ended",
-        "_pings",
+        "_on_close",
+        "_ping",
+        "_read",
+        "_read_nowait",
         "_relay",
         "_scope",
-        "_tunnel",
+        "_sink",
         "length",
         "said",
         "trailers",
     )
 
-    def __init__(self, body: Body, tunnel: Tunnel) -> None:
+    def __init__(self, body: Body, on_close: Callable[[], None]) -> None:
         self.length: int | None = None
         self.trailers: Headers = ()
-        self.said = True
-        """The client was sent something since the last look."""
         self._body = body
-        self._tunnel = tunnel
+        self._on_close = on_close
         self._relay = getattr(body, "relay", None)
+        self._read_nowait = getattr(body, "read_nowait", None)
         self._boundary = Boundary()
         self._scope: anyio.CancelScope | None = None
+        self._sink: Stream | None = None
+        self.said = 0
+        """Grows with what the gateway says itself."""
+        self._read = 0
         self._closing = b""
-        self._pings = b""
+        self._ping = b""
         self._ended = False
+
+    @property
+    def passed(self) -> int:
+        """Grows with what passes."""
+        return self._read + (0 if self._sink is None else self._sink.relayed_bytes)
 
     def close(self, code: int, reason: str) -> None:
         """Ends the WebSocket: the client's answer to our Close is what the upstream hears."""
@@ -149,7 +169,7 @@ class FromUpstream:
     def ping(self) -> None:
         """Sends the client a ping; its pong goes on to the upstream, as one that nobody asked for."""
         if not self._closing and not self._boundary.closed:
-            self._pings = PING
+            self._ping = PING
             self._interrupt()
 
     def _interrupt(self) -> None:
@@ -158,18 +178,20 @@ class FromUpstream:
 
     async def read(self) -> bytes:
         while True:
-            if (self._closing or self._pings) and self._boundary.whole and not self._ended:
-                data, self._pings = self._pings + self._closing, b""
+            if (self._closing or self._ping) and self._boundary.whole and not self._ended:
+                data, self._ping = self._ping + self._closing, b""
                 self._ended = bool(self._closing)
-                self.said = True
+                self.said += len(data)
                 return data
-            with anyio.CancelScope() as self._scope:
-                data = await self._body.read()
-            if self._scope.cancelled_caught:
-                continue
+            data = b"" if self._read_nowait is None else self._read_nowait()
             if not data:
-                return data
-            self._tunnel.said = True
+                with anyio.CancelScope() as self._scope:
+                    data = await self._body.read()
+                if self._scope.cancelled_caught:
+                    continue
+                if not data:
+                    return b""
+            self._read += len(data)
             if self._ended:
                 continue  # what is said after our Close is for nobody
             if self._closing:
@@ -177,22 +199,18 @@ class FromUpstream:
                 if not data:
                     continue
             self._boundary.feed(data)
-            self.said = True
             return data
 
     async def relay(self, sink: Stream) -> int:
         """Passes everything straight to `sink`, until something is to be said; how many bytes. 0: read it instead."""
-        if self._relay is None or self._closing or self._pings:
+        if self._relay is None or self._closing or self._ping:
             return 0
+        self._sink = sink
         before = sink.relayed_bytes
         with anyio.CancelScope() as self._scope:
-            await self._relay(sink, self._see)
+            await self._relay(sink, self._boundary.feed)
         return sink.relayed_bytes - before
 
-    def _see(self, data: memoryview) -> None:
-        self._tunnel.said = self.said = True
-        self._boundary.feed(data)
-
     async def aclose(self) -> None:
-        self._tunnel.over()
+        self._on_close()
         await self._body.aclose()

@@ -21,7 +21,14 @@ PIECE = hashlib.shake_256(b"piece").digest(64 * 1024)
 PIECES = 320
 AHEAD = 16 * MIB
 KERNEL_BYTES = MIB // 4
-SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+UPGRADE = (
+    b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
 
 
 def fixed(sock: socket.socket) -> None:
@@ -80,7 +87,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream_and_gets_everythin
     async with proxying(download, listener=listener) as proxy:
         wire = await proxy.connect()
         fix(wire.stream)
-        upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\n" if framing == "tunnel" else b"Connection: close\r\n"
+        upgrade = UPGRADE if framing == "tunnel" else b"Connection: close\r\n"
         await wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n" + upgrade + b"\r\n")
         assert 0 < await stalled(lambda: sent) < AHEAD
         if framing == "tunnel":
@@ -138,7 +145,7 @@ async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everythi
         fields = {
             "length": b"Content-Length: %d\r\n" % (PIECES * len(PIECE)),
             "chunked": b"Transfer-Encoding: chunked\r\n",
-            "tunnel": b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+            "tunnel": UPGRADE,
         }
         method = b"GET" if framing == "tunnel" else b"POST"
         await wire.send(method + b" / HTTP/1.1\r\nHost: a.test\r\n" + fields[framing] + b"\r\n")

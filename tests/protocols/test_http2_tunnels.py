@@ -19,12 +19,13 @@ CONNECT = (
     (b":path", b"/chat"),
     (b":authority", b"a.test"),
     (b"sec-websocket-version", b"13"),
+    (b"sec-websocket-protocol", b"chat, superchat"),
     (b"origin", b"http://a.test"),
 )
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = (
     b"GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Key: " + KEY + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    b"Sec-WebSocket-Key: " + KEY + b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
 )
 CONNECTS = {SettingsFrame.ENABLE_CONNECT_PROTOCOL: 1}
 BIG = hashlib.shake_256(b"tunnel").digest(400_000)

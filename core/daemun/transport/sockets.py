@@ -23,6 +23,10 @@ _WRITE_LOW_BYTES = 64 * 1024
 _BUFFER_BYTES = 132 * 1024
 """What one read of the kernel takes at most: 128 KiB of content and a head."""
 
+_AT_ONCE = 0, 0
+"""Limits with which what is written goes out at once, and tells when it does not."""
+_TLS_AT_ONCE = 1, 0
+"""The same for TLS, whose transports count differently: they take 0 of 0 for too much."""
 _TOGETHER_BYTES = 32 * 1024
 """What `send_soon` holds at most."""
 
@@ -86,13 +90,13 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
             _buffer = memoryview(bytearray(_BUFFER_BYTES))
 
     async def relay(self, sink: Stream, length: int, came: Callable[[memoryview], None] | None = None) -> int:
-        if not isinstance(sink, SocketStream) or not (self._plaintext and sink._plaintext):
+        if not isinstance(sink, SocketStream):
             return 0
         if self.at_eof or self.lost or sink._full or sink.lost:
             return 0
         relay = Relay(self, sink, length, came)
         self._relay = sink._feed = relay
-        sink.transport.set_write_buffer_limits(0, 0)  # what is written goes out at once, and tells when it does not
+        sink.transport.set_write_buffer_limits(*(_AT_ONCE if sink._plaintext else _TLS_AT_ONCE))
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
@@ -229,7 +233,7 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
     async def flush(self) -> None:
         self._send_now()
         if self.unsent_bytes:
-            self.transport.set_write_buffer_limits(0, 0)
+            self.transport.set_write_buffer_limits(*_AT_ONCE)
             self._full = True
             try:
                 while self._full and not self.lost and self.unsent_bytes:

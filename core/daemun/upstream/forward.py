@@ -145,6 +145,8 @@ def _may_repeat(request: Request, error: ExchangeError) -> bool:
 
 
 def _may_retry(request: Request, retry: Retry) -> bool:
-    if retry is Retry.NEVER or type(request.body) not in (NoContent, Buffered):
+    if retry is Retry.NEVER:
+        return False
+    if type(request.body) not in (NoContent, Buffered) and not request.protocol:  # of a tunnel nothing was read yet
         return False
     return retry is Retry.UNSENT or request.method in IDEMPOTENT_METHODS

@@ -1,0 +1,324 @@
+"""The lens: a WebSocket's bytes become messages, pass its filters, and become bytes again, each way by itself.
+
+A way is the body that one side reads. It pulls bytes of the other side no faster than it is read, so nothing queues up.
+Frames are made anew: masked for the upstream, and compressed as each side has agreed. How a WebSocket ends:
+
+  a Close passes like any message; nothing that comes behind it does
+  an end of bytes passes at once
+  `part`: each way is left a last word, the client's with a moment to hear what the upstream still answers
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from daemun import Body, Exchange, Headers, Reason
+from daemun_websocket.framing import BadFrames, Framing
+from daemun_websocket.messages import Binary, Close, CloseWebSocket, Message, Text
+
+__all__ = ["Lens", "Way"]
+
+log = logging.getLogger("daemun.websocket")
+
+_GRACE_SECONDS = 1.0
+"""An upstream has it to answer what the client said before the mistake that ended the WebSocket."""
+_MAX_DISCARDED_BYTES = 16 * 1024 * 1024
+_TURN = 32
+"""Messages that are looked at before other connections have their turn."""
+_GOING_AWAY = Close(1001)
+_BROKEN_UPSTREAM = Close(1011, "the upstream broke the protocol")  # 1014 says it better, but browsers refuse it
+_FAULT = Close(1011, "a plugin of the gateway failed")
+
+
+Say = Callable[[Message], Awaitable[Message | None]]
+
+
+class _Show(NamedTuple):
+    """One filter's part in one way."""
+
+    name: str
+    say: Say
+
+
+class Lens:
+    """Both ways of one WebSocket."""
+
+    __slots__ = (
+        "_client_shows",
+        "_endings",
+        "_exchange",
+        "_parted",
+        "_upstream_shows",
+        "close_seconds",
+        "from_client",
+        "from_upstream",
+    )
+
+    def __init__(self, exchange: Exchange, inner: Body) -> None:
+        """`inner` is what the client says."""
+        self.from_client = Way(self, inner)
+        self.from_upstream: Way | None = None
+        self.close_seconds = 0.0
+        """How long the client is listened to after its last word."""
+        self._exchange = exchange
+        self._parted = False
+        self._client_shows: list[_Show] = []
+        self._upstream_shows: list[_Show] = []
+        self._endings: list[tuple[str, Callable[[], None]]] = []
+
+    def join(self, name: str, client_said: Say, upstream_said: Say, ended: Callable[[], None]) -> None:
+        """Adds a filter, behind those that joined before as the client sees it. `ended` is called once."""
+        self._client_shows.append(_Show(name, client_said))
+        self._upstream_shows.insert(0, _Show(name, upstream_said))
+        self._endings.append((name, ended))
+
+    def open(self, inner: Body, client: Framing, upstream: Framing, close_seconds: float) -> Way:
+        """The protocol was switched: `inner` is what the upstream says. What the client is sent instead of it."""
+        self.close_seconds = close_seconds
+        self.from_upstream = way = Way(self, inner)
+        way.open(upstream, client, self._upstream_shows)
+        self.from_client.open(client, upstream, self._client_shows)
+        return way
+
+    def over(self) -> None:
+        """Both ways have ended: the filters are told."""
+        endings, self._endings = self._endings, []
+        for name, ended in endings:
+            try:
+                ended()
+            except Exception:
+                log.exception("route %s: the message filter %s failed at its end", self._exchange.route or "-", name)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the client's connection ends with what it is sent: then it must have heard it before."""
+        exchange = self._exchange
+        return self._parted and exchange.peer.scheme == "https" and exchange.version != "HTTP/2"
+
+    def broken(self, way: Way, error: BadFrames) -> None:
+        """The side that `way` comes from sent what is refused."""
+        if way is self.from_client:
+            reason = Reason.CONTENT_TOO_LARGE if error.close.code == 1009 else Reason.BAD_REQUEST
+            self._part(way, error.close, _GOING_AWAY, reason)
+        else:
+            self._part(way, _BROKEN_UPSTREAM, error.close, Reason.UPSTREAM_PROTOCOL)
+
+    def ended(self, way: Way, close: Close) -> None:
+        """A filter ended the WebSocket over what passed `way`."""
+        self._part(way, close, _GOING_AWAY, None)
+
+    def failed(self, way: Way, name: str) -> None:
+        """The filter `name` raised what it may not. To be called where that is handled."""
+        log.exception("route %s: the message filter %s failed", self._exchange.route or "-", name)
+        self._exchange.plugin = name
+        self._part(way, _FAULT, _GOING_AWAY, Reason.PLUGIN_FAULT)
+
+    def _part(self, cause: Way, to_client: Close, to_upstream: Close, reason: Reason | None) -> None:
+        if self._parted or self.from_upstream is None:
+            return
+        self._parted = True
+        if reason is not None:
+            self._exchange.reason = reason
+        now = anyio.current_time()
+        grace = min(_GRACE_SECONDS, self.close_seconds) if cause is self.from_client else 0.0
+        self.from_client.part(to_upstream, now, self.close_seconds)
+        self.from_upstream.part(to_client, now + grace, 0.0)
+
+
+class Way:
+    """What one side says, as the body that the other side is sent."""
+
+    __slots__ = (
+        "_closed",
+        "_deaf",
+        "_discarded",
+        "_due",
+        "_inner",
+        "_lens",
+        "_linger_seconds",
+        "_looks",
+        "_opened",
+        "_reader",
+        "_scope",
+        "_shown",
+        "_shows",
+        "_turn",
+        "_word",
+        "_writer",
+        "length",
+        "over",
+        "trailers",
+    )
+
+    def __init__(self, lens: Lens, inner: Body) -> None:
+        self.length: int | None = None
+        self.trailers: Headers = ()
+        self.over = anyio.Event()
+        """It has ended."""
+        self._lens = lens
+        self._inner = inner
+        self._reader: Framing
+        self._writer: Framing
+        self._shows: Sequence[_Show]
+        self._opened = anyio.Event()
+        self._looks = False
+        self._scope: anyio.CancelScope | None = None
+        self._shown: tuple[Message, Message, int] | None = None
+        """A message as it came, as it is now, and how many filters it has passed."""
+        self._turn = 0
+        self._word: Close | None = None
+        """What is said last, unless a Close was sent before."""
+        self._due = math.inf
+        """When it is said, and then, when the way ends, unless the side that it comes from ends it before."""
+        self._linger_seconds = 0.0
+        self._closed = False
+        """A Close was sent: nothing follows it."""
+        self._deaf = False
+        """Nothing of what comes can be understood any more."""
+        self._discarded = 0
+
+    def open(self, reader: Framing, writer: Framing, shows: Sequence[_Show]) -> None:
+        """Messages pass from here on, through `shows`."""
+        self._reader, self._writer, self._shows, self._looks = reader, writer, shows, True
+        self._opened.set()
+
+    def stay(self) -> None:
+        """The protocol was not switched: bytes pass."""
+        self._opened.set()
+
+    def part(self, word: Close, due: float, linger_seconds: float) -> None:
+        """Says `word` at the time `due` at the latest, and ends `linger_seconds` later at the latest."""
+        self._word, self._linger_seconds = word, linger_seconds
+        self._due = due + linger_seconds if self._closed else due
+        if self._scope is not None:
+            self._scope.deadline = self._due
+
+    async def read(self) -> bytes:
+        """The next frames. Cancelled while a filter waits, the next call shows it the same message again."""
+        await self._opened.wait()
+        if not self._looks:
+            return await self._inner.read()
+        while not self.over.is_set():
+            if self._word is not None and anyio.current_time() >= self._due:
+                if not self._closed:
+                    return self._say_last(self._word)
+                await self._end()
+                break
+            with anyio.CancelScope(deadline=self._due) as self._scope:
+                try:
+                    data = await self._next()
+                finally:
+                    self._scope = None
+                if data:
+                    return data
+        return b""
+
+    async def aclose(self) -> None:
+        self.over.set()
+        if self is self._lens.from_upstream:
+            self._lens.over()
+        await self._inner.aclose()
+
+    def _say_last(self, word: Close) -> bytes:
+        self._closed = True
+        self._due = anyio.current_time() + self._linger_seconds
+        self._shown = None
+        return self._writer.write(word)
+
+    async def _end(self) -> None:
+        lens = self._lens
+        if self is lens.from_client:
+            await self._inner.aclose()
+        elif lens.lingers:
+            with anyio.move_on_after(lens.close_seconds):
+                await lens.from_client.over.wait()
+        self.over.set()
+
+    async def _next(self) -> bytes:
+        """The next frames; b"": something else came of it."""
+        self._turn += 1
+        if self._turn >= _TURN:
+            self._turn = 0
+            await checkpoint()
+        if self._shown is not None:
+            return await self._pass()
+        message: Message | None = None
+        if not self._deaf:
+            try:
+                message = self._reader.read()
+            except BadFrames as error:
+                self._deaf = True
+                if self._word is None:
+                    self._lens.broken(self, error)
+                elif not self._closed:
+                    self._due = -math.inf
+                return b""
+        if message is None:
+            await self._pull()
+            return b""
+        leaves = type(message) is Close
+        self._deaf = leaves
+        if self._word is not None and leaves:
+            self._due = -math.inf  # it has heard us, or has no more to say
+        elif not self._closed:
+            self._shown = message, message, 0
+            return await self._pass()
+        return b""
+
+    async def _pull(self) -> None:
+        """Takes more bytes of the side that it comes from."""
+        data = await self._inner.read()
+        self._turn = 0
+        if not data:
+            if self._word is None:
+                self.over.set()
+            else:
+                self._due = -math.inf
+        elif self._deaf or (self._closed and self._word is not None):
+            self._discarded += len(data)
+            if self._discarded > _MAX_DISCARDED_BYTES:
+                await self._end()
+        if data and not self._deaf:
+            self._reader.feed(data)
+
+    async def _pass(self) -> bytes:
+        """What becomes of the message at hand, in frames."""
+        assert self._shown is not None
+        came, message, passed = self._shown
+        shows = self._shows
+        name = "-"
+        try:
+            while passed < len(shows):
+                name = shows[passed].name
+                answer = await shows[passed].say(message)
+                if answer is None:
+                    self._shown = None
+                    return self._dropped(came)
+                message = answer
+                passed += 1
+                self._shown = came, message, passed
+            self._shown = None
+            framed = self._writer.write(message)
+        except CloseWebSocket as error:
+            self._shown = None
+            self._lens.ended(self, error.close)
+            return b""
+        except Exception:
+            self._shown = None
+            self._lens.failed(self, name)
+            return b""
+        self._closed = type(message) is Close
+        return framed
+
+    def _dropped(self, came: Message) -> bytes:
+        """Ends the message of which earlier pieces were sent, if the piece that was dropped is its last."""
+        begun = self._writer.sending
+        if begun is None or not isinstance(came, (Text, Binary)) or not came.last:
+            return b""
+        return self._writer.write(Text("") if begun is Text else Binary(b""))

@@ -1,0 +1,185 @@
+"""What a plugin needs to filter messages: a class to derive from, and the filter type that puts it on routes.
+
+All message filters of a route look through one lens: the outermost makes it, the others join, and it is parsed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from daemun import (
+    FilterContext,
+    FilterType,
+    Handler,
+    Layer,
+    Phase,
+    Request,
+    Response,
+    StashKey,
+    header_values,
+)
+from daemun_websocket.deflate import Agreed, agree, make_offer, read_answer
+from daemun_websocket.framing import Bounds, Framing
+from daemun_websocket.lens import Lens
+from daemun_websocket.lens_settings import MessageSettings
+from daemun_websocket.messages import Message
+
+__all__ = ["MESSAGES_FILTER", "MessageFilter", "OpenFilter", "message_filter"]
+
+_EXTENSIONS = b"sec-websocket-extensions"
+
+
+class MessageFilter:
+    """Filters the messages of one WebSocket; there is one object for each. Override what you need.
+
+    A method returns the message to pass on: what it was given, or another in its place; None drops it. While it awaits,
+    the sender waits; the two directions run beside each other. It ends the WebSocket by raising `CloseWebSocket`;
+    whatever else it raises is logged and ends it with 1011. A call that is cancelled may be made again.
+    """
+
+    async def client_said(self, message: Message) -> Message | None:
+        """A message on its way to the upstream."""
+        return message
+
+    async def upstream_said(self, message: Message) -> Message | None:
+        """A message on its way to the client."""
+        return message
+
+    def ended(self) -> None:
+        """The WebSocket is over, whoever ended it and however. Called once."""
+
+
+OpenFilter = Callable[[Request], MessageFilter]
+"""Called for each WebSocket on the route when the upstream has agreed to it, with the request that asked for it."""
+
+
+def message_filter(
+    name: str,
+    settings: type[Struct],
+    build: Callable[[Any, FilterContext], AbstractAsyncContextManager[OpenFilter]],
+    *,
+    phase: Phase = Phase.TRANSFORM,
+    streamed: bool = False,
+) -> FilterType:
+    """A kind of filter for messages, to be registered by `daemun_filters`. Requests that are no WebSocket pass it.
+
+    A client's messages pass the filters of a route in the order of its requests, an upstream's the other way. They
+    come whole, or, if each filter on the route is `streamed`, in pieces as they arrive.
+    """
+
+    @asynccontextmanager
+    async def build_layer(values: Any, context: FilterContext) -> AsyncIterator[Layer]:
+        async with build(values, context) as open_filter:
+            yield lambda handler: _looking(handler, name, open_filter, streamed=streamed)
+
+    return FilterType(name, settings, build_layer, phase)
+
+
+@asynccontextmanager
+async def _build_bounds(settings: MessageSettings, context: FilterContext) -> AsyncIterator[Layer]:
+    yield lambda handler: _looking(handler, context.name, None, streamed=True, settings=settings)
+
+
+MESSAGES_FILTER = FilterType("websocket-messages", MessageSettings, _build_bounds, Phase.EARLY)
+"""Sets how far messages may go on a route, for all its message filters; by itself it does no more than that."""
+
+
+def _looking(
+    handler: Handler,
+    name: str,
+    open_filter: OpenFilter | None,
+    *,
+    streamed: bool,
+    settings: MessageSettings | None = None,
+) -> Handler:
+    async def handle(request: Request) -> Response:
+        if request.protocol != b"websocket":
+            return await handler(request)
+        stash = request.exchange.stash
+        opening = stash.get(_OPENING, None)
+        made = opening is None or opening.answered
+        if opening is None or made:
+            opening = stash[_OPENING] = _Opening(request)
+            request = opening.forwarded(request.with_body(opening.lens.from_client))
+        opening.joined = opening.joined or not streamed
+        if settings is not None:
+            opening.settings = settings
+            request = opening.forwarded(request)
+        if open_filter is not None:
+            opening.wanted.append((name, open_filter, request))
+        response = await handler(request)
+        return await opening.answer(response) if made else response
+
+    return handle
+
+
+class _Opening:
+    """An opening handshake that is under way: who wants to look, and what either side offers."""
+
+    def __init__(self, request: Request) -> None:
+        self.lens = Lens(request.exchange, request.body)
+        self.settings = MessageSettings()
+        self.wanted: list[tuple[str, OpenFilter, Request]] = []
+        self.joined = False
+        self.answered = False
+        self._offers = header_values(request.headers, _EXTENSIONS)
+        self._offered = False
+
+    def forwarded(self, request: Request) -> Request:
+        """`request` with the gateway's own offer: there is one if the client made one that can be met."""
+        bits = self.settings.window_bits
+        self._offered = self.settings.compression and agree(self._offers, bits) is not None
+        request = request.without_header(_EXTENSIONS)
+        return request.with_header(_EXTENSIONS, make_offer(bits)) if self._offered else request
+
+    async def answer(self, response: Response) -> Response:
+        """The answer as the client gets it; from here on messages pass, if it is a switch."""
+        self.answered = True
+        if response.status != 101:
+            self.lens.from_client.stay()
+            return response
+        try:
+            return self._switched(response)
+        except BaseException:
+            self.lens.over()
+            await response.body.aclose()
+            raise
+
+    def _switched(self, response: Response) -> Response:
+        settings, lens = self.settings, self.lens
+        bits = settings.window_bits
+        upstream = read_answer(header_values(response.headers, _EXTENSIONS), bits, offered=self._offered)
+        client = agree(self._offers, bits) if self._offered else None
+        headers = tuple(field for field in response.headers if field[0] != _EXTENSIONS)
+        if client is not None:
+            headers = (*headers, (_EXTENSIONS, client[1]))
+        for name, open_filter, request in self.wanted:
+            found = open_filter(request)
+            lens.join(name, found.client_said, found.upstream_said, found.ended)
+        body = lens.open(
+            response.body,
+            self._framing(client and client[0], client=False),
+            self._framing(upstream, client=True),
+            settings.close_timeout_seconds,
+        )
+        return response.with_headers(headers).with_body(body)
+
+    def _framing(self, agreed: Agreed | None, *, client: bool) -> Framing:
+        settings = self.settings
+        bounds = Bounds(
+            settings.max_message_bytes, settings.max_frame_bytes or settings.max_message_bytes, settings.max_fragments
+        )
+        return Framing(
+            client=client,
+            bounds=bounds,
+            inflater=agreed.inflater(client=client) if agreed else None,
+            deflater=agreed.deflater(client=client) if agreed else None,
+            joined=self.joined,
+        )
+
+
+_OPENING: StashKey[_Opening] = StashKey("websocket opening")
