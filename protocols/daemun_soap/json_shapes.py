@@ -1,7 +1,7 @@
 """What a type of a schema looks like in JSON: the names of its members, which of them are arrays, what its text is.
 
-Names are local names. Where two in one content model are the same, the later one is `prefix:name`, by the prefix that the
-schema has for its namespace. What a wildcard lets in is written `{namespace}name`.
+Names are local names. Where two in one content model are the same, the later one is `prefix:name`, by the prefix that
+the schema has for its namespace. What a wildcard lets in is written `{namespace}name`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,16 @@ from xmlschema.validators import (
 
 from daemun_soap.names import XSD, XSI, local_name
 
-__all__ = ["Attribute", "Member", "Shape", "Shapes", "namespace_of"]
+__all__ = ["JSON_NIL", "JSON_TYPE", "TEXT", "AnyType", "Attribute", "Member", "Shape", "Shapes", "namespace_of"]
+
+TEXT = "#text"
+"""The member for the text of an element that is an object."""
+JSON_NIL = "@xsi:nil"
+JSON_TYPE = "@xsi:type"
 
 _XML = "http://www.w3.org/XML/1998/namespace"
 _UNBOUNDED = 1 << 31
+AnyType = XsdSimpleType | XsdComplexType
 _Counts = dict[str, tuple[int, int]]
 
 
@@ -67,7 +73,7 @@ class Shape(Struct, frozen=True, eq=False):
     """A type of a schema, as JSON has it."""
 
     content: Literal["value", "text", "object", "any"]
-    """`value`: a simple value; `text`: an object with `#text`; `object`: an object with members; `any`: whatever it is."""
+    """`value`: a simple value; `text`: an object with `#text`; `object`: one with members; `any`: whatever it is."""
     value: XsdSimpleType | None = None
     group: XsdGroup | None = None
     mixed: bool = False
@@ -111,7 +117,7 @@ class Shapes:
             return local_name(name)
         return self._prefixed(name)
 
-    def find_type(self, name: str, base: XsdType) -> XsdType | None:
+    def find_type(self, name: str, base: AnyType) -> AnyType | None:
         """The type that `@xsi:type` names, if it may stand for `base`."""
         prefix, colon, local = name.rpartition(":")
         if not colon and name in self._plain_types:
@@ -120,7 +126,7 @@ class Shapes:
             namespace = self.namespaces.get(prefix, "")
             tag = f"{{{namespace}}}{local}" if namespace else local
         try:
-            found: XsdType = self.maps.get_instance_type(tag, base, {})
+            found: AnyType = self.maps.get_instance_type(tag, base, {})
         except (KeyError, TypeError, ValueError):
             return None
         return found
@@ -263,9 +269,7 @@ def _part_counts(part: object) -> _Counts | None:
 
 def _times(counts: _Counts, particle: XsdGroup | XsdElement) -> _Counts:
     upper = _UNBOUNDED if particle.max_occurs is None else particle.max_occurs
-    return {
-        tag: (least * particle.min_occurs, min(most * upper, _UNBOUNDED)) for tag, (least, most) in counts.items()
-    }
+    return {tag: (least * particle.min_occurs, min(most * upper, _UNBOUNDED)) for tag, (least, most) in counts.items()}
 
 
 def _wildcards(group: XsdGroup) -> int:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from xmlschema.validators import XsdList, XsdSimpleType, XsdUnion
+from xmlschema.namespaces import NamespaceMapper
+from xmlschema.validators import ValidationContext, XsdList, XsdSimpleType, XsdUnion
 
 from daemun_soap.names import XSD
 
@@ -87,6 +88,14 @@ def member_types(xsd_type: XsdSimpleType) -> list[XsdSimpleType]:
     return next(ancestor.member_types for ancestor in _ancestors(xsd_type) if isinstance(ancestor, XsdUnion))
 
 
+def _takes(xsd_type: XsdSimpleType, text: str) -> bool:
+    """Whether `text` is a value of a type. The context that xmlschema keeps for this is not for several threads."""
+    schema = xsd_type.schema
+    context = ValidationContext(schema.source, NamespaceMapper(schema.namespaces))
+    xsd_type.raw_decode(text, "lax", context)
+    return not context.errors
+
+
 def read_value(text: str, xsd_type: XsdSimpleType, namespaces: Mapping[str | None, str]) -> Any:
     """The JSON value of `text`. What is no value of the type comes out as the string that it is."""
     kind = kind_of(xsd_type)
@@ -98,7 +107,7 @@ def read_value(text: str, xsd_type: XsdSimpleType, namespaces: Mapping[str | Non
         return [read_value(item, items, namespaces) for item in text.split()]
     if kind is Kind.UNION:
         for member in member_types(xsd_type):
-            if member.text_is_valid(text):
+            if _takes(member, text):
                 return read_value(text, member, namespaces)
         return text
     return _read_atomic(text, kind, namespaces)
@@ -144,7 +153,7 @@ def write_value(value: Any, xsd_type: XsdSimpleType) -> str:
                 text = write_value(value, member)
             except ValueError:
                 continue
-            if member.text_is_valid(text):
+            if _takes(member, text):
                 return text
     else:
         text_or_none = _write_atomic(value, kind)

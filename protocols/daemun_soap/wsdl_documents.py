@@ -7,8 +7,8 @@ well-known namespaces are never fetched: `wsdl_known` has them.
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, NamedTuple
@@ -30,10 +30,10 @@ import anyio.to_thread
 from lxml import etree
 
 from daemun import SettingsError
-from daemun_soap.names import WSDL, XSD, qualified
+from daemun_soap.names import WSDL, XSD, local_name, qualified
 from daemun_soap.wsdl_known import known_schema
 
-__all__ = ["Document", "Documents", "Reference", "load_documents", "parse_document", "shown"]
+__all__ = ["Document", "Documents", "Reference", "load_documents", "parse_document", "place_of", "referring", "shown"]
 
 log = logging.getLogger("daemun.soap")
 
@@ -49,7 +49,6 @@ _SCHEMA = qualified(XSD, "schema")
 _IMPORT = qualified(XSD, "import")
 _WSDL_IMPORT = qualified(WSDL, "import")
 _REFERENCES = (_WSDL_IMPORT, _IMPORT, qualified(XSD, "include"), qualified(XSD, "redefine"))
-_WSDL2 = "{http://www.w3.org/ns/wsdl}description"
 _BLANK = b" \t\r\n"
 _HTTP = ("http", "https")
 
@@ -90,22 +89,36 @@ class _Unread(Exception):
 async def load_documents(location: str, base_dir: Path) -> Documents:
     """The WSDL at `location`, a file (relative to `base_dir`) or an http(s) URL, and all that it refers to.
 
-    An import that cannot be read is passed by, with a warning. Raises `SettingsError` if the WSDL itself cannot be read,
-    if anything read is no WSDL 1.1 or schema, has a DOCTYPE, or is too much.
+    An import that cannot be read, or that is neither WSDL nor schema, is passed by with a warning. Raises
+    `SettingsError` if the WSDL itself is none, if a document has a DOCTYPE, or if there is too much to read.
     """
     return await anyio.to_thread.run_sync(_load, location, base_dir, abandon_on_cancel=True)
 
 
-def parse_document(data: bytes, location: str) -> etree._Element:
-    """The root of an XML document. Raises `SettingsError` if it is malformed or has a DOCTYPE."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        root = etree.fromstring(data.lstrip(_BLANK), parser)
-    except etree.XMLSyntaxError as error:
-        raise _refused(location, f"is no well-formed XML: {error.msg}") from error
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise _refused(location, "has a DOCTYPE (accepted: WSDL and schemas without one)")
+def parse_document(data: bytes) -> etree._Element:
+    """The root of an XML document; opens nothing and expands nothing. Raises `ValueError` if it is not well-formed.
+
+    What is wrong with namespaces alone is forgiven: prefixes without a declaration in policies, namespaces that are no
+    URIs.
+    """
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=True)
+    root = etree.fromstring(data.lstrip(_BLANK), parser)
+    for entry in parser.error_log:
+        if entry.domain_name != "NAMESPACE":
+            raise ValueError(f"line {entry.line}: {entry.message}")
+    if root is None:
+        raise ValueError("it is empty")
     return root
+
+
+def referring(root: etree._Element) -> Iterator[etree._Element]:
+    """What refers to another document by its location, in order."""
+    return (element for element in root.iter(*_REFERENCES) if element.get(place_of(element)))
+
+
+def place_of(element: etree._Element) -> str:
+    """The attribute that holds the location."""
+    return "location" if element.tag == _WSDL_IMPORT else "schemaLocation"
 
 
 def shown(location: str) -> str:
@@ -124,23 +137,36 @@ def _load(location: str, base_dir: Path) -> Documents:
     try:
         main = loader.read(first)
     except _Unread as error:
-        accepted = "(accepted: a file, relative to the settings file, or an http or https URL)"
-        raise _refused(first, f"cannot be read: {error} {accepted}") from error
-    if main.root.tag == _WSDL2:
-        raise _refused(first, "is WSDL 2.0 (accepted: WSDL 1.1)")
+        accepted = "(accepted: WSDL 1.1 in a file, relative to the settings file, or at an http or https URL)"
+        raise _refused(first, f"cannot be used: {error} {accepted}") from error
     if main.is_schema:
         raise _refused(first, "is a schema (accepted: WSDL 1.1)")
     waiting = deque([(main, 1)])
     while waiting:
         document, depth = waiting.popleft()
-        for reference in document.references:
-            target = reference.target
+        for target in {reference.target: None for reference in document.references}:
             if target is None or target in loader.documents:
                 continue
             if depth >= MAX_DEPTH:
                 raise _refused(first, f"has imports deeper than {MAX_DEPTH} documents")
-            waiting.append((loader.read(target), depth + 1))
-    return Documents(main, loader.documents)
+            try:
+                waiting.append((loader.read(target), depth + 1))
+            except _Unread as error:
+                _pass_by(document.location, target, error)
+    read = loader.documents
+    kept = {
+        place: document._replace(
+            references=tuple(
+                Reference(element, target if target in read else None) for element, target in document.references
+            )
+        )
+        for place, document in read.items()
+    }
+    return Documents(kept[first], kept)
+
+
+def _pass_by(location: str, target: str, error: _Unread) -> None:
+    log.warning("wsdl document %s: an import is passed by: %s: %s", shown(location), shown(target), error)
 
 
 def _absolute(location: str, base_dir: Path) -> str:
@@ -161,13 +187,17 @@ class _Loader:
     def read(self, location: str) -> Document:
         """The document, with its references looked up. Raises `_Unread`, `SettingsError`."""
         data, base = self._fetch(location)
-        root = parse_document(data, location)
-        if root.tag not in (_DEFINITIONS, _SCHEMA, _WSDL2):
-            raise _refused(location, f"is {root.tag} (accepted: WSDL 1.1 or an XML schema)")
+        try:
+            root = parse_document(data)
+        except (etree.XMLSyntaxError, ValueError) as error:
+            raise _Unread(f"it is no well-formed XML: {error}") from error
+        if root.tag not in (_DEFINITIONS, _SCHEMA):
+            raise _Unread(f"it begins with {local_name(str(root.tag))}, and is neither WSDL 1.1 nor a schema")
+        if root.getroottree().docinfo.internalDTD is not None:
+            raise _refused(location, "has a DOCTYPE (accepted: WSDL and schemas without one)")
         references = tuple(
-            Reference(element, self._look_up(element, place, base))
-            for element in root.iter(*_REFERENCES)
-            if (place := element.get("location" if element.tag == _WSDL_IMPORT else "schemaLocation"))
+            Reference(element, self._look_up(element, element.get(place_of(element), ""), base))
+            for element in referring(root)
         )
         document = Document(location, data, root, references)
         self.documents[location] = document
@@ -179,14 +209,17 @@ class _Loader:
             raise _refused(base, f"refers to the file {place!r} (accepted by HTTP: http and https URLs)")
         if target in self._fetched:
             return target if self._fetched[target] is not None else None
-        stand_in = known_schema(element.get("namespace", "")) if element.tag == _IMPORT else None
+        namespace = element.get("namespace", "") if element.tag == _IMPORT else ""
+        if namespace == XSD:
+            return None  # the schema of schemas is known to all
+        stand_in = known_schema(namespace)
         if stand_in is not None and self._needs_stand_in(target):
             self._keep(target, stand_in, target)
             return target
         try:
             self._fetch(target)
         except _Unread as error:
-            log.warning("wsdl document %s: passed by an import, %s cannot be read: %s", shown(base), shown(target), error)
+            _pass_by(base, target, error)
             self._fetched[target] = None
             return None
         return target
@@ -265,6 +298,7 @@ class _Redirects(HTTPRedirectHandler):
 
     def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
         if urlsplit(newurl).scheme not in _HTTP:
+            fp.close()
             raise URLError(f"redirected to {shown(newurl)} (accepted: http, https)")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

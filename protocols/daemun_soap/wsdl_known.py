@@ -19,12 +19,12 @@ SOAP_ENCODING = "http://schemas.xmlsoap.org/soap/encoding/"
 SOAP_ENCODING12 = "http://www.w3.org/2003/05/soap-encoding"
 XML = "http://www.w3.org/XML/1998/namespace"
 
-_BUILT_IN = (
-    "duration dateTime NOTATION time date gYearMonth gYear gMonthDay gDay gMonth boolean base64Binary hexBinary float double "
-    "anyURI QName string normalizedString token language Name NMTOKEN NCName NMTOKENS ID IDREF ENTITY IDREFS ENTITIES "
-    "decimal integer nonPositiveInteger negativeInteger long int short byte nonNegativeInteger unsignedLong unsignedInt "
-    "unsignedShort unsignedByte positiveInteger"
-).split()
+_BUILT_IN = """
+duration dateTime time date gYearMonth gYear gMonthDay gDay gMonth boolean base64Binary hexBinary float double anyURI
+string normalizedString token language Name NMTOKEN NCName NMTOKENS ID IDREF ENTITY IDREFS ENTITIES decimal integer
+nonPositiveInteger negativeInteger long int short byte nonNegativeInteger unsignedLong unsignedInt unsignedShort
+unsignedByte positiveInteger QName
+"""
 
 _PACKAGED = {
     "http://www.w3.org/1999/xlink": "XLINK/xlink.xsd",
@@ -77,16 +77,19 @@ _ENCODED = """
     f"""
 <xs:element name="{name}" type="t:{name}"/>
 <xs:complexType name="{name}">
- <xs:simpleContent><xs:extension base="xs:{name}"><xs:attributeGroup ref="t:commonAttributes"/></xs:extension></xs:simpleContent>
+ <xs:simpleContent>
+  <xs:extension base="xs:{name}"><xs:attributeGroup ref="t:commonAttributes"/></xs:extension>
+ </xs:simpleContent>
 </xs:complexType>
 """
-    for name in _BUILT_IN
-    if name != "NOTATION"
+    for name in _BUILT_IN.split()
 )
 
 _XML = """
 <xs:attribute name="lang"><xs:simpleType>
- <xs:union memberTypes="xs:language"><xs:simpleType><xs:restriction base="xs:string"><xs:enumeration value=""/></xs:restriction></xs:simpleType></xs:union>
+ <xs:union memberTypes="xs:language">
+  <xs:simpleType><xs:restriction base="xs:string"><xs:enumeration value=""/></xs:restriction></xs:simpleType>
+ </xs:union>
 </xs:simpleType></xs:attribute>
 <xs:attribute name="space"><xs:simpleType>
  <xs:restriction base="xs:NCName"><xs:enumeration value="default"/><xs:enumeration value="preserve"/></xs:restriction>
@@ -104,10 +107,14 @@ _XMIME = """
 </xs:attribute>
 <xs:attribute name="expectedContentTypes" type="xs:string"/>
 <xs:complexType name="base64Binary">
- <xs:simpleContent><xs:extension base="xs:base64Binary"><xs:attribute ref="t:contentType"/></xs:extension></xs:simpleContent>
+ <xs:simpleContent>
+  <xs:extension base="xs:base64Binary"><xs:attribute ref="t:contentType"/></xs:extension>
+ </xs:simpleContent>
 </xs:complexType>
 <xs:complexType name="hexBinary">
- <xs:simpleContent><xs:extension base="xs:hexBinary"><xs:attribute ref="t:contentType"/></xs:extension></xs:simpleContent>
+ <xs:simpleContent>
+  <xs:extension base="xs:hexBinary"><xs:attribute ref="t:contentType"/></xs:extension>
+ </xs:simpleContent>
 </xs:complexType>
 """
 
@@ -119,38 +126,46 @@ _XOP = """
 </xs:complexType>
 """
 
-_WSA = "".join(
-    f"""
+_WSA = (
+    "".join(
+        f"""
 <xs:complexType name="{name}">
- <xs:simpleContent><xs:extension base="xs:anyURI"><xs:anyAttribute namespace="##other" processContents="lax"/></xs:extension></xs:simpleContent>
+ <xs:simpleContent>
+  <xs:extension base="xs:anyURI"><xs:anyAttribute namespace="##other" processContents="lax"/></xs:extension>
+ </xs:simpleContent>
 </xs:complexType>
 """
-    for name in ("AttributedURIType", "RelatesToType")
-) + "".join(
-    _ANYTHING.format(name=name)
-    for name in ("EndpointReferenceType", "ReferenceParametersType", "MetadataType", "ProblemActionType")
-) + "".join(
-    f'<xs:element name="{name}" type="t:{kind}"/>'
-    for name, kind in {
-        "EndpointReference": "EndpointReferenceType",
-        "ReplyTo": "EndpointReferenceType",
-        "From": "EndpointReferenceType",
-        "FaultTo": "EndpointReferenceType",
-        "ReferenceParameters": "ReferenceParametersType",
-        "Metadata": "MetadataType",
-        "ProblemAction": "ProblemActionType",
-        "To": "AttributedURIType",
-        "Action": "AttributedURIType",
-        "MessageID": "AttributedURIType",
-        "ProblemIRI": "AttributedURIType",
-        "RelatesTo": "RelatesToType",
-    }.items()
+        for name in ("AttributedURIType", "RelatesToType")
+    )
+    + "".join(
+        _ANYTHING.format(name=name)
+        for name in ("EndpointReferenceType", "ReferenceParametersType", "MetadataType", "ProblemActionType")
+    )
+    + "".join(
+        f'<xs:element name="{name}" type="t:{kind}"/>'
+        for name, kind in {
+            "EndpointReference": "EndpointReferenceType",
+            "ReplyTo": "EndpointReferenceType",
+            "From": "EndpointReferenceType",
+            "FaultTo": "EndpointReferenceType",
+            "ReferenceParameters": "ReferenceParametersType",
+            "Metadata": "MetadataType",
+            "ProblemAction": "ProblemActionType",
+            "To": "AttributedURIType",
+            "Action": "AttributedURIType",
+            "MessageID": "AttributedURIType",
+            "ProblemIRI": "AttributedURIType",
+            "RelatesTo": "RelatesToType",
+        }.items()
+    )
 )
 
-_ENVELOPE = "".join(
-    f'<xs:element name="{name}" type="t:{name}"/>' + _ANYTHING.format(name=name)
-    for name in ("Envelope", "Header", "Body", "Fault", "detail")
-) + """
+_ENVELOPE = (
+    "".join(
+        f'<xs:element name="{name}" type="t:{name}"/>' + _ANYTHING.format(name=name)
+        for name in ("Envelope", "Header", "Body", "Fault", "detail")
+    )
+    + """
 <xs:attribute name="mustUnderstand" type="xs:boolean"/>
 <xs:attribute name="actor" type="xs:anyURI"/>
 <xs:attribute name="role" type="xs:anyURI"/>
@@ -158,10 +173,18 @@ _ENVELOPE = "".join(
 <xs:attribute name="encodingStyle" type="xs:string"/>
 <xs:attributeGroup name="encodingStyle"><xs:attribute ref="t:encodingStyle"/></xs:attributeGroup>
 """
+)
 
 _WSDL = """
 <xs:attribute name="arrayType" type="xs:string"/>
 <xs:attribute name="required" type="xs:boolean"/>
+"""
+
+_SCHEMA = """
+<xs:element name="schema"><xs:complexType>
+ <xs:sequence><xs:any processContents="skip" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>
+ <xs:anyAttribute namespace="##any" processContents="skip"/>
+</xs:complexType></xs:element>
 """
 
 _OWN = {
@@ -173,6 +196,7 @@ _OWN = {
     WSDL: _WSDL,
     XML: _XML,
     XOP: _XOP,
+    XSD: _SCHEMA,
     "http://www.w3.org/2005/05/xmlmime": _XMIME,
     "http://www.w3.org/2004/11/xmlmime": _XMIME,
     "http://ws-i.org/profiles/basic/1.1/xsd": (
@@ -191,8 +215,9 @@ def known_schema(namespace: str) -> bytes | None:
     text = _OWN.get(namespace)
     if text is None:
         return None
-    head = f'<xs:schema xmlns:xs="{XSD}" xmlns:t="{namespace}" targetNamespace="{namespace}" elementFormDefault="qualified">'
+    head = f'<xs:schema xmlns:xs="{XSD}" targetNamespace="{namespace}" elementFormDefault="qualified"'
     if namespace == XML:
-        head = head.replace(f'xmlns:t="{namespace}" ', "")
         text = text.replace("t:", "xml:")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}{text}</xs:schema>\n'.encode()
+    else:
+        head += f' xmlns:t="{namespace}"'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}>{text}</xs:schema>\n'.encode()

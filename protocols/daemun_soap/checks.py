@@ -1,0 +1,121 @@
+"""The filter `soap`: what reaches the back end is one envelope, and asks for an operation that it may ask for.
+
+Content in memory is checked whole before anything is sent on. Content that streams goes on as soon as its operation is
+known and allowed, and is checked to its end while it passes. No byte is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from daemun import (
+    ExchangeError,
+    FilterContext,
+    FilterType,
+    Handler,
+    Layer,
+    NoContent,
+    Phase,
+    Reason,
+    Request,
+    Response,
+)
+from daemun_soap.message import SOAP_MESSAGE, SoapHead, SoapMessage, head_of, message_of
+from daemun_soap.passing import looked_at
+from daemun_soap.rules import Rules
+from daemun_soap.settings import CheckSettings
+from daemun_soap.validity import Validity
+from daemun_soap.wsdl_contract import Contract, open_contract
+
+__all__ = ["SOAP_FILTER"]
+
+_READING = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+
+
+def _taken(request: Request, settings: CheckSettings) -> SoapHead | None:
+    """What the request says of its message; None: it is none, and may pass. Raises `ExchangeError` if it may not."""
+    if request.method in _READING and type(request.body) is NoContent:
+        return None
+    head = head_of(request)
+    if head is None:
+        if settings.other_content == "pass":
+            return None
+        if request.method == b"POST":
+            raise ExchangeError(
+                Reason.BAD_REQUEST,
+                "content that is no SOAP message; accepted: text/xml, application/soap+xml, multipart/related of them",
+                status=415,
+            )
+    if request.method != b"POST":
+        raise ExchangeError(Reason.METHOD_REFUSED, "SOAP messages are sent by POST")
+    return head
+
+
+def _checking(settings: CheckSettings, rules: Rules, handler: Handler) -> Handler:
+    limits = settings.limits
+
+    async def handle(request: Request) -> Response:
+        head = _taken(request, settings)
+        if head is None:
+            return await handler(request)
+        message = message_of(request, head, limits)
+        body = await looked_at(request.body, message, rules.check, whole=False)
+        return await handler(request if body is request.body else request.with_body(body))
+
+    return handle
+
+
+def _validating(settings: CheckSettings, rules: Rules, validity: Validity, handler: Handler) -> Handler:
+    limits = settings.limits
+
+    async def handle(request: Request) -> Response:
+        head = _taken(request, settings)
+        if head is None:
+            return await handler(request)
+        message = SoapMessage(head, limits)  # from its beginning, though a matcher may have seen some of it
+        message.keep()
+        request.exchange.stash[SOAP_MESSAGE] = message
+        body = await looked_at(request.body, message, rules.check, whole=validity.of_requests)
+        operation = rules.check(message)
+        assert operation is not None, "there is a WSDL"
+        if validity.of_requests:
+            await validity.check_request(message, operation)
+        request = request.with_body(body)
+        if not validity.of_responses:
+            return await handler(request)
+        response = await handler(request.without_header(b"accept-encoding"))
+        return await validity.checked_response(response, operation)
+
+    return handle
+
+
+def _publishing(contract: Contract, handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        return contract.published(request) or await handler(request)
+
+    return handle
+
+
+@asynccontextmanager
+async def _build(settings: CheckSettings, context: FilterContext) -> AsyncIterator[Layer]:
+    contract: Contract | None = None
+    validity: Validity | None = None
+    if settings.wsdl:
+        validates = settings.validate != "none"
+        contract = await open_contract(settings.wsdl, context.base_dir, address=settings.address, checked=validates)
+        if validates:
+            validity = Validity(contract, settings.validate, settings.limits)
+    rules = Rules(settings, contract)
+
+    def layer(handler: Handler) -> Handler:
+        checked = (
+            _checking(settings, rules, handler) if validity is None else _validating(settings, rules, validity, handler)
+        )
+        return _publishing(contract, checked) if contract is not None and settings.publish else checked
+
+    yield layer
+
+
+SOAP_FILTER = FilterType("soap", CheckSettings, _build, phase=Phase.AUTHZ)
+"""Refuses what is no SOAP message, or asks for what may not be asked for."""

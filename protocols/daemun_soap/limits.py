@@ -1,0 +1,110 @@
+"""What an XML document may cost, counted on its bytes before a parser sees them.
+
+What a parser builds is many times what made it: `<a/>` are four bytes and a node of two hundred. So markup, attributes
+and the length of tags are bounded here, by searches that cost next to nothing beside parsing.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from daemun import ExchangeError, Reason
+
+__all__ = ["Caps", "Limits"]
+
+_ATTRIBUTE_BYTES = 5
+"""Of the shortest attribute, with the blank before it."""
+_QUOTED = re.compile(rb""""[^<"]*"|'[^<']*'""")
+_TAG = re.compile(rb"""<[^<>"'!](?:[^<>"']++|"[^<"]*+"|'[^<']*+')*+>""")
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of an envelope. Whatever exceeds one is refused."""
+
+    max_envelope_bytes: Annotated[
+        int, Meta(ge=1024, le=1024 * 1024 * 1024, description="Bytes of the envelope, without attachments.")
+    ] = 4 * 1024 * 1024
+    max_markup: Annotated[
+        int, Meta(ge=16, description="Tags, comments and the like, counted by `<`; they bound the memory of parsing.")
+    ] = 40_000
+    max_attributes: Annotated[
+        int, Meta(ge=16, description="Attributes and namespace declarations of all elements, counted by `=`.")
+    ] = 32_768
+    max_element_attributes: Annotated[
+        int, Meta(ge=4, le=4096, description="Attributes and namespace declarations of one element.")
+    ] = 128
+    max_tag_bytes: Annotated[int, Meta(ge=256, le=1024 * 1024, description="Bytes of one tag with its attributes.")] = (
+        64 * 1024
+    )
+    max_depth: Annotated[int, Meta(ge=4, le=255, description="Levels of elements, the envelope included.")] = 128
+
+
+def _too_much(words: str) -> ExchangeError:
+    return ExchangeError(Reason.CONTENT_TOO_LARGE, f"SOAP message too large: {words}")
+
+
+class Caps:
+    """Counts one document as it comes, in UTF-8 or another superset of ASCII."""
+
+    __slots__ = ("_attributes", "_bytes", "_carry", "_limits", "markup")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._bytes = 0
+        self.markup = 0
+        """How many `<` there were."""
+        self._attributes = 0
+        self._carry = b""
+
+    def feed(self, data: bytes, *, last: bool = False) -> None:
+        """Counts the next bytes, the last ones perhaps. Raises `ExchangeError` for what is too much."""
+        limits = self._limits
+        size = self._bytes = self._bytes + len(data)
+        if size > limits.max_envelope_bytes:
+            raise _too_much(f"an envelope of more than {limits.max_envelope_bytes} bytes")
+        self.markup += data.count(b"<")
+        if self.markup > limits.max_markup:
+            raise _too_much(f"more than {limits.max_markup} tags")
+        self._attributes += data.count(b"=")
+        if self._attributes > limits.max_attributes:
+            raise _too_much(f"more than {limits.max_attributes} attributes")
+        text = self._carry + data if self._carry else data
+        if self._attributes > limits.max_element_attributes:
+            self._check_attributes(text)
+        if size > limits.max_tag_bytes:
+            self._check_tags(text)
+        if not last:
+            self._carry = self._unfinished(text)
+
+    def _check_attributes(self, text: bytes) -> None:
+        most = self._limits.max_element_attributes
+        for hit in _long(most * _ATTRIBUTE_BYTES).finditer(text):
+            tag = _TAG.match(text, hit.start())
+            if tag is not None and _QUOTED.sub(b"", tag[0]).count(b"=") > most:
+                raise _too_much(f"an element with more than {most} attributes")
+
+    def _check_tags(self, text: bytes) -> None:
+        most = self._limits.max_tag_bytes
+        for hit in _long(most).finditer(text):
+            if _TAG.match(text, hit.start(), hit.start() + most) is None:
+                raise _too_much(f"a tag of more than {most} bytes")
+
+    def _unfinished(self, text: bytes) -> bytes:
+        """The tag at the end of `text`, if it may go on."""
+        at = text.rfind(b"<")
+        most = self._limits.max_tag_bytes
+        if at < 0 or text.startswith(b"<!", at) or _TAG.match(text, at, at + most) is not None:
+            return b""
+        if len(text) - at > most:
+            raise _too_much(f"a tag of more than {most} bytes")
+        return text[at:]
+
+
+@lru_cache(maxsize=64)
+def _long(size: int) -> re.Pattern[bytes]:
+    """Where a tag may begin that is as long, with the text behind it: no value of an attribute has a `<`."""
+    return re.compile(rb"<[^!<][^<]{%d}" % (size - 1))

@@ -1,0 +1,86 @@
+"""The matcher `soap`: routes chosen by operation, version or action.
+
+Of long content no more is read than tells them; content that is known to be short is read, and checked, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from daemun import ExchangeError, Matcher, MatcherContext, MatcherType, NoContent, Peek, Request
+from daemun_soap.limits import Limits
+from daemun_soap.message import SHORT_BYTES, SoapMessage, head_of, message_of
+from daemun_soap.names import Version
+from daemun_soap.operations import allows
+from daemun_soap.settings import MatchSettings, versions_of
+
+__all__ = ["SOAP_MATCHER"]
+
+_LIMITS = Limits()
+
+
+@asynccontextmanager
+async def _build(settings: MatchSettings, context: MatcherContext) -> AsyncIterator[Matcher]:
+    allowed = allows(settings.operations)
+    versions = versions_of(settings.versions)
+    actions = frozenset(settings.actions)
+
+    async def match(request: Request, peek: Peek) -> bool:
+        if request.method != b"POST" or type(request.body) is NoContent:
+            return False
+        head = head_of(request)
+        if head is None:
+            return False
+        message = message_of(request, head, _LIMITS)
+        if message.operation is None and not await _is_told(request, message, peek):
+            return False
+        return (
+            message.version in versions
+            and allowed(message.operation or "")
+            and (not actions or message.action in actions)
+        )
+
+    yield match
+
+
+async def _is_told(request: Request, message: SoapMessage, peek: Peek) -> bool:
+    """Reads until the operation is known; whether it is SOAP. Raises `ExchangeError` for SOAP that is malformed."""
+    if message.foreign:
+        return False
+    try:
+        length = request.body.length
+        if length is not None and length <= SHORT_BYTES:
+            while await peek.more():
+                pass
+            message.read(b"".join(peek.seen))
+        else:
+            await _read_on(message, peek)
+    except ExchangeError:
+        if message.foreign and _may_be_another(message):
+            return False
+        raise
+    return True
+
+
+async def _read_on(message: SoapMessage, peek: Peek) -> None:
+    offset = 0
+    for data in peek.seen:
+        message.show(offset, data)
+        offset += len(data)
+    while message.operation is None:
+        data = await peek.more()
+        if not data:
+            message.close()
+            return
+        message.show(offset, data)
+        offset += len(data)
+
+
+def _may_be_another(message: SoapMessage) -> bool:
+    """Whether XML of that type may be something else than SOAP."""
+    return message.media.version is Version.V1_1 and not message.said
+
+
+SOAP_MATCHER = MatcherType("soap", MatchSettings, _build, peek_bytes=1024 * 1024)
+"""Takes messages of SOAP by what they ask for. Content of other types is not read."""

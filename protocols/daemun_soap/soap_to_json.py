@@ -1,0 +1,182 @@
+"""The filter `soap-to-json`: callers that speak SOAP, a back end that speaks JSON.
+
+The operation is found by the child of the Body, and checked against what the message says of its action. What is no
+SOAP passes as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import anyio.to_thread
+from lxml import etree
+from msgspec.structs import replace
+
+from daemun import (
+    EMPTY,
+    Buffered,
+    FilterContext,
+    FilterType,
+    Handler,
+    Headers,
+    Layer,
+    Phase,
+    Reason,
+    Request,
+    Response,
+    SettingsError,
+)
+from daemun_soap.action import announced_action
+from daemun_soap.fault import Code, FaultError
+from daemun_soap.json_bounds import Bounds, JsonError, Problem
+from daemun_soap.json_content import OffLoop, whole
+from daemun_soap.json_facade import BodyElement, Facade, JsonOperation
+from daemun_soap.json_messages import Incoming, limits_of, read_envelope
+from daemun_soap.json_replies import Replies
+from daemun_soap.json_settings import SoapToJsonSettings
+from daemun_soap.json_shapes import namespace_of
+from daemun_soap.json_targets import Target, target_of
+from daemun_soap.media import SoapType, soap_type
+from daemun_soap.names import Version, qualified
+from daemun_soap.wsdl_read import read_wsdl
+
+__all__ = ["SOAP_TO_JSON"]
+
+_DROPPED = frozenset(
+    (b"accept", b"accept-charset", b"accept-encoding", b"expect", b"mime-version", b"range", b"soapaction")
+)
+_ACCEPT = (b"accept", b"application/json, application/problem+json")
+_ADDRESSED = ("", "http://schemas.xmlsoap.org/soap/actor/next", "http://www.w3.org/2003/05/soap-envelope/role/next")
+
+
+class _Call(NamedTuple):
+    """A request that was read."""
+
+    operation: JsonOperation
+    version: Version
+    value: Any
+
+
+class _Bridge:
+    """Takes SOAP to the next handler, as JSON."""
+
+    def __init__(
+        self,
+        settings: SoapToJsonSettings,
+        facade: Facade,
+        targets: dict[int, Target],
+        off_loop: OffLoop,
+        handler: Handler,
+    ) -> None:
+        self._facade = facade
+        self._handler = handler
+        self._targets = targets
+        self._off_loop = off_loop
+        self._max_bytes = settings.max_request_bytes
+        self._understood = frozenset(settings.understood)
+        self._limits = limits_of(facade.codec.bounds, settings.max_request_bytes)
+        self._replies = Replies(facade, settings.max_response_bytes, off_loop)
+        self._by_root: dict[str, list[JsonOperation]] = {}
+        for service in facade.services.values():
+            for operation in service.operations.values():
+                self._by_root.setdefault(operation.operation.request.root, []).append(operation)
+
+    async def handle(self, request: Request) -> Response:
+        media = soap_type(request.header(b"content-type"))
+        if media is None or request.method != b"POST":
+            return await self._handler(request)
+        if request.header(b"content-encoding") not in (None, b"identity"):
+            raise FaultError(Code.SENDER, "the message is compressed; accepted: content without encoding")
+        data = await whole(request.body, self._max_bytes)
+        action = announced_action(request.header(b"soapaction"), media)
+        call = await self._off_loop.run(len(data), lambda: self._read(data, media, action))
+        try:
+            target, content = self._targets[id(call.operation)].fill(call.value)
+        except ValueError as error:
+            raise FaultError(Code.SENDER, str(error)) from None
+        method = self._targets[id(call.operation)].method.encode()
+        response = await self._handler(_asked(request, method, target, content))
+        return await self._replies.read(response, call.operation, call.version)
+
+    def _read(self, data: bytes, media: SoapType, action: str | None) -> _Call:
+        incoming = read_envelope(data, media, self._limits, Reason.BAD_REQUEST)
+        if media.version not in (None, incoming.version):
+            raise FaultError(Code.VERSION_MISMATCH, "the envelope is of another version than the content type")
+        self._check_header(incoming)
+        first: tuple[Problem, ...] = ()
+        for operation in self._operations(incoming, action or ""):
+            if operation.request is None or incoming.child is None:
+                return _Call(operation, incoming.version, {})
+            problems = self._facade.codec.problems(operation.request.element, incoming.child)
+            if not problems:
+                return _Call(operation, incoming.version, self._value(operation.request, incoming.child))
+            first = first or problems
+        words = "; ".join(f"{problem.path}: {problem.message}" for problem in first)
+        raise FaultError(Code.SENDER, f"the message is not valid: {words}")
+
+    def _value(self, body: BodyElement, child: etree._Element) -> Any:
+        try:
+            return self._facade.read(body, child)
+        except JsonError as error:
+            raise FaultError(Code.SENDER, f"the message {error.problems[0].message}") from None
+
+    def _check_header(self, incoming: Incoming) -> None:
+        """Refuses what must be understood: a back end that speaks JSON does not even see it."""
+        if incoming.header is None:
+            return
+        namespace = incoming.version.namespace
+        role = "actor" if incoming.version is Version.V1_1 else "role"
+        for block in incoming.header.iterchildren(tag=etree.Element):
+            tag = str(block.tag)
+            demanded = block.get(qualified(namespace, "mustUnderstand"), "").strip() in ("1", "true")
+            for_us = block.get(qualified(namespace, role), "").strip() in _ADDRESSED
+            known = tag in self._understood or f"{{{namespace_of(tag)}}}*" in self._understood
+            if demanded and for_us and not known:
+                raise FaultError(Code.MUST_UNDERSTAND, f"nobody here understands the header {tag[:200]}")
+
+    def _operations(self, incoming: Incoming, action: str) -> list[JsonOperation]:
+        """The operations that a message may mean: one, unless several begin with the same element."""
+        root = "" if incoming.child is None else str(incoming.child.tag)
+        found = self._by_root.get(root, [])
+        if not found:
+            raise FaultError(Code.SENDER, "no operation begins with this element")
+        agreed = [one for one in found if not action or one.operation.action in ("", action)]
+        if not agreed:
+            raise FaultError(Code.SENDER, "the action of the message is not that of its operation")
+        return [one for one in agreed if one.operation.action == action] or agreed
+
+
+def _asked(request: Request, method: bytes, target: bytes, content: bytes | None) -> Request:
+    kept = (field for field in request.headers if field[0] not in _DROPPED and field[0][:8] != b"content-")
+    headers: Headers = (_ACCEPT, *kept)
+    if content is None:
+        return replace(request, method=method, target=target, headers=headers, body=EMPTY)
+    headers = ((b"content-type", b"application/json"), *headers)
+    return replace(request, method=method, target=target, headers=headers, body=Buffered(content))
+
+
+def _targets(settings: SoapToJsonSettings, facade: Facade) -> dict[int, Target]:
+    operations = [one for service in facade.services.values() for one in service.operations.values()]
+    unknown = settings.paths.keys() - {operation.name for operation in operations}
+    if unknown:
+        known = ", ".join(operation.name for operation in operations)
+        raise SettingsError(f"paths: {min(unknown)!r} is no operation (known: {known})")
+    return {
+        id(operation): target_of(facade, operation, settings.path, settings.paths.get(operation.name, ""))
+        for operation in operations
+    }
+
+
+@asynccontextmanager
+async def _build(settings: SoapToJsonSettings, context: FilterContext) -> AsyncIterator[Layer]:
+    wsdl = await read_wsdl(settings.wsdl, context.base_dir)
+    bounds = Bounds(max_depth=settings.max_depth, max_nodes=settings.max_nodes)
+    facade = await anyio.to_thread.run_sync(lambda: Facade(wsdl, settings.service, settings.port, bounds))
+    targets, off_loop = _targets(settings, facade), OffLoop()
+    yield lambda handler: _Bridge(settings, facade, targets, off_loop, handler).handle
+
+
+SOAP_TO_JSON = FilterType("soap-to-json", SoapToJsonSettings, _build, phase=Phase.TRANSFORM)
+"""Takes SOAP to an upstream that speaks JSON."""

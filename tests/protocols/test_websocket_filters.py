@@ -1,0 +1,227 @@
+"""`ws_log` and `ws_limit`: what is logged of messages and what never is, and who has to wait or to go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from daemun import FilterContext, FilterType, Request, Response
+from daemun.testing import make_request
+from daemun_websocket.framing import Bounds, Framing
+from daemun_websocket.limit import LIMIT_FILTER
+from daemun_websocket.log import LOG_FILTER
+from daemun_websocket.messages import Binary, Close, Message, Ping, Pong, Text
+
+pytestmark = pytest.mark.anyio
+
+BOUNDS = Bounds(1 << 20, 1 << 20, 1000)
+
+
+class Bytes:
+    """A body that a test fills; it does not end."""
+
+    length = None
+    trailers = ()
+
+    def __init__(self) -> None:
+        self.waiting = b""
+
+    async def read(self) -> bytes:
+        if not self.waiting:
+            await anyio.sleep_forever()
+        data, self.waiting = self.waiting, b""
+        return data
+
+    async def aclose(self) -> None:
+        return None
+
+
+class Sides:
+    """A WebSocket through one filter; a test says and hears what it wants on either side."""
+
+    def __init__(self) -> None:
+        self.client = Framing(client=True, bounds=BOUNDS, joined=False)
+        self.upstream = Framing(client=False, bounds=BOUNDS, joined=False)
+        self.from_client = Bytes()
+        self.from_upstream = Bytes()
+        self.request: Request
+        self.response: Response
+
+    async def client_hears(self) -> Message:
+        return await self._heard(self.response, self.client)
+
+    async def client_says(self, *messages: Message) -> list[Message]:
+        """What the upstream hears of it, as many messages as were said, or a Close of ours instead."""
+        self.from_client.waiting += b"".join(map(self.client.write, messages))
+        return [await self._heard(self.request, self.upstream) for _ in messages]
+
+    async def upstream_says(self, *messages: Message) -> list[Message]:
+        """What the client hears of it."""
+        self.from_upstream.waiting += b"".join(map(self.upstream.write, messages))
+        return [await self.client_hears() for _ in messages]
+
+    async def _heard(self, message: Request | Response, side: Framing) -> Message:
+        while (heard := side.read()) is None:
+            side.feed(await message.body.read())
+        return heard
+
+
+@asynccontextmanager
+async def through(kind: FilterType, settings: dict[str, Any]) -> AsyncIterator[Sides]:
+    sides = Sides()
+
+    async def upstream(request: Request) -> Response:
+        sides.request = request
+        return Response(101, (), sides.from_upstream)
+
+    request = msgspec.structs.replace(make_request(body=sides.from_client), protocol=b"websocket")
+    request.exchange.route = "chat"
+    built = kind.build(msgspec.convert(settings, kind.settings), FilterContext(kind.name, Path()))
+    async with built as layer:
+        sides.response = await layer(upstream)(request)
+        with anyio.fail_after(20):
+            yield sides
+        await sides.response.body.aclose()
+
+
+# --- log ---
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "daemun.websocket")
+    return caplog
+
+
+def said(log: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in log.records]
+    assert all(line.startswith("route chat, 127.0.0.1:0, ") for line in found)
+    return [line.removeprefix("route chat, 127.0.0.1:0, ") for line in found]
+
+
+async def test_who_said_what_kind_of_message_is_logged_but_not_what_it_says(log: pytest.LogCaptureFixture) -> None:
+    talk: list[Message] = [Text("grüße"), Binary(b"12"), Ping(b"p"), Pong(b"q"), Close(1000, "bye")]
+    async with through(LOG_FILTER, {}) as sides:
+        assert await sides.client_says(*talk) == talk
+        assert await sides.upstream_says(Text("x"), Close()) == [Text("x"), Close()]
+    assert said(log) == [
+        "client: text, 7 bytes",
+        "client: binary, 2 bytes",
+        "client: close, 1000",
+        "upstream: text, 1 bytes",
+        "upstream: close, no code",
+    ]
+
+
+async def test_a_message_in_pieces_is_one_line_and_pings_are_logged_if_asked_for(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    talk: list[Message] = [Text("abc", last=False), Ping(b"p"), Text("def", last=False), Text("ghi"), Pong()]
+    async with through(LOG_FILTER, {"pings": True, "excerpt_chars": 5}) as sides:
+        assert await sides.client_says(*talk) == talk
+    assert said(log) == ["client: ping, 1 bytes", "client: text, 9 bytes: 'abcde'...", "client: pong, 0 bytes"]
+
+
+async def test_an_excerpt_is_one_line_of_printable_ascii(log: pytest.LogCaptureFixture) -> None:
+    talk: list[Message] = [Text("a\n\x1b[31mü"), Binary(b"\n"), Text(""), Close(4000, "b\n")]
+    async with through(LOG_FILTER, {"excerpt_chars": 100}) as sides:
+        assert await sides.client_says(*talk) == talk
+    assert said(log) == [
+        "client: text, 9 bytes: 'a\\n\\x1b[31m\\xfc'",
+        "client: binary, 1 bytes",
+        "client: text, 0 bytes",
+        "client: close, 4000: 'b\\n'",
+    ]
+
+
+@pytest.mark.parametrize("sample", ["message", "socket"])
+async def test_a_share_is_logged(log: pytest.LogCaptureFixture, sample: str) -> None:
+    counts = []
+    for _ in range(40):
+        before = len(log.records)
+        async with through(LOG_FILTER, {"fraction": 0.5, "sample": sample}) as sides:
+            await sides.client_says(*[Text("x")] * 10)
+        counts.append(len(log.records) - before)
+    assert 0 < sum(counts) < 400
+    assert (set(counts) == {0, 10}) is (sample == "socket")
+
+
+async def test_nothing_is_logged_of_a_share_of_nothing(log: pytest.LogCaptureFixture) -> None:
+    for sample in ("message", "socket"):
+        async with through(LOG_FILTER, {"fraction": 0, "sample": sample}) as sides:
+            await sides.client_says(Text("x"))
+    assert not log.records
+
+
+# --- limit ---
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+async def test_who_says_too_much_is_closed_and_the_other_side_is_not_counted(who: str) -> None:
+    settings = {who: {"messages_per_second": 0.001, "burst_messages": 3}}
+    async with through(LIMIT_FILTER, settings) as sides:
+        talks, other = sides.client_says, sides.upstream_says
+        if who == "upstream":
+            talks, other = other, talks
+        assert await other(*[Text("x")] * 20) == [Text("x")] * 20
+        pieces: list[Message] = [Text("a", last=False), Ping(), Text("b", last=False), Text("c"), Binary(b"d")]
+        assert await talks(*pieces) == pieces
+        (last,) = await talks(Pong())
+        assert isinstance(last, Close)
+        if who == "client":
+            assert last == Close(1001)
+            last = await sides.client_hears()
+        assert last == Close(1008, "too many messages, or too many bytes, in too short a time")
+
+
+async def test_bytes_are_counted_and_a_message_may_be_longer_than_the_burst() -> None:
+    settings = {"upstream": {"bytes_per_second": 0.001, "burst_bytes": 100}}
+    async with through(LIMIT_FILTER, settings) as sides:
+        assert await sides.upstream_says(Text("ü" * 40), Binary(bytes(1000))) == [Text("ü" * 40), Binary(bytes(1000))]
+        (last,) = await sides.upstream_says(Text("x"))
+        assert isinstance(last, Close)
+        assert last.code == 1008
+
+
+async def test_who_is_too_fast_waits_where_that_is_the_policy() -> None:
+    settings = {"client": {"messages_per_second": 50, "burst_messages": 2}, "policy": "delay"}
+    async with through(LIMIT_FILTER, settings) as sides:
+        before = anyio.current_time()
+        assert await sides.client_says(*[Text("x")] * 7) == [Text("x")] * 7
+        assert anyio.current_time() - before >= 0.09
+
+
+async def test_a_message_that_waited_is_counted_once() -> None:
+    settings = {"client": {"messages_per_second": 20, "burst_messages": 1}, "policy": "delay"}
+    async with through(LIMIT_FILTER, settings) as sides:
+        await sides.client_says(Text("1"))
+        before = anyio.current_time()
+        sides.from_client.waiting += sides.client.write(Text("2"))
+        while sides.upstream.read() is None:
+            with anyio.move_on_after(0.01):
+                sides.upstream.feed(await sides.request.body.read())
+        assert 0.04 <= anyio.current_time() - before < 0.5
+
+
+@pytest.mark.parametrize(
+    "messages", [[Text("ü" * 6)], [Binary(bytes(11))], [Text("abcdef", last=False), Text("ghijk")]]
+)
+async def test_a_message_that_is_too_long_is_refused_whatever_its_pieces(messages: list[Message]) -> None:
+    async with through(LIMIT_FILTER, {"upstream": {"max_message_bytes": 10}, "policy": "delay"}) as sides:
+        fine: list[Message] = [Text("abcdef", last=False), Text("ghij"), Binary(bytes(10)), Ping(bytes(20))]
+        assert await sides.upstream_says(*fine) == fine
+        assert (await sides.upstream_says(*messages))[-1] == Close(1009, "messages of at most 10 bytes are taken")
+
+
+async def test_bounds_of_the_lens_hold_behind_a_filter_that_takes_pieces() -> None:
+    async with through(LOG_FILTER, {}) as sides:
+        frame = sides.upstream.write(Binary(bytes(1 << 20)))
+        sides.from_upstream.waiting += frame[:2] + (1 << 20 | 1).to_bytes(8, "big") + frame[10:]
+        assert await sides.client_hears() == Close(1011, "the upstream broke the protocol")
