@@ -16,7 +16,7 @@ from daemun_soap.json_answers import Answers
 from daemun_soap.json_bounds import JsonError
 from daemun_soap.json_codec import from_json, to_json
 from daemun_soap.json_content import OffLoop
-from daemun_soap.json_facade import Facade, JsonOperation, envelope
+from daemun_soap.json_facade import Facade, JsonOperation
 from daemun_soap.json_messages import fields_for
 from daemun_soap.json_openapi import openapi
 from daemun_soap.json_problem import problem
@@ -108,7 +108,7 @@ def call(
         raise click.UsageError(f"--endpoint: {error}") from None
     version = version or found.port.version
     try:
-        content = envelope(version, facade.write(found.request, value))
+        content = facade.write_request(found, value, version)
         answer = post(target, (*fields_for(version, found.operation.action), *fields), content)
         if not raw:
             answers = Answers(facade, target.max_bytes, OffLoop())

@@ -20,9 +20,10 @@ from lxml import etree
 from xmlschema.validators import XMLSchemaBase, XsdElement
 
 from daemun_soap.json_bounds import Bounds, JsonError, Problem
+from daemun_soap.json_complaints import words_of
 from daemun_soap.json_reading import Reading
 from daemun_soap.json_shapes import Shapes
-from daemun_soap.json_writing import Writing, words_of
+from daemun_soap.json_writing import Writing
 
 __all__ = ["JsonCodec", "from_json", "to_json"]
 

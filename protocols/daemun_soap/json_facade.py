@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,9 +24,12 @@ from daemun_soap.json_shapes import namespace_of
 from daemun_soap.names import XSD, Version, local_name, qualified
 from daemun_soap.wsdl import Message, Operation, Port, Service, Wsdl
 
-__all__ = ["BodyElement", "Facade", "JsonOperation", "JsonService", "envelope"]
+__all__ = ["HEADER", "BodyElement", "Facade", "JsonOperation", "JsonService", "envelope"]
 
 log = logging.getLogger("daemun.soap")
+
+HEADER = "#header"
+"""The member of a request for header blocks that the operation declares, by their local names."""
 
 _MADE = itertools.count(1)
 _ENVELOPE_PREFIX = "soap"
@@ -107,13 +111,9 @@ class Facade:
         if self.is_wrapped(body):
             if not isinstance(value, dict) or value.keys() != {"value"}:
                 raise JsonError((Problem("$", "is no object with the one member `value`"),))
-            value = value["value"]
-            try:
+            with _below("$.value"):
+                value = value["value"]
                 return self.codec.encode(body.element, value, body.tag, ignore_unknown=ignore_unknown)
-            except JsonError as error:
-                raise JsonError(
-                    tuple(Problem(f"$.value{problem.path[1:]}", problem.message) for problem in error.problems)
-                ) from None
         return self.codec.encode(body.element, value, body.tag, ignore_unknown=ignore_unknown)
 
     def read(self, body: BodyElement, node: etree._Element) -> Any:
@@ -158,9 +158,20 @@ class Facade:
         return BodyElement(message.root, element)
 
 
-def envelope(version: Version, child: etree._Element | None) -> bytes:
-    """The envelope with `child` in its Body."""
+@contextmanager
+def _below(path: str) -> Iterator[None]:
+    """Tells of problems with a value by its place in a greater one."""
+    try:
+        yield
+    except JsonError as error:
+        raise JsonError(tuple(Problem(path + one.path[1:], one.message) for one in error.problems)) from None
+
+
+def envelope(version: Version, child: etree._Element | None, blocks: Sequence[etree._Element] = ()) -> bytes:
+    """The envelope with `child` in its Body and `blocks` in its Header."""
     root = etree.Element(qualified(version.namespace, "Envelope"), nsmap={_ENVELOPE_PREFIX: version.namespace})
+    if blocks:
+        etree.SubElement(root, qualified(version.namespace, "Header")).extend(blocks)
     body = etree.SubElement(root, qualified(version.namespace, "Body"))
     if child is not None:
         body.append(child)

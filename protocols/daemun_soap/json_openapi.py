@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from daemun_soap.json_facade import BodyElement, Facade, JsonOperation, JsonService
+from daemun_soap.json_facade import HEADER, BodyElement, Facade, JsonOperation, JsonService
 from daemun_soap.json_schema import JsonSchemas
 
 __all__ = ["openapi"]
@@ -55,7 +55,7 @@ class _Document:
         if operation.operation.documentation:
             found["description"] = operation.operation.documentation
         if operation.request is not None:
-            schema = self._body(operation.request)
+            schema = self._with_header(operation, self._body(operation.request))
             found["requestBody"] = {
                 "required": True,
                 "content": {"application/json": {"schema": schema}},
@@ -77,6 +77,22 @@ class _Document:
                 "additionalProperties": False,
             }
         return schema
+
+    def _with_header(self, operation: JsonOperation, schema: dict[str, Any]) -> dict[str, Any]:
+        """The schema of a request whose operation declares header blocks, which are one more member."""
+        elements = self._facade.header_elements(operation)
+        if not elements:
+            return schema
+        if "$ref" in schema:
+            schema = self._schemas.components[schema["$ref"].rpartition("/")[2]]
+        blocks = {element.local_name: self._schemas.element(element) for element in elements}
+        header = {
+            "type": "object",
+            "description": "Header blocks.",
+            "properties": blocks,
+            "additionalProperties": False,
+        }
+        return {**schema, "properties": {**schema.get("properties", {}), HEADER: header}}
 
     def _answers(self, operation: JsonOperation) -> dict[str, Any]:
         if operation.one_way:

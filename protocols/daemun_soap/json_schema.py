@@ -8,6 +8,7 @@ from typing import Any
 
 from xmlschema.validators import XsdComplexType, XsdComponent, XsdElement, XsdGroup
 
+from daemun_soap.json_models import UNBOUNDED
 from daemun_soap.json_schema_values import value_schema
 from daemun_soap.json_shapes import JSON_NIL, JSON_TYPE, TEXT, AnyType, Member, Shape, Shapes
 from daemun_soap.json_values import read_value
@@ -15,7 +16,6 @@ from daemun_soap.names import XSD, local_name
 
 __all__ = ["JsonSchemas", "documentation_of"]
 
-_UNBOUNDED = 1 << 31
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -159,7 +159,7 @@ class JsonSchemas:
         found: dict[str, Any] = {"type": "array", "items": schema}
         if member.least:
             found["minItems"] = member.least
-        if member.most < _UNBOUNDED:
+        if member.most < UNBOUNDED:
             found["maxItems"] = member.most
         return found
 

@@ -12,7 +12,6 @@ from typing import Literal
 from msgspec import Struct
 from xmlschema.validators import (
     XMLSchemaBase,
-    XsdAnyElement,
     XsdAttribute,
     XsdComplexType,
     XsdElement,
@@ -21,6 +20,7 @@ from xmlschema.validators import (
     XsdType,
 )
 
+from daemun_soap.json_models import UNBOUNDED, counts_of, elements_of, ranks_of, wildcards_of
 from daemun_soap.names import XSD, XSI, local_name
 
 __all__ = ["JSON_NIL", "JSON_TYPE", "TEXT", "AnyType", "Attribute", "Member", "Shape", "Shapes", "namespace_of"]
@@ -31,9 +31,7 @@ JSON_NIL = "@xsi:nil"
 JSON_TYPE = "@xsi:type"
 
 _XML = "http://www.w3.org/XML/1998/namespace"
-_UNBOUNDED = 1 << 31
 AnyType = XsdSimpleType | XsdComplexType
-_Counts = dict[str, tuple[int, int]]
 
 
 def namespace_of(name: str) -> str:
@@ -89,7 +87,7 @@ class Shape(Struct, frozen=True, eq=False):
     """The order of members where it is one; None: it depends on how often they are there."""
 
 
-_ANY = Shape("any", mixed=True, wildcard=_UNBOUNDED, any_attribute=True)
+_ANY = Shape("any", mixed=True, wildcard=UNBOUNDED, any_attribute=True)
 
 
 class Shapes:
@@ -170,9 +168,9 @@ class Shapes:
             tags={member.tag: member for member in members},
             attributes=by_name,
             attribute_tags=by_tag,
-            wildcard=0 if group is None else _wildcards(group),
+            wildcard=0 if group is None else wildcards_of(group),
             any_attribute=any_attribute,
-            ranks=None if group is None else _ranks(group),
+            ranks=None if group is None else ranks_of(group),
         )
 
     def _attributes(self, xsd_type: XsdComplexType) -> tuple[list[Attribute], bool]:
@@ -190,9 +188,9 @@ class Shapes:
         return found, any_attribute
 
     def _members(self, group: XsdGroup) -> Iterator[Member]:
-        counts = _counts(group)
+        counts = counts_of(group)
         names: set[str] = set()
-        for element, substitute in _elements(group):
+        for element, substitute in elements_of(group):
             tag = element.name
             least, most = counts.pop(tag, (0, 0))
             if most == 0:
@@ -222,82 +220,3 @@ def _prefixes(schema: XMLSchemaBase) -> dict[str, str]:
         found[prefix] = namespace
         known.add(namespace)
     return found
-
-
-def _elements(group: XsdGroup) -> Iterator[tuple[XsdElement, bool]]:
-    """The elements of a content model in order, those after their heads that may stand for them."""
-    for element in group.iter_elements():
-        if isinstance(element, XsdElement):
-            if not (element.ref or element).abstract:
-                yield element, False
-            for substitute in sorted(element.iter_substitutes(), key=lambda one: one.name):
-                yield substitute, True
-
-
-def _counts(group: XsdGroup) -> _Counts:
-    """How often each element may be there in a content model, at least and at most."""
-    choice = group.model == "choice"
-    found: _Counts = {}
-    parts = [part for part in map(_part_counts, group) if part is not None]
-    for part in parts:
-        for tag, (least, most) in part.items():
-            before = found.get(tag)
-            if before is None:
-                found[tag] = (least, most)
-            elif choice:
-                found[tag] = (min(before[0], least), max(before[1], most))
-            else:
-                found[tag] = (before[0] + least, min(before[1] + most, _UNBOUNDED))
-    if choice and len(group) > 1:
-        everywhere = {tag for tag in found if sum(tag in part for part in parts) == len(group)}
-        found = {tag: (least if tag in everywhere else 0, most) for tag, (least, most) in found.items()}
-    return _times(found, group)
-
-
-def _part_counts(part: object) -> _Counts | None:
-    if isinstance(part, XsdGroup):
-        return _counts(part)
-    if not isinstance(part, XsdElement):
-        return None
-    substitutes = [element.name for element in part.iter_substitutes()]
-    least = 0 if substitutes else 1
-    found = dict.fromkeys(substitutes, (0, 1))
-    if not (part.ref or part).abstract:
-        found[part.name] = (least, 1)
-    return _times(found, part)
-
-
-def _times(counts: _Counts, particle: XsdGroup | XsdElement) -> _Counts:
-    upper = _UNBOUNDED if particle.max_occurs is None else particle.max_occurs
-    return {tag: (least * particle.min_occurs, min(most * upper, _UNBOUNDED)) for tag, (least, most) in counts.items()}
-
-
-def _wildcards(group: XsdGroup) -> int:
-    """How many elements the wildcards of a content model let in."""
-    total = 0
-    for part in group:
-        if isinstance(part, XsdGroup):
-            total += _wildcards(part)
-        elif isinstance(part, XsdAnyElement):
-            total += _UNBOUNDED if part.max_occurs is None else part.max_occurs
-    upper = _UNBOUNDED if group.max_occurs is None else group.max_occurs
-    return min(total * upper, _UNBOUNDED)
-
-
-def _ranks(group: XsdGroup) -> dict[str, int] | None:
-    """The place of each element, if no group is there more than once and no element has two places."""
-    if not _runs_once(group):
-        return None
-    ranks: dict[str, int] = {}
-    for rank, element in enumerate(group.iter_elements()):
-        if not isinstance(element, XsdElement):
-            return None
-        for tag in (element.name, *(substitute.name for substitute in element.iter_substitutes())):
-            if tag in ranks:
-                return None
-            ranks[tag] = rank
-    return ranks
-
-
-def _runs_once(group: XsdGroup) -> bool:
-    return group.max_occurs in (0, 1) and all(_runs_once(part) for part in group if isinstance(part, XsdGroup))

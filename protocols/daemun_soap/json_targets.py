@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from daemun import SettingsError
 from daemun_soap.json_codec import to_json
-from daemun_soap.json_facade import Facade, JsonOperation
+from daemun_soap.json_facade import HEADER, Facade, JsonOperation
 
 __all__ = ["Target", "target_of"]
 
@@ -35,6 +35,7 @@ class Target(Struct, frozen=True):
             raise ValueError("a member is no part of a path")
         if self.method not in _WITHOUT_BODY:
             return path.encode("ascii"), to_json(members if isinstance(value, dict) else value)
+        members.pop(HEADER, None)  # what stands in headers is often secret, and queries are logged
         query = urlencode([pair for name, member in members.items() for pair in _pairs(name, member)])
         joint = "&" if "?" in path else "?"
         return f"{path}{joint}{query}".encode("ascii") if query else path.encode("ascii"), None

@@ -18,7 +18,7 @@ from daemun_soap.json_answers import Answers
 from daemun_soap.json_bounds import Bounds, JsonError
 from daemun_soap.json_codec import from_json, to_json
 from daemun_soap.json_content import OffLoop, is_json, whole
-from daemun_soap.json_facade import Facade, JsonOperation, envelope
+from daemun_soap.json_facade import Facade, JsonOperation
 from daemun_soap.json_messages import fields_for
 from daemun_soap.json_openapi import openapi
 from daemun_soap.json_problem import SOAP_JSON, problem
@@ -108,7 +108,7 @@ class _Bridge:
 
         def encode() -> bytes:
             value = from_json(data) if data.strip() else {}
-            return envelope(operation.port.version, self._facade.write(operation.request, value))
+            return self._facade.write_request(operation, value)
 
         try:
             content = await self._off_loop.run(len(data), encode)

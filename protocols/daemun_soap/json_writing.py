@@ -7,38 +7,20 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 from lxml import etree
-from xmlschema.validators import (
-    XMLSchemaChildrenValidationError,
-    XMLSchemaDecodeError,
-    XMLSchemaValidationError,
-    XsdElement,
-)
+from xmlschema.validators import XsdElement
 from xmlschema.validators.models import iter_unordered_content
 
 from daemun_soap.json_bounds import Bounds, Problem
+from daemun_soap.json_complaints import problem_of
 from daemun_soap.json_shapes import JSON_NIL, JSON_TYPE, TEXT, AnyType, Attribute, Member, Shape, Shapes, namespace_of
 from daemun_soap.json_values import QName, loose_text, write_value
 from daemun_soap.names import XSI, local_name, qualified
 
-__all__ = ["Writing", "words_of"]
+__all__ = ["Writing"]
 
 _NIL = qualified(XSI, "nil")
 _TYPE = qualified(XSI, "type")
-_MAX_WORDS = 300
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
-
-
-def _shortened(words: str) -> str:
-    words = " ".join(words.split())
-    return words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}…"
-
-
-def words_of(error: XMLSchemaValidationError) -> str:
-    """What xmlschema found wrong, in words."""
-    if isinstance(error, XMLSchemaDecodeError):
-        name = local_name(getattr(error.validator, "name", None) or "")
-        return f"is no {name}" if name else "is no value of its type"
-    return _shortened(error.reason or "is not valid")
 
 
 class _Enough(Exception):
@@ -90,27 +72,7 @@ class Writing:
                 return
             told += 1
             path = self._paths.get(elem, "$") if isinstance(elem, etree._Element) else "$"
-            if isinstance(error, XMLSchemaChildrenValidationError):
-                yield self._children(error, path)
-            else:
-                yield Problem(path, words_of(error))
-
-    @staticmethod
-    def _children(error: XMLSchemaChildrenValidationError, path: str) -> Problem:
-        """What is wrong with which children there are. Their order was restored: something lacks, or is too much."""
-        there = {child.tag for child in error.elem} if error.elem is not None else set()
-        expected = [part.name for part in error.expected or () if isinstance(part, XsdElement) and part.name]
-        lacking = [local_name(name) for name in expected if name not in there]
-        if len(lacking) == 1:
-            return Problem(f"{path}.{lacking[0]}", "is missing")
-        if lacking:
-            return Problem(path, f"lacks one of {', '.join(lacking)}")
-        if expected:
-            return Problem(path, f"has too few of {', '.join(map(local_name, expected))}")
-        if error.invalid_tag is None:
-            return Problem(path, _shortened(error.reason or "is not complete"))
-        name = local_name(str(error.invalid_tag))
-        return Problem(f"{path}.{name}", "is there too often, or does not go with the others")
+            yield problem_of(error, path)
 
     def _problem(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))

@@ -32,7 +32,7 @@ from daemun_soap.action import announced_action
 from daemun_soap.fault import Code, FaultError
 from daemun_soap.json_bounds import Bounds, JsonError, Problem
 from daemun_soap.json_content import OffLoop, whole
-from daemun_soap.json_facade import BodyElement, Facade, JsonOperation
+from daemun_soap.json_facade import HEADER, Facade, JsonOperation
 from daemun_soap.json_messages import Incoming, limits_of, read_envelope
 from daemun_soap.json_replies import Replies
 from daemun_soap.json_settings import SoapToJsonSettings
@@ -104,35 +104,40 @@ class _Bridge:
         incoming = read_envelope(data, media, self._limits, Reason.BAD_REQUEST)
         if media.version not in (None, incoming.version):
             raise FaultError(Code.VERSION_MISMATCH, "the envelope is of another version than the content type")
-        self._check_header(incoming)
         first: tuple[Problem, ...] = ()
         for operation in self._operations(incoming, action or ""):
-            if operation.request is None or incoming.child is None:
-                return _Call(operation, incoming.version, {})
-            problems = self._facade.codec.problems(operation.request.element, incoming.child)
+            problems: tuple[Problem, ...] = ()
+            if operation.request is not None and incoming.child is not None:
+                problems = self._facade.codec.problems(operation.request.element, incoming.child)
             if not problems:
-                return _Call(operation, incoming.version, self._value(operation.request, incoming.child))
+                return _Call(operation, incoming.version, self._value(operation, incoming))
             first = first or problems
         words = "; ".join(f"{problem.path}: {problem.message}" for problem in first)
         raise FaultError(Code.SENDER, f"the message is not valid: {words}")
 
-    def _value(self, body: BodyElement, child: etree._Element) -> Any:
+    def _value(self, operation: JsonOperation, incoming: Incoming) -> Any:
+        """The JSON of a request, with the header blocks that the operation declares."""
+        value: Any = {}
         try:
-            return self._facade.read(body, child)
+            if operation.request is not None and incoming.child is not None:
+                value = self._facade.read(operation.request, incoming.child)
+            if incoming.header is None:
+                return value
+            self._check_header(operation, incoming.header, incoming.version)
+            blocks = self._facade.read_header(operation, incoming.header)
         except JsonError as error:
             raise FaultError(Code.SENDER, f"the message {error.problems[0].message}") from None
+        return {HEADER: blocks, **value} if blocks and isinstance(value, dict) else value
 
-    def _check_header(self, incoming: Incoming) -> None:
-        """Refuses what must be understood: a back end that speaks JSON does not even see it."""
-        if incoming.header is None:
-            return
-        namespace = incoming.version.namespace
-        role = "actor" if incoming.version is Version.V1_1 else "role"
-        for block in incoming.header.iterchildren(tag=etree.Element):
+    def _check_header(self, operation: JsonOperation, header: etree._Element, version: Version) -> None:
+        """Refuses what must be understood and the back end will not even see."""
+        role = qualified(version.namespace, "actor" if version is Version.V1_1 else "role")
+        shown = {element.name for element in self._facade.header_elements(operation)}
+        for block in header.iterchildren(tag=etree.Element):
             tag = str(block.tag)
-            demanded = block.get(qualified(namespace, "mustUnderstand"), "").strip() in ("1", "true")
-            for_us = block.get(qualified(namespace, role), "").strip() in _ADDRESSED
-            known = tag in self._understood or f"{{{namespace_of(tag)}}}*" in self._understood
+            demanded = block.get(qualified(version.namespace, "mustUnderstand"), "").strip() in ("1", "true")
+            for_us = block.get(role, "").strip() in _ADDRESSED
+            known = tag in shown or tag in self._understood or f"{{{namespace_of(tag)}}}*" in self._understood
             if demanded and for_us and not known:
                 raise FaultError(Code.MUST_UNDERSTAND, f"nobody here understands the header {tag[:200]}")
 

@@ -14,7 +14,7 @@ import re
 from lxml import etree
 
 from daemun_soap.names import WSDL, XSD, qualified
-from daemun_soap.wsdl_documents import Documents
+from daemun_soap.wsdl_documents import Documents, parse_document
 from daemun_soap.wsdl_known import XML, known_schema
 from daemun_soap.wsdl_repair import COMPONENTS, repair
 from daemun_soap.wsdl_schema import HOST, SchemaDocuments, namespace_location
@@ -41,7 +41,7 @@ class _Unit:
 
     def __init__(self, name: str, element: etree._Element, targets: list[etree._Element | None]) -> None:
         # serialised on its own, an inline schema keeps the namespaces that are declared around it
-        self.root = _with_one_meaning(etree.fromstring(etree.tostring(element, with_tail=False)))
+        self.root = _with_one_meaning(_without_strays(parse_document(etree.tostring(element, with_tail=False))))
         self.location = f"{HOST}{name}.xsd"
         self.namespace = self.root.get("targetNamespace", "").strip()
         self.targets = targets
@@ -165,6 +165,17 @@ def _used_by_parts(documents: Documents) -> set[str]:
         for part in document.root.iter(_PART):
             used |= _prefixes(part, part.get("element", "")) | _prefixes(part, part.get("type", ""))
     return used
+
+
+def _without_strays(root: etree._Element) -> etree._Element:
+    """The same schema without what has a prefix that is not declared."""
+    for element in list(root.iter("*")):
+        for name in [name for name in element.attrib if ":" in str(name) and not str(name).startswith("{")]:
+            del element.attrib[name]
+        parent = element.getparent()
+        if parent is not None and ":" in str(element.tag) and not str(element.tag).startswith("{"):
+            parent.remove(element)
+    return root
 
 
 def _with_one_meaning(root: etree._Element) -> etree._Element:

@@ -102,14 +102,14 @@ def test_messages_need_grpcio(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_origin_has_a_port_for_each_protocol() -> None:
-    origin = Origin(1, 0, 3, "none")
+    origin = Origin(1, 0, 3, 0, "none")
     assert [origin.port_for(setup) for setup in (Setup(), _PLAIN, _BOTH, _GRPC)] == [1, 1, 0, 3]
 
 
 def test_the_short_form_has_one_workload_of_each() -> None:
     setups = [one.setup for one in WORKLOADS if one.name in SHORT]
-    assert setups.count(_PLAIN) == setups.count(_GRPC) == 1
-    assert len(setups) == len(SHORT) == 5
+    assert setups.count(_PLAIN) == setups.count(_GRPC) == setups.count(Setup(upstream="websocket")) == 1
+    assert len(setups) == len(SHORT) == 6
 
 
 def test_the_origin_answers_an_empty_message_with_trailers(grpc_origin: Running) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,12 +21,14 @@ from typing import Any
 
 import pytest
 
-__all__ = ["debian_tool", "go_tool", "h2spec", "node", "node_folder", "told_by_node"]
+__all__ = ["FOREIGN", "autobahn", "debian_tool", "go_tool", "h2spec", "node", "node_folder", "told_by_node"]
 
 FOREIGN = Path(__file__).with_name("foreign")
 H2SPEC = "github.com/summerwind/h2spec/cmd/h2spec"
 H2SPEC_NEWEST = "v1.5.1-0.20220625142712-af83a65f0b62"
 """146 tests, 147 with `-S`. Not every module proxy has it; go.mod names v2.2.1, which has one test less."""
+VIRTUALENV = "virtualenv==20.15.1"
+"""The last one that makes environments of Python 2.7."""
 _INSTALL_SECONDS = 480
 
 
@@ -50,6 +53,20 @@ def go_tool(name: str) -> Path:
         _run([go, "install", "tool"], FOREIGN / "go", {"GOBIN": str(folder)})
 
     return _kept("go", (FOREIGN / "go" / "go.sum").read_text(), "go", build) / name
+
+
+def autobahn() -> list[str | Path]:
+    """The words that start `wstest` of Autobahn's test suite. It runs on CPython 2.7 and nothing newer."""
+    needed = FOREIGN / "python2" / "requirements.txt"
+
+    def install(folder: Path, python: str) -> None:
+        maker = folder / "maker"
+        _run([sys.executable, "-m", "pip", "install", "--target", str(maker), VIRTUALENV], folder, {})
+        _run([sys.executable, "-m", "virtualenv", "-p", python, "suite"], folder, {"PYTHONPATH": str(maker)})
+        _run(["suite/bin/python", "-m", "pip", "install", "-r", str(needed)], folder, {})
+
+    folder = _kept("autobahn", VIRTUALENV + needed.read_text(), _python2() or "python2.7", install)
+    return [folder / "suite" / "bin" / "python", "-m", "autobahntestsuite.wstest"]
 
 
 def node() -> str:
@@ -100,6 +117,24 @@ def debian_tool(name: str, package: str) -> str:
     except (subprocess.SubprocessError, OSError) as error:
         pytest.skip(f"{name}: apt-get does not install {package}: {_words(error)}")
     return _present(name, package)
+
+
+def _python2() -> str | None:
+    """A CPython 2.7 that runs: pyenv may have one that it does not show."""
+    found = ["python2.7"]
+    if shutil.which("pyenv"):
+        names = [name for name in _said("pyenv", "versions", "--bare").split() if name.startswith("2.7.")]
+        found += [f"{_said('pyenv', 'prefix', name)}/bin/python2.7" for name in names]
+    return next((python for python in found if _said(python, "-c", "print(2.7)") == "2.7"), None)
+
+
+def _said(*argv: str) -> str:
+    """The output of a program; "" where it does not run."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _present(name: str, package: str) -> str:

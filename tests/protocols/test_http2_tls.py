@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,21 +19,6 @@ from daemun.testing import Answer, CutOff, Http2Proxy, Http2Scene, Http2Wire, ev
 pytestmark = pytest.mark.anyio
 
 BIG = bytes(range(256)) * 2000
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for `a.test` that nobody vouches for."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("there is no openssl on this machine")
-    folder = tmp_path_factory.mktemp("certificate")
-    made = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    name = ("-subj", "/CN=a.test", "-addext", "subjectAltName=DNS:a.test")
-    subprocess.run(
-        [program, *made, *name, "-keyout", "key.pem", "-out", "cert.pem"], cwd=folder, check=True, capture_output=True
-    )
-    return folder
 
 
 def listener(certificate: Path) -> dict[str, Any]:

@@ -190,6 +190,12 @@ async def test_bytes_are_counted_and_a_message_may_be_longer_than_the_burst() ->
         assert last.code == 1008
 
 
+async def test_a_close_always_passes() -> None:
+    settings = {"client": {"messages_per_second": 0.001, "burst_messages": 1}}
+    async with through(LIMIT_FILTER, settings) as sides:
+        assert await sides.client_says(Text("x"), Close(1000)) == [Text("x"), Close(1000)]
+
+
 async def test_who_is_too_fast_waits_where_that_is_the_policy() -> None:
     settings = {"client": {"messages_per_second": 50, "burst_messages": 2}, "policy": "delay"}
     async with through(LIMIT_FILTER, settings) as sides:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +33,7 @@ def test_a_frame_ends_where_it_says_however_it_comes(frames: list[tuple[int, boo
     ends = {sum(map(len, written[:count])) for count in range(len(written) + 1)}
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     boundary = Boundary()
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         boundary.feed(memoryview(data)[start:end])
         assert boundary.whole is (end in ends)
         assert boundary.rest(data[end:]) == (0 if boundary.whole else min(one for one in ends if one > end) - end)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 from wsproto.extensions import Extension, PerMessageDeflate
@@ -461,6 +462,34 @@ async def test_a_filter_that_waits_holds_up_its_own_direction_only() -> None:
         await talk.upstream.hears(Text("slow"), Text("after"))
 
 
+async def test_many_messages_at_once_leave_others_their_turn() -> None:
+    turns = 0
+
+    class Deaf(MessageFilter):
+        """Drops all, and keeps how many turns others had."""
+
+        def __init__(self) -> None:
+            self.turns: list[int] = []
+
+        async def client_said(self, message: Message) -> Message | None:
+            self.turns.append(turns)
+            return None
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    deaf = Deaf()
+    async with talking(filtering(deaf)) as talk, anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        talk.client.say(*[Ping()] * 1000)
+        await eventually(lambda: len(deaf.turns) == 1000, "the messages")
+        tasks.cancel_scope.cancel()
+    assert deaf.turns[-1] - deaf.turns[0] >= 20
+
+
 async def test_a_read_that_is_cancelled_loses_nothing() -> None:
     class Slow(MessageFilter):
         """Waits a bit; and counts."""
@@ -577,6 +606,18 @@ async def test_what_was_said_before_a_mistake_is_answered_first() -> None:
         await talk.client.hears(Text("answer"), Close(1002, "the frames break the protocol"))
         await eventually(lambda: talk.client.ended, "the end")
         assert talk.request.exchange.reason is Reason.BAD_REQUEST
+
+
+async def test_a_filter_that_fails_after_a_mistake_changes_nothing_about_the_end() -> None:
+    class Strict(MessageFilter):
+        async def upstream_said(self, message: Message) -> Message | None:
+            raise CloseWebSocket(4000)
+
+    async with talking(filtering(Strict())) as talk:
+        talk.client.says.put(b"\x83\x80mask")
+        await talk.upstream.hears(Close(1001))
+        talk.upstream.say(Text("answer"), Close(1001))
+        await talk.client.hears(Close(1002, "the frames break the protocol"))
 
 
 async def test_an_upstream_that_answers_nothing_does_not_delay_a_close_for_long() -> None:
@@ -771,6 +812,15 @@ async def test_a_bomb_goes_off_in_a_small_room(streamed: bool) -> None:
         await eventually(lambda: talk.client.ended, "the end")
         assert talk.client.heard == [Close(1009, "a message is too long or in too many frames")]
         assert sum(len(message.data) for message in seen.client if isinstance(message, Binary)) <= 100_000
+
+
+async def test_a_block_that_is_longer_than_its_message_stays_in_its_bounds() -> None:
+    bounds = msgspec.convert({"max_message_bytes": 5}, MESSAGES_FILTER.settings)
+    async with talking(filtering(Seen()), (MESSAGES_FILTER, bounds), offer=b"permessage-deflate") as talk:
+        talk.client.says.put(head(2, 8, rsv=4) + b"\x00\x0a\x00\xf5\xffabc")
+        await talk.upstream.hears(Close(1001))
+        talk.upstream.says.end()
+        await talk.client.hears(Close(1009, "a message is too long or in too many frames"))
 
 
 async def test_what_is_not_compressed_though_it_says_so_is_refused() -> None:
