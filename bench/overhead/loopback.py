@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import process_time_ns
+from typing import Any
 
 import anyio
 from anyio.abc import Process
@@ -17,9 +18,8 @@ from daemun.testing import running
 from .plugins import load
 from .scenarios import Scenario
 
-__all__ = ["FarEnd", "Loopback", "far_end", "open_loopback"]
+__all__ = ["FarEnd", "Loopback", "far_end", "open_loopback", "open_websockets"]
 
-_FAR_END = Path(__file__).with_name("far_end.py")
 _LONGEST_LINE = 64
 
 
@@ -59,9 +59,10 @@ class Loopback:
 
 
 @asynccontextmanager
-async def far_end() -> AsyncIterator[FarEnd]:
+async def far_end(script: str = "far_end.py") -> AsyncIterator[FarEnd]:
     """The other process, until the context is left."""
-    async with await anyio.open_process([sys.executable, str(_FAR_END)], stderr=None) as process:
+    argv = [sys.executable, str(Path(__file__).with_name(script))]
+    async with await anyio.open_process(argv, stderr=None) as process:
         far = FarEnd(process)
         far.origin = int(await far.line())
         try:
@@ -87,4 +88,17 @@ async def open_loopback(scenario: Scenario, far: FarEnd) -> AsyncIterator[Loopba
         "drain": {"grace_seconds": 0},
     }
     async with running(settings, only={"http1", "file", protocol.protocol}, extra=plugins) as gateway:
+        yield Loopback(far, gateway.port)
+
+
+@asynccontextmanager
+async def open_websockets(far: FarEnd, filters: list[dict[str, Any]]) -> AsyncIterator[Loopback]:
+    """A gateway whose clients are WebSockets, on a route with `filters`; a message and back is a request."""
+    source = {
+        "type": "inline",
+        "backends": {"up": {"endpoints": [f"http://127.0.0.1:{far.origin}"]}},
+        "routes": [{"name": "all", "to": "up", "filters": filters}],
+    }
+    settings = {"sources": [source], "drain": {"grace_seconds": 0}}
+    async with running(settings, only={"http1", "file", "websocket"}) as gateway:
         yield Loopback(far, gateway.port)

@@ -2,8 +2,10 @@
 
 place, compiled, interpreted, peers   how each peer is configured, found and started
 process, cpu, machine                 processes, what /proc says of them, where this ran
-origin, plain_origin, grpc_origin     what answers
-workloads, load, paced, grpc_stream   what is asked, who asks (wrk, h2load, grpcio, or our own)
+origin, *_origin                      what answers
+workloads, soap                       what is asked
+load, paced, grpc_stream              who asks (wrk, h2load, grpcio, or our own)
+websocket, websocket_*.c              WebSocket's origin and clients, in C
 run, group, measure                   rounds in turn; what one measurement is
 answers, asking                       who answers rightly; one request in HTTP/2
 results, figures, targets             the result file, the numbers read out of it, what they should be

@@ -20,6 +20,7 @@ from bench.peers.process import StartError
 from bench.peers.report import markdown, table, write_report
 from bench.peers.results import Result, Skipped
 from bench.peers.run import Plan, run
+from bench.peers.websocket import COMPILER_MISSING
 from bench.peers.workloads import SHORT, WORKLOADS
 
 _RESULTS = Path(__file__).parent.parent / "results"
@@ -41,7 +42,7 @@ def main(context: click.Context) -> None:
 @click.option(
     "--full",
     is_flag=True,
-    help="All workloads and peers (over an hour), not only the short form (two minutes).",
+    help="All workloads and peers (over an hour), not only the short form (three minutes).",
 )
 @click.option("--peer", "names", multiple=True, help="Only this peer; may be given again.")
 @click.option(
@@ -70,6 +71,8 @@ def run_command(
         click.echo(load.WRK_MISSING, err=True)
     if plan.h2load is None:
         click.echo(load.H2LOAD_MISSING, err=True)
+    if plan.compiler is None:
+        click.echo(COMPILER_MISSING, err=True)
     for one in plan.missing:
         click.echo(f"{one.peer} is left out: {one.reason}", err=True)
     result: Result | None = None
@@ -124,7 +127,8 @@ def _plan(
     h2load = shutil.which("h2load")
     if h2load is not None:
         generator += f"; {_told(h2load, '--version')}"
-    return Plan(found, missing, workloads, rounds, seconds, full, wrk, h2load, generator, shutil.which("nginx"))
+    nginx, compiler = shutil.which("nginx"), shutil.which("cc")
+    return Plan(found, missing, workloads, rounds, seconds, full, wrk, h2load, generator, nginx, compiler)
 
 
 def _told(binary: str, argument: str) -> str:
@@ -208,7 +212,7 @@ def peers_command(peers_dir: Path) -> None:
 def workloads_command() -> None:
     """List the workloads by group."""
     for workload in WORKLOADS:
-        click.echo(f"{workload.group:<8} {workload.name:<14} {workload.title}")
+        click.echo(f"{workload.group:<10} {workload.name:<14} {workload.title}")
 
 
 @main.command("schema")

@@ -10,6 +10,8 @@ import time
 from bench.peers.asking import Http2Error, call, get
 from bench.peers.origin import Origin
 from bench.peers.place import host_of
+from bench.peers.soap import Posted
+from bench.peers.websocket import echo, opened
 from bench.peers.workloads import Workload
 
 __all__ = ["AnswerError", "arrived", "check"]
@@ -27,17 +29,24 @@ def check(workload: Workload, port: int, origin: Origin) -> None:
         return  # its measure looks at what arrives
     host = host_of(workload.setup.routes - 1) if workload.setup.routes else "bench.test"
     path = workload.path + "1/item?page=1" if workload.varied else workload.path
-    setup, upload_bytes = workload.setup, workload.upload_bytes
-    expected = call(origin.grpc, path) if setup.upstream == "grpc" else _ask(origin.port, path, host, upload_bytes)
+    setup = workload.setup
+    if setup.upstream == "grpc":
+        expected = call(origin.grpc, path)
+    elif setup.upstream == "websocket":
+        expected = _talk(origin.websocket)
+    else:
+        expected = _ask(origin.port, path, host, workload.posted)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
             if setup.upstream == "grpc":
                 got = call(port, path)
+            elif setup.upstream == "websocket":
+                got = _talk(port)
             elif setup.clients == "http2":
                 got = get(port, path)
             else:
-                got = _ask(port, path, host, upload_bytes, tls=setup.tls)
+                got = _ask(port, path, host, workload.posted, tls=setup.tls)
         except (OSError, http.client.HTTPException, Http2Error) as error:
             fault = f"it does not answer: {type(error).__name__} {error}"
         else:
@@ -62,7 +71,13 @@ def arrived(port: int) -> str:
     return ", ".join(name for name, _, value in (pair.partition("=") for pair in pairs) if value) or "none"
 
 
-def _ask(port: int, path: str, host: str, upload_bytes: int, *, tls: bool = False) -> tuple[int, int, str]:
+def _talk(port: int) -> tuple[int, int, str]:
+    with opened(port) as connection:
+        content = echo(connection)
+    return 101, len(content), hashlib.sha256(content).hexdigest()
+
+
+def _ask(port: int, path: str, host: str, posted: Posted, *, tls: bool = False) -> tuple[int, int, str]:
     connection: http.client.HTTPConnection
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -72,9 +87,8 @@ def _ask(port: int, path: str, host: str, upload_bytes: int, *, tls: bool = Fals
     else:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        method = "POST" if upload_bytes else "GET"
-        body = b"x" * upload_bytes if upload_bytes else None
-        connection.request(method, path, body=body, headers={"Host": host})
+        method, body = ("POST", posted.content) if posted.length else ("GET", None)
+        connection.request(method, path, body=body, headers={"Host": host, **posted.fields})
         response = connection.getresponse()
         content = response.read()
         return response.status, len(content), hashlib.sha256(content).hexdigest()

@@ -23,7 +23,7 @@ def nginx_main(place_folder: str, workers: int, http: str) -> str:
     user = "user root;\n" if os.geteuid() == 0 else ""
     return f"""{user}worker_processes {workers}; daemon off; error_log stderr error; pid {place_folder}/pid;
 worker_rlimit_nofile 20000;
-events {{ worker_connections 16384; }}
+events {{ worker_connections 19900; }}
 http {{
   access_log off; sendfile on; tcp_nopush off; keepalive_requests 1000000000; keepalive_timeout 600s;
   client_max_body_size 0; server_names_hash_max_size 131072; server_names_hash_bucket_size 128;
@@ -45,9 +45,11 @@ def nginx(place: Place) -> Command:
     http2 = " http2" if place.setup.clients == "http2" else ""
     listen = f"listen 127.0.0.1:{place.port}{' ssl' if place.setup.tls else ''}{http2} backlog=4096"
     to = "grpc_pass grpc://up" if place.setup.upstream == "grpc" else "proxy_pass http://up"
+    switch = 'Upgrade $http_upgrade; proxy_set_header Connection "upgrade"'
+    kept = switch if place.setup.upstream == "websocket" else 'Connection ""'
     lines = [
         f"upstream up {{ server 127.0.0.1:{place.origin}; keepalive {_KEPT}; keepalive_requests 1000000000; }}",
-        'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;',
+        f"proxy_http_version 1.1; proxy_set_header {kept}; proxy_set_header Host $host; proxy_read_timeout 600s;",
         "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;",
         tls,
     ]
@@ -77,6 +79,7 @@ defaults
   timeout client 600s
   timeout server 600s
   timeout http-keep-alive 600s
+  timeout tunnel 600s
   option forwardfor
   http-reuse always
 frontend in
@@ -84,7 +87,7 @@ frontend in
   http-request set-header X-Forwarded-Proto {"https" if place.setup.tls else "http"}
   {use}
 backend up
-  server origin 127.0.0.1:{place.origin}{"" if place.setup.upstream == "http1" else " proto h2"}
+  server origin 127.0.0.1:{place.origin}{" proto h2" if place.setup.http2_upstream else ""}
 """
     return Command([place.binary, "-q", "-db", "-f", place.write("haproxy.cfg", text)])
 
@@ -109,6 +112,8 @@ def envoy(place: Place) -> Command:
             }
         ],
     }
+    if place.setup.upstream == "websocket":
+        manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     name = "envoy.filters.network.http_connection_manager"
     chain: dict[str, Any] = {"filters": [{"name": name, "typed_config": manager}]}
     if place.setup.tls:
@@ -133,7 +138,7 @@ def envoy(place: Place) -> Command:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(place.origin)}}]}],
         },
     }
-    if place.setup.upstream != "http1":
+    if place.setup.http2_upstream:
         options = f"{kinds}.upstreams.http.v3.HttpProtocolOptions"
         chosen = {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}}
         cluster["typed_extension_protocol_options"] = {options.partition("/")[2]: chosen}
@@ -154,7 +159,7 @@ def traefik(place: Place) -> Command:
     routers = {
         f"r{number}": {"rule": rule, "service": "up", "entryPoints": ["in"], **tls} for number, rule in enumerate(rules)
     }
-    scheme = "http" if place.setup.upstream == "http1" else "h2c"
+    scheme = "h2c" if place.setup.http2_upstream else "http"
     dynamic: dict[str, Any] = {
         "http": {
             "routers": routers,
@@ -192,7 +197,7 @@ def caddy(place: Place) -> Command:
         "upstreams": [{"dial": f"127.0.0.1:{place.origin}"}],
         "transport": {
             "protocol": "http",
-            "versions": ["1.1"] if place.setup.upstream == "http1" else ["h2c"],
+            "versions": ["h2c"] if place.setup.http2_upstream else ["1.1"],
             "keep_alive": {"max_idle_conns": _KEPT, "max_idle_conns_per_host": _KEPT},
         },
     }

@@ -59,6 +59,7 @@ METRICS: dict[Kind, tuple[Metric, ...]] = {
         Metric("took", "time", "s", lambda one: one.seconds),
     ),
     "stream": (_MESSAGE,),
+    "sockets": (_MESSAGE,),
 }
 """What each kind of workload is read for; the first is what the chart shows."""
 

@@ -30,7 +30,7 @@ _numbers = count(1)
 
 def rounds_of(workload: Workload, rounds: int) -> int:
     """In how many rounds the workload is measured if `rounds` are asked for."""
-    return rounds if workload.kind in ("cpu", "latency") else min(rounds, _FEW)
+    return rounds if workload.kind in ("cpu", "latency", "sockets") else min(rounds, _FEW)
 
 
 class Group:
@@ -99,9 +99,10 @@ class Group:
         return f"{error}; its log ends: {lines}" if lines else str(error)
 
     def _can(self, workload: Workload, one: Found) -> bool:
-        reason = one.peer.lacks(workload.setup) or load.cannot(workload, self._desk.wrk, self._desk.h2load)
-        if not reason and not self._origin.port_for(workload.setup):
-            reason = "nginx, which would answer in HTTP/2, is not installed"
+        brings = workload.setup.brings
+        reason = f"it has no {brings}" if brings and one.peer.kind != "ours" else ""
+        reason = reason or one.peer.lacks(workload.setup) or load.cannot(workload, self._desk.wrk, self._desk.h2load)
+        reason = reason or self._origin.cannot(workload.setup)
         if reason:
             self._skip(workload, one, reason)
         return not reason
@@ -118,7 +119,7 @@ class Group:
             check(workload, running.port, self._origin)
             if name not in self.arrived and workload.setup == Setup():
                 self.arrived[name] = arrived(running.port)
-            if workload.kind in ("cpu", "latency"):
+            if workload.kind in ("cpu", "latency", "sockets"):
                 self._desk.run(workload, running.port, _WARM_SECONDS)
         except _FAULTS as error:
             self._skip(workload, one, self._with_log(workload, one, error))

@@ -22,8 +22,16 @@ __all__ = [
     "mitmproxy",
     "one_worker_one_route",
     "proxy_py",
+    "proxy_py_lacks",
 ]
 
+_ROUTES: dict[str, dict[str, Any]] = {
+    "": {},
+    "filter ws_log": {"filters": [{"type": "ws_log", "settings": {"fraction": 0}}]},
+    "matcher soap": {"match": {"matchers": [{"type": "soap", "settings": {"operations": ["GetPrices"]}}]}},
+    "filter soap": {"filters": [{"type": "soap", "settings": {"operations": ["GetPrices"]}}]},
+}
+"""What a route has besides, by `Setup.brings`."""
 _PROXY_PY = '''"""The route of proxy.py: everything goes to the origin."""
 from proxy.http import Url
 from proxy.http.server import ReverseProxyBasePlugin
@@ -43,13 +51,13 @@ class Everything(ReverseProxyBasePlugin):
 def daemun(place: Place) -> Command:
     """daemun of this checkout: an exact host a route."""
     endpoint: Any = f"http://127.0.0.1:{place.origin}"
-    if place.setup.upstream != "http1":
+    if place.setup.http2_upstream:
         endpoint = {"url": endpoint, "protocol": "http2"}
     source = {
         "type": "inline",
         "backends": {"up": {"endpoints": [endpoint]}},
         "routes": [{"name": host, "hosts": [host], "to": "up"} for host in place.hosts]
-        or [{"name": "all", "to": "up"}],
+        or [{"name": "all", "to": "up", **_ROUTES[place.setup.brings]}],
     }
     listener: dict[str, Any] = {"name": "in", "bind": f"127.0.0.1:{place.port}"}
     if place.setup.tls:
@@ -92,8 +100,10 @@ def _has_workers() -> bool:
 
 
 def daemun_lacks(setup: Setup) -> str:
-    """Several workers are a setting that an older checkout does not have."""
-    return "this checkout has no setting `workers`" if setup.workers > 1 and not _has_workers() else ""
+    """What an older checkout does not have."""
+    if setup.workers > 1 and not _has_workers():
+        return "this checkout has no setting `workers`"
+    return f"this checkout has no {setup.brings}" if setup.brings and setup.brings not in _brings() else ""
 
 
 def aiohttp(place: Place) -> Command:
@@ -111,11 +121,14 @@ def aiohttp(place: Place) -> Command:
 
 def aiohttp_lacks(setup: Setup) -> str:
     """What the script does not do."""
+    if setup.upstream == "websocket":
+        return "the script does not switch to WebSocket"
     return "the script runs in one process" if setup.workers > 1 else _http1_only(setup)
 
 
 def _http1_only(setup: Setup) -> str:
-    return "" if setup.clients == setup.upstream == "http1" else "it does not speak HTTP/2 in plaintext"
+    http2 = setup.clients == "http2" or setup.http2_upstream
+    return "it does not speak HTTP/2 in plaintext" if http2 else ""
 
 
 def mitmproxy(place: Place) -> Command:
@@ -139,6 +152,13 @@ def proxy_py(place: Place) -> Command:
     if place.setup.tls:
         argv += ["--cert-file", str(place.certificate), "--key-file", str(place.key)]
     return Command(argv, {"PYTHONPATH": str(place.folder), "HOME": str(place.folder)})
+
+
+def proxy_py_lacks(setup: Setup) -> str:
+    """Its reverse proxy neither routes by host nor runs in several processes, nor does it switch."""
+    if setup.upstream == "websocket":
+        return "its reverse proxy does not switch to WebSocket"
+    return one_worker_one_route(setup)
 
 
 def one_worker_one_route(setup: Setup) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from bench.peers.process import unbroken
+from bench.peers.websocket import MESSAGE_BYTES
 from bench.peers.workloads import EMPTY_MESSAGE, Workload, grpc_fields, lua
 from msgspec import Struct
 
@@ -28,6 +29,7 @@ __all__ = [
     "parse_wrk",
     "run_h2load",
     "run_load",
+    "run_websocket",
 ]
 
 
@@ -96,8 +98,8 @@ def cannot(workload: Workload, wrk: str | None, h2load: str | None) -> str:
         return "" if importlib.util.find_spec("grpc") else _GRPCIO_MISSING
     if workload.setup.clients == "http2":
         return H2LOAD_MISSING if h2load is None else ""
-    if wrk is None and (workload.setup.tls or workload.closing):
-        return "wrk is not installed, and the generator of ours knows neither TLS nor new connections"
+    if wrk is None and (workload.setup.tls or workload.closing or (workload.soap and workload.kind == "cpu")):
+        return "wrk is not installed, and the generator of ours knows neither TLS nor new connections nor SOAP"
     return ""
 
 
@@ -138,6 +140,13 @@ def run_h2load(workload: Workload, port: int, *, seconds: float, h2load: str, fo
     return parse_h2load(_run([*argv, f"http://127.0.0.1:{port}{workload.path}"], seconds), least_bytes)
 
 
+def run_websocket(workload: Workload, port: int, *, seconds: float, program: str) -> Load:
+    """Sends messages on so many sockets, `streams` of them under way on each, as fast as they come back. Raises
+    `LoadError`."""
+    numbers = (port, workload.connections, workload.streams, MESSAGE_BYTES, seconds)
+    return _figures(_run([program, *map(str, numbers)], seconds))
+
+
 def grpc_stream(workload: Workload, port: int) -> Load:
     """Sends messages on one gRPC stream and awaits each of them back. Raises `LoadError`."""
     order = {"port": port, "path": workload.path, "messages": workload.messages, "in_turns": workload.in_turns}
@@ -155,7 +164,10 @@ def paced(workload: Workload, port: int, *, seconds: float, rate: float) -> Load
 def _ordered(script: str, order: dict[str, Any], seconds: float) -> Load:
     """What one of our own generators says of an order."""
     argv = [sys.executable, str(Path(__file__).with_name(script)), msgspec.json.encode(order).decode()]
-    printed = _run(argv, seconds)
+    return _figures(_run(argv, seconds))
+
+
+def _figures(printed: str) -> Load:
     try:
         return msgspec.json.decode(printed.encode(), type=Load)
     except msgspec.DecodeError as error:

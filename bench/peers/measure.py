@@ -15,27 +15,40 @@ from bench.peers.load import Load, LoadError
 from bench.peers.machine import load_average
 from bench.peers.process import Running
 from bench.peers.results import Round
+from bench.peers.websocket import echo, opened
 from bench.peers.workloads import Kind, Workload
 
 __all__ = ["MEASURES", "Desk"]
 
 _IDLE_LIMIT_SECONDS = 60.0
 _SETTLE_SECONDS = 0.5
+_SPARE = 500
+"""Descriptors that a peer has for other things; a WebSocket takes two."""
 _SHARE = 0.5
 """Of the capacity: where latency is measured."""
 _GENERATOR_SHARE = 0.6
 """Of what the generator can do at all: above it would time itself."""
 _REFERENCE = "Envoy"
-_PIECE = b"x" * 262144
 
 
 class Desk:
     """What all measurements of a run share."""
 
-    def __init__(self, *, seconds: float, wrk: str | None, h2load: str | None, folder: Path, descriptors: int) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float,
+        wrk: str | None,
+        h2load: str | None,
+        folder: Path,
+        descriptors: int,
+        websocket: str = "",
+    ) -> None:
         self.seconds = seconds
         self.wrk = wrk
         self.h2load = h2load
+        self.websocket = websocket
+        """The program with WebSocket's clients; "": none."""
         self.folder = folder
         self.descriptors = descriptors
         self.capacities: dict[str, float] = {}
@@ -49,6 +62,8 @@ class Desk:
         if workload.setup.clients == "http2":
             assert self.h2load is not None  # or the workload is left out
             done = load.run_h2load(workload, port, seconds=seconds, h2load=self.h2load, folder=self.folder)
+        elif workload.setup.upstream == "websocket":
+            done = load.run_websocket(workload, port, seconds=seconds, program=self.websocket)
         else:
             done = load.run_load(workload, port, seconds=seconds, wrk=self.wrk, folder=self.folder)
         if done.requests == 0:
@@ -102,10 +117,11 @@ def _round(done: Load, spent: Cpu, *, capacity_per_second: float = 0.0, rate_per
 
 def measure_idle(desk: Desk, workload: Workload, peer: str, running: Running) -> Round:
     """Resident memory with many connections open, each of which has had one answer. As many as descriptors allow."""
-    wanted = min(workload.connections, desk.descriptors - 500)
-    request = b"GET / HTTP/1.1\r\nHost: bench.test\r\n\r\n"
+    websocket = workload.setup.upstream == "websocket"
+    wanted = min(workload.connections, (desk.descriptors - _SPARE) // (2 if websocket else 1))
+    connect = _idle_websocket if websocket else _idle_connection
     for _ in range(20):  # what is allocated once is no cost of a connection
-        _idle_connection(running.port, request).close()
+        connect(running.port).close()
     time.sleep(_SETTLE_SECONDS)
     before, start, spent = rss_bytes(running.pid), time.monotonic(), cpu(running.pid)
     held: list[socket.socket] = []
@@ -113,7 +129,7 @@ def measure_idle(desk: Desk, workload: Workload, peer: str, running: Running) ->
     try:
         while len(held) < wanted and time.monotonic() - start < _IDLE_LIMIT_SECONDS:
             try:
-                held.append(_idle_connection(running.port, request))
+                held.append(connect(running.port))
             except OSError as error:
                 fault = str(error)
                 break
@@ -139,10 +155,20 @@ def measure_idle(desk: Desk, workload: Workload, peer: str, running: Running) ->
     )
 
 
-def _idle_connection(port: int, request: bytes) -> socket.socket:
+def _idle_websocket(port: int) -> socket.socket:
+    connection = opened(port)
+    try:
+        echo(connection)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _idle_connection(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=5)
     try:
-        connection.sendall(request)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: bench.test\r\n\r\n")
         got = b""
         while not got.endswith(b"ok"):
             piece = connection.recv(4096)
@@ -156,7 +182,7 @@ def _idle_connection(port: int, request: bytes) -> socket.socket:
 
 
 def measure_huge(desk: Desk, workload: Workload, peer: str, running: Running) -> Round:
-    """Time, CPU time and peak resident memory of one body of 1 GiB."""
+    """Time, CPU time and peak resident memory of one large body."""
     reset_peak(running.pid)
     before, start = cpu(running.pid), time.monotonic()
     if workload.setup.clients == "http2":
@@ -212,11 +238,12 @@ def _download(connection: socket.socket, path: str) -> None:
 
 
 def _upload(connection: socket.socket, workload: Workload) -> None:
-    length = workload.upload_bytes
-    head = f"POST {workload.path} HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-    connection.sendall(head.encode())
-    for _ in range(length // len(_PIECE)):
-        connection.sendall(_PIECE)
+    posted = workload.posted
+    fields = {"Host": "bench.test", "Connection": "close", "Content-Length": str(posted.length), **posted.fields}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    connection.sendall(f"POST {workload.path} HTTP/1.1\r\n{lines}\r\n".encode())
+    for piece in posted.pieces():
+        connection.sendall(piece)
     answer = connection.recv(4096)
     if answer[9:12] != b"200":
         raise LoadError(f"it answers {answer[:80]!r}")
@@ -228,4 +255,5 @@ MEASURES: dict[Kind, Callable[[Desk, Workload, str, Running], Round]] = {
     "idle": measure_idle,
     "huge": measure_huge,
     "stream": measure_stream,
+    "sockets": measure_cpu,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.peers.compiled import nginx_main
 from bench.peers.place import Setup
 from bench.peers.process import free_port, started
+from bench.peers.websocket import COMPILER_MISSING
 from msgspec import Struct
 
 __all__ = ["Origin", "certificate", "origin"]
@@ -46,23 +47,37 @@ class Origin(Struct, frozen=True):
     """Where HTTP/2 is; 0: nowhere."""
     grpc: int
     """Where gRPC is."""
+    websocket: int
+    """Where WebSocket is; 0: nowhere."""
     what: str
 
     def port_for(self, setup: Setup) -> int:
         """Where it speaks what the upstream of `setup` does; 0: nowhere."""
-        return {"http1": self.port, "http2": self.http2, "grpc": self.grpc}[setup.upstream]
+        ports = {"http1": self.port, "http2": self.http2, "grpc": self.grpc, "websocket": self.websocket}
+        return ports[setup.upstream]
+
+    def cannot(self, setup: Setup) -> str:
+        """Why it does not speak what the upstream of `setup` does; "": it does."""
+        if self.port_for(setup):
+            return ""
+        if setup.upstream == "websocket":
+            return COMPILER_MISSING
+        return "nginx, which would answer in HTTP/2, is not installed"
 
 
 @contextmanager
-def origin(nginx: str | None, folder: Path) -> Iterator[Origin]:
-    """Starts the origin with its files in `folder`. Raises `StartError`."""
+def origin(nginx: str | None, folder: Path, websocket: str = "") -> Iterator[Origin]:
+    """Starts the origin with its files in `folder`; `websocket` is its program for that. Raises `StartError`."""
     with ExitStack() as stack:
         plain, grpc = free_port(), free_port()
         for name, port in (("plain", plain), ("grpc", grpc)):
             script = str(Path(__file__).with_name(f"{name}_origin.py"))
             stack.enter_context(started([sys.executable, script, str(port)], port=port, log=folder / f"{name}.log"))
+        talks = free_port() if websocket else 0
+        if websocket:
+            stack.enter_context(started([websocket, str(talks)], port=talks, log=folder / "websocket.log"))
         if nginx is None:
-            yield Origin(plain, 0, grpc, "a server of ours (nginx is not installed)")
+            yield Origin(plain, 0, grpc, talks, "a server of ours (nginx is not installed)")
             return
         www = folder / "www"
         www.mkdir()
@@ -77,7 +92,7 @@ def origin(nginx: str | None, folder: Path) -> Iterator[Origin]:
         settings.write_text(nginx_main(str(home), 1, _SERVER.format(port=port, http2=http2, plain=plain, www=www)))
         argv = [nginx, "-c", str(settings), "-p", str(home), "-e", "stderr"]
         stack.enter_context(started(argv, port=port, log=home / "log"))
-        yield Origin(port, http2, grpc, "nginx, one worker; for gRPC a server of ours")
+        yield Origin(port, http2, grpc, talks, "nginx, one worker; for gRPC and WebSocket servers of ours")
 
 
 def certificate(chain: Path, key: Path) -> str:

@@ -104,7 +104,7 @@ PEERS = (
         "proxy",
         ("--version",),
         interpreted.proxy_py,
-        interpreted.one_worker_one_route,
+        interpreted.proxy_py_lacks,
     ),
 )
 

@@ -22,14 +22,22 @@ class Setup(Struct, frozen=True):
     workers: int = 1
     clients: Literal["http1", "http2"] = "http1"
     """What clients speak; `http2`: in plaintext, with prior knowledge."""
-    upstream: Literal["http1", "http2", "grpc"] = "http1"
-    """What the origin speaks; `http2` as clients do, `grpc`: calls over it."""
+    upstream: Literal["http1", "http2", "grpc", "websocket"] = "http1"
+    """What the origin speaks; `http2` as clients do, `grpc`: calls over it, `websocket`: HTTP/1 until it switches."""
+    brings: Literal["", "filter ws_log", "matcher soap", "filter soap"] = ""
+    """A plugin of ours that looks at what passes; nothing like it is there in other peers."""
 
     @property
     def label(self) -> str:
         """Short and unique: a folder name."""
         scheme = "https" if self.tls else "http"
-        return f"{scheme}-{self.routes}-{self.workers}-{self.clients}-{self.upstream}"
+        brings = self.brings.replace(" ", "-") or "bare"
+        return f"{scheme}-{self.routes}-{self.workers}-{self.clients}-{self.upstream}-{brings}"
+
+    @property
+    def http2_upstream(self) -> bool:
+        """Whether the origin is asked in HTTP/2."""
+        return self.upstream in ("http2", "grpc")
 
 
 class Place(Struct, frozen=True):

@@ -56,6 +56,8 @@ def method(result: Result) -> list[str]:
         "connections. Before it is measured each must answer as the origin does, byte for byte.",
         "HTTP/2 is spoken in plaintext, by h2load with windows of 1 MiB, on connections × streams; gRPC calls are "
         "answered by a small origin of ours, and its messages, of 100 bytes, come back one by one.",
+        "WebSocket messages, of 1 KiB, are sent by clients in C and come back from an origin in C: a figure is of a "
+        "message and back, and most of it is the kernel's.",
         "Latency is measured by an open loop: requests are due at equal distances at half of a capacity that the same "
         "run found, and each is timed from when it was due; how late the generator itself was (p99, its worst round) "
         "stands beside it, and says how far the machine was fit for it. Idle connections have had one answer each, and "
@@ -158,7 +160,7 @@ def table(result: Result) -> str:
     """All figures as plain text."""
     lines = []
     for measured in result.measured:
-        for metric in METRICS[measured.workload.kind]:
+        for metric in METRICS[measured.workload.kind] if measured.rounds else ():
             found = figures(measured, metric)
             lines.append(f"{measured.workload.title}: {metric.title}, {metric.unit}")
             lines.append(f"  {'':<10}{'median':>9}{'least':>9}{'greatest':>10}{'× Envoy':>9}{'× nginx':>9}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from bench.peers import machine
+from bench.peers import machine, websocket
 from bench.peers.group import Group, rounds_of
 from bench.peers.measure import Desk
 from bench.peers.origin import origin
@@ -38,6 +38,8 @@ class Plan(Struct, frozen=True):
     generator: str
     nginx: str | None
     """Where the nginx of the origin is; None: the small server of ours answers."""
+    compiler: str | None = None
+    """The one for C; None: what talks WebSocket is left out."""
 
     @property
     def steps(self) -> int:
@@ -57,11 +59,13 @@ def run(plan: Plan, say: Callable[[str], None], step: Callable[[str, int], None]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="daemun-peers-")))
         folder.chmod(0o755)  # workers of an nginx that root starts are somebody else
-        behind = stack.enter_context(origin(plan.nginx, folder))
+        programs = websocket.build(plan.compiler, folder) if plan.compiler else websocket.Programs("", "")
+        behind = stack.enter_context(origin(plan.nginx, folder, programs.origin))
         desk = Desk(
             seconds=plan.seconds,
             wrk=plan.wrk,
             h2load=plan.h2load,
+            websocket=programs.load,
             folder=folder,
             descriptors=machine.raise_descriptors(),
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from bench.peers.place import HOST_SUFFIX, Setup
+from bench.peers.soap import ENVELOPE, Posted, mtom
 from msgspec import Struct
 
 __all__ = ["CALL", "EMPTY_MESSAGE", "SHORT", "WORKLOADS", "Kind", "Workload", "grpc_fields", "lua"]
 
-Kind = Literal["cpu", "latency", "idle", "huge", "stream"]
+Kind = Literal["cpu", "latency", "idle", "huge", "stream", "sockets"]
 CALL = "/bench.Echo/Say"
 """The path of a gRPC call."""
 EMPTY_MESSAGE = bytes(5)
@@ -27,9 +29,11 @@ class Workload(Struct, frozen=True):
     path: str = "/"
     connections: int = 32
     streams: int = 1
-    """Requests at once on each connection, where clients speak HTTP/2."""
+    """Requests at once on each connection, where clients speak HTTP/2; messages under way on a WebSocket."""
     upload_bytes: int = 0
     """Length of the body that each request brings; 0: a GET."""
+    soap: Literal["", "envelope", "mtom"] = ""
+    """What that body is; "": only x."""
     closing: bool = False
     """A new connection for each request."""
     varied: bool = False
@@ -42,10 +46,31 @@ class Workload(Struct, frozen=True):
     """A message is sent when the one before has come back."""
     setup: Setup = Setup()
 
+    @property
+    def posted(self) -> Posted:
+        """What each request brings, in a POST."""
+        if self.soap == "envelope":
+            return ENVELOPE
+        return mtom(self.upload_bytes) if self.soap == "mtom" else Posted({}, b"", b"", self.upload_bytes)
+
 
 _H2 = Setup(clients="http2")
 _H2_BOTH = Setup(clients="http2", upstream="http2")
 _GRPC = Setup(clients="http2", upstream="grpc")
+_SOCKETS = Setup(upstream="websocket")
+_LENS = Setup(upstream="websocket", brings="filter ws_log")
+_MATCHED, _CHECKED = Setup(brings="matcher soap"), Setup(brings="filter soap")
+
+
+def _envelope(name: str, how: str, setup: Setup) -> Workload:
+    title = f"POST of a SOAP envelope of 10 KiB, {how}"
+    return Workload(name, title, "soap", path="/upload", upload_bytes=10 * _KIB, soap="envelope", setup=setup)
+
+
+def _attached(name: str, how: str, setup: Setup) -> Workload:
+    title = f"SOAP with 100 MiB attached (MTOM), {how}"
+    return Workload(name, title, "soap-mtom", "huge", "/sink", 1, upload_bytes=100 * _MIB, soap="mtom", setup=setup)
+
 
 WORKLOADS = (
     Workload("get-32", "small GET, keep-alive, 32 connections", "plain"),
@@ -100,8 +125,19 @@ WORKLOADS = (
     ),
     Workload("h2-huge", "HTTP/2 to HTTP/1, a body of 1 GiB down", "h2-huge", "huge", "/1g", 1, setup=_H2),
     Workload("h2-h2-huge", "HTTP/2 to HTTP/2, a body of 1 GiB down", "h2-huge", "huge", "/1g", 1, setup=_H2_BOTH),
+    Workload("ws-32", "WebSocket, 1 KiB echo, 32 sockets in turns", "websocket", "sockets", setup=_SOCKETS),
+    Workload("ws-1", "WebSocket, 1 KiB echo, 1 socket in turns", "websocket", "sockets", "/", 1, setup=_SOCKETS),
+    Workload("ws-32x8", "WebSocket, 1 KiB echo, 32 × 8 under way", "websocket", "sockets", "/", 32, 8, setup=_SOCKETS),
+    Workload("ws-lens", "WebSocket, 1 KiB echo, 32 in turns, seen as messages", "websocket", "sockets", setup=_LENS),
+    Workload("ws-idle", "10,000 idle WebSockets", "ws-idle", "idle", connections=10_000, setup=_SOCKETS),
+    _envelope("soap-plain", "as any POST", Setup()),
+    _envelope("soap-matched", "routed by its operation", _MATCHED),
+    _envelope("soap-checked", "operation and action checked", _CHECKED),
+    _attached("mtom-plain", "as any POST", Setup()),
+    _attached("mtom-matched", "routed by its operation", _MATCHED),
+    _attached("mtom-checked", "operation and action checked", _CHECKED),
 )
-SHORT = ("get-32", "down-64k", "down-1m", "h2-4x8", "grpc-unary")
+SHORT = ("get-32", "down-64k", "down-1m", "h2-4x8", "grpc-unary", "ws-32")
 
 
 def grpc_fields() -> list[tuple[str, str]]:
@@ -116,6 +152,11 @@ def grpc_fields() -> list[tuple[str, str]]:
 
 def lua(workload: Workload) -> str:
     """The script for wrk that makes the requests; "": wrk's own GET does."""
+    if workload.soap:
+        fields = "".join(
+            f"wrk.headers[{_quoted(name)}] = {_quoted(value)}\n" for name, value in workload.posted.fields.items()
+        )
+        return f'wrk.method = "POST"\n{fields}wrk.body = {_quoted(workload.posted.content.decode())}\n'
     if workload.upload_bytes:
         return f'wrk.method = "POST"\nwrk.body = string.rep("x", {workload.upload_bytes})\n'
     if workload.setup.routes:
@@ -143,3 +184,8 @@ request = function()
 end
 """
     return ""
+
+
+def _quoted(text: str) -> str:
+    """A literal of Lua, as JSON writes it."""
+    return json.dumps(text)
