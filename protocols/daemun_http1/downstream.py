@@ -196,6 +196,7 @@ class Downstream:
         exchange = self._responder.exchange
         if exchange is None:
             return
+        self._responder.client_finished()
         if exchange.on_half_close is not None:
             exchange.on_half_close()
         elif self._responder.body is None:

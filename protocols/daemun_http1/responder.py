@@ -21,6 +21,8 @@ __all__ = ["Responder"]
 log = logging.getLogger("daemun.http1")
 
 _TUNNEL_CLOSE_SECONDS = 60.0
+_UNREAD_SECONDS = 2.0
+"""How long a tunnel that has ended otherwise waits for somebody to read what its client said last."""
 _LARGE_BYTES = 16 * 1024
 
 
@@ -30,6 +32,7 @@ class Responder:
     __slots__ = (
         "_settings",
         "_stream",
+        "_waits",
         "_watch",
         "body",
         "draining",
@@ -54,6 +57,7 @@ class Responder:
         self._stream = stream
         self._settings = settings
         self._watch = watch
+        self._waits = False
 
     def respond(self, response: Response) -> Awaitable[None] | None:
         """Writes `response`; what it returns is to be awaited. Raises `ExchangeError` if it is broken off."""
@@ -201,8 +205,21 @@ class Responder:
             return  # TLS has no half of an end
         await self._stream.send_eof()
         if not tunnel.ended:
+            self._waits = True
             self._watch.wait_for(Cause.TUNNEL, _TUNNEL_CLOSE_SECONDS)
+            if self._stream.at_eof:
+                self.client_finished()
             await tunnel.closed.wait()
+
+    def client_finished(self) -> None:
+        """The client has said everything. If its tunnel only waits for that, and nobody reads it, it is over."""
+        tunnel = self.body
+        if not self._waits or type(tunnel) is not TunnelBody or tunnel.awaited:
+            return
+        if self._stream.unread_bytes:
+            self._watch.wait_for(Cause.TUNNEL, _UNREAD_SECONDS)
+        else:
+            tunnel.closed.set()
 
     async def send_continue(self) -> None:
         """`100 Continue`, before the first read of content that the client holds back."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from lxml import etree
 
 from daemun import ExchangeError, Reason
-from daemun_soap.limits import Caps, Limits
+from daemun_soap.limits import MAX_DEPTH, Caps, Limits
 from daemun_soap.prolog import Prolog, malformed, read_prolog
 
 __all__ = ["Document", "crowded", "learning", "parse", "parser_options", "tree", "xml_error"]
@@ -106,7 +106,7 @@ class Document:
         if self.suspect and root.xpath("boolean(//processing-instruction())"):
             raise malformed("a processing instruction, which SOAP forbids")
         depth = self._limits.max_depth
-        if self._caps.markup > depth and _beyond(depth)(root):
+        if depth < MAX_DEPTH and _beyond(depth)(root):
             raise malformed(f"more than {depth} levels of elements")
 
     def _decoded(self, data: bytes, *, final: bool) -> bytes:

@@ -20,7 +20,7 @@ from lxml import etree
 from xmlschema.validators import XMLSchemaBase, XsdElement
 
 from daemun_soap.json_bounds import Bounds, JsonError, Problem
-from daemun_soap.json_complaints import words_of
+from daemun_soap.json_complaints import shortened, words_of
 from daemun_soap.json_reading import Reading
 from daemun_soap.json_shapes import Shapes
 from daemun_soap.json_writing import Writing
@@ -80,7 +80,7 @@ class JsonCodec:
         """What is wrong with an element by the schema, by its places in the XML."""
         found = []
         for error in element.iter_errors(cast("Any", node)):
-            found.append(Problem(error.path or "/", words_of(error)))
+            found.append(Problem(shortened(error.path or "/"), words_of(error)))
             if len(found) == self.bounds.max_problems:
                 break
         return tuple(found)

@@ -12,7 +12,7 @@ from xmlschema.validators import (
 from daemun_soap.json_bounds import Problem
 from daemun_soap.names import local_name
 
-__all__ = ["problem_of", "words_of"]
+__all__ = ["problem_of", "shortened", "words_of"]
 
 _MAX_WORDS = 300
 
@@ -20,11 +20,12 @@ _MAX_WORDS = 300
 def problem_of(error: XMLSchemaValidationError, path: str) -> Problem:
     """The problem with the element at `path`, whose children are in the order that they should have."""
     if isinstance(error, XMLSchemaChildrenValidationError):
-        return _of_children(error, path)
-    return Problem(path, words_of(error))
+        return _of_children(error, shortened(path))
+    return Problem(shortened(path), words_of(error))
 
 
-def _shortened(words: str) -> str:
+def shortened(words: str) -> str:
+    """`words` in one line, and not too many: some of them are what a client sent."""
     words = " ".join(words.split())
     return words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}…"
 
@@ -34,7 +35,7 @@ def words_of(error: XMLSchemaValidationError) -> str:
     if isinstance(error, XMLSchemaDecodeError):
         name = local_name(getattr(error.validator, "name", None) or "")
         return f"is no {name}" if name else "is no value of its type"
-    return _shortened(error.reason or "is not valid")
+    return shortened(error.reason or "is not valid")
 
 
 def _of_children(error: XMLSchemaChildrenValidationError, path: str) -> Problem:
@@ -49,6 +50,6 @@ def _of_children(error: XMLSchemaChildrenValidationError, path: str) -> Problem:
     if expected:
         return Problem(path, f"has too few of {', '.join(map(local_name, expected))}")
     if error.invalid_tag is None:
-        return Problem(path, _shortened(error.reason or "is not complete"))
+        return Problem(path, shortened(error.reason or "is not complete"))
     name = local_name(str(error.invalid_tag))
     return Problem(f"{path}.{name}", "is there too often, or does not go with the others")

@@ -104,17 +104,51 @@ class Facade:
         found = self.services.get(service) if service else self.only
         return None if found is None else found.operations.get(operation)
 
+    def header_elements(self, operation: JsonOperation) -> list[XsdElement]:
+        """The header blocks that requests may have, as far as schemas declare them."""
+        known = self.wsdl.schema.maps.elements
+        return [known[part.element] for part in operation.operation.request.headers if part.element in known]
+
+    def write_request(self, operation: JsonOperation, value: Any, version: Version | None = None) -> bytes:
+        """The envelope of a request, in `version` or that of its port. Raises `JsonError`."""
+        blocks: list[etree._Element] = []
+        declared = {element.local_name: element for element in self.header_elements(operation)}
+        if declared and isinstance(value, dict) and HEADER in value:
+            blocks = list(self._blocks(declared, value[HEADER]))
+            value = {name: member for name, member in value.items() if name != HEADER}
+        return envelope(version or operation.port.version, self.write(operation.request, value), blocks)
+
+    def _blocks(self, declared: dict[str, XsdElement], value: Any) -> Iterator[etree._Element]:
+        where = f"$.{HEADER}"
+        if not isinstance(value, dict):
+            raise JsonError((Problem(where, f"is no object (accepted: an object with {', '.join(declared)})"),))
+        for name, block in value.items():
+            if name not in declared:
+                raise JsonError((Problem(f"{where}.{name}", f"is not known (known: {', '.join(declared)})"),))
+            with _below(f"{where}.{name}"):
+                made = self.codec.encode(declared[name], block)
+            yield made
+
+    def read_header(self, operation: JsonOperation, header: etree._Element) -> dict[str, Any]:
+        """The JSON of the header blocks that the operation declares. Raises `JsonError` for what is too much."""
+        declared = {element.name: element for element in self.header_elements(operation)}
+        if not declared:
+            return {}
+        return {
+            declared[str(block.tag)].local_name: self.codec.decode(declared[str(block.tag)], block)
+            for block in header.iterchildren(*declared)
+        }
+
     def write(self, body: BodyElement | None, value: Any, *, ignore_unknown: bool = False) -> etree._Element | None:
         """The child of a Body for a JSON value. Raises `JsonError`."""
         if body is None:
             return None
-        if self.is_wrapped(body):
-            if not isinstance(value, dict) or value.keys() != {"value"}:
-                raise JsonError((Problem("$", "is no object with the one member `value`"),))
-            with _below("$.value"):
-                value = value["value"]
-                return self.codec.encode(body.element, value, body.tag, ignore_unknown=ignore_unknown)
-        return self.codec.encode(body.element, value, body.tag, ignore_unknown=ignore_unknown)
+        if not self.is_wrapped(body):
+            return self.codec.encode(body.element, value, body.tag, ignore_unknown=ignore_unknown)
+        if not isinstance(value, dict) or value.keys() != {"value"}:
+            raise JsonError((Problem("$", "is no object with the one member `value`"),))
+        with _below("$.value"):
+            return self.codec.encode(body.element, value["value"], body.tag, ignore_unknown=ignore_unknown)
 
     def read(self, body: BodyElement, node: etree._Element) -> Any:
         """The JSON value of the child of a Body. Raises `JsonError` for what is too much."""
@@ -213,7 +247,7 @@ def _declare(wsdl: Wsdl, chosen: list[tuple[Service, Port]]) -> _Declared:
             if operation.style != "rpc" or operation.encoded:
                 continue
             for message, answers in ((operation.request, False), (operation.response, True)):
-                if message is not None:
+                if message is not None and _is_known(wsdl, message):
                     name = _unused(made, f"{operation.name}Response" if answers else operation.name)
                     made[name] = (service.name, number, answers)
                     _declare_one(schema, name, message, prefixes)
@@ -224,6 +258,12 @@ def _declare(wsdl: Wsdl, chosen: list[tuple[Service, Port]]) -> _Declared:
     text = _with_prefixes(schema, prefixes)
     wsdl.schema.add_schema(text, build=True)
     return {place: wsdl.schema.maps.elements[qualified(namespace, name)] for name, place in made.items()}
+
+
+def _is_known(wsdl: Wsdl, message: Message) -> bool:
+    """Whether schemas have what the parts of a message are made of."""
+    maps = wsdl.schema.maps
+    return all(part.element in maps.elements if part.element else part.type in maps.types for part in message.parts)
 
 
 def _unused(names: Container[str], name: str) -> str:

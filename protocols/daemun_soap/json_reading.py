@@ -11,13 +11,14 @@ from xmlschema.validators import XsdElement, XsdType
 from daemun_soap.json_bounds import Bounds, JsonError, Problem
 from daemun_soap.json_shapes import JSON_NIL, JSON_TYPE, TEXT, Shape, Shapes, namespace_of
 from daemun_soap.json_values import read_value
-from daemun_soap.names import XSI, local_name, qualified
+from daemun_soap.names import SOAP11, SOAP12, XSI, local_name, qualified
 
 __all__ = ["Reading"]
 
 _NIL = qualified(XSI, "nil")
 _TYPE = qualified(XSI, "type")
-_XSI_PREFIX = f"{{{XSI}}}"
+_NOT_CONTENT = tuple(f"{{{namespace}}}" for namespace in (XSI, SOAP11, SOAP12))
+"""How names of attributes begin that are about a message, and not of it."""
 
 
 class Reading:
@@ -88,7 +89,7 @@ class Reading:
             attribute = shape.attribute_tags.get(name)
             if attribute is not None:
                 found[attribute.name] = read_value(value, attribute.type, _namespaces(node))
-            elif not name.startswith(_XSI_PREFIX):
+            elif not name.startswith(_NOT_CONTENT):
                 found[f"@{name}"] = value
 
     def _members(self, node: etree._Element, shape: Shape, depth: int) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class Reading:
         if node.get(_NIL, "").strip() in ("true", "1"):
             return None
         found: dict[str, Any] = {
-            f"@{name}": str(value) for name, value in node.attrib.items() if not str(name).startswith(_XSI_PREFIX)
+            f"@{name}": str(value) for name, value in node.attrib.items() if not str(name).startswith(_NOT_CONTENT)
         }
         text = _text_of(node)
         children = list(node.iterchildren(tag=etree.Element))

@@ -11,7 +11,7 @@ from xmlschema.validators import XsdElement
 from xmlschema.validators.models import iter_unordered_content
 
 from daemun_soap.json_bounds import Bounds, Problem
-from daemun_soap.json_complaints import problem_of
+from daemun_soap.json_complaints import problem_of, shortened
 from daemun_soap.json_shapes import JSON_NIL, JSON_TYPE, TEXT, AnyType, Attribute, Member, Shape, Shapes, namespace_of
 from daemun_soap.json_values import QName, loose_text, write_value
 from daemun_soap.names import XSI, local_name, qualified
@@ -20,7 +20,19 @@ __all__ = ["Writing"]
 
 _NIL = qualified(XSI, "nil")
 _TYPE = qualified(XSI, "type")
+_RESERVED = (XSI, "http://www.w3.org/2000/xmlns/")
+_START = (
+    r"A-Za-z_\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf"
+)
+_NAME = re.compile(rf"[{_START}][{_START}.0-9\u00b7\u0300-\u036f-]*")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+
+
+def _checked(tag: str) -> str:
+    """A name that the schema does not know. Raises `ValueError` if XML cannot hold it, or means something by it."""
+    if not _NAME.fullmatch(local_name(tag)) or tag == "xmlns" or namespace_of(tag) in _RESERVED:
+        raise ValueError(tag)
+    return tag
 
 
 class _Enough(Exception):
@@ -75,7 +87,7 @@ class Writing:
             yield problem_of(error, path)
 
     def _problem(self, path: str, message: str) -> None:
-        self.problems.append(Problem(path, message))
+        self.problems.append(Problem(shortened(path), message))
         if len(self.problems) >= self._bounds.max_problems:
             raise _Enough
 
@@ -226,7 +238,7 @@ class Writing:
         member, value, path = written
         element = self._shapes.maps.elements.get(tag) if member is None else member.element
         try:
-            child = etree.SubElement(node, tag)
+            child = etree.SubElement(node, tag if member is not None else _checked(tag))
         except ValueError:
             self._problem(path, "is no name that XML can hold")
             return
@@ -255,7 +267,7 @@ class Writing:
             return
         if text is not None:
             try:
-                node.set(tag, text)
+                node.set(tag if attribute is not None else _checked(tag), text)
             except ValueError:
                 self._problem(path, "is no name that XML can hold")
 

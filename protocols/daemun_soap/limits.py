@@ -14,7 +14,10 @@ from msgspec import Meta, Struct
 
 from daemun import ExchangeError, Reason
 
-__all__ = ["Caps", "Limits"]
+__all__ = ["MAX_DEPTH", "Caps", "Limits"]
+
+MAX_DEPTH = 256
+"""Levels of elements that libxml2 itself allows: below it there is nothing to count."""
 
 _ATTRIBUTE_BYTES = 5
 """Of the shortest attribute, with the blank before it."""
@@ -36,11 +39,13 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 32_768
     max_element_attributes: Annotated[
         int, Meta(ge=4, le=4096, description="Attributes and namespace declarations of one element.")
-    ] = 128
+    ] = 256
     max_tag_bytes: Annotated[int, Meta(ge=256, le=1024 * 1024, description="Bytes of one tag with its attributes.")] = (
         64 * 1024
     )
-    max_depth: Annotated[int, Meta(ge=4, le=255, description="Levels of elements, the envelope included.")] = 128
+    max_depth: Annotated[
+        int, Meta(ge=4, le=256, description="Levels of elements, the envelope included; 256 are what libxml2 allows.")
+    ] = MAX_DEPTH
 
 
 def _too_much(words: str) -> ExchangeError:

@@ -1,6 +1,7 @@
 """The matcher `soap`: routes chosen by operation, version or action.
 
-Of long content no more is read than tells them; content that is known to be short is read, and checked, whole.
+Of long content no more is read than tells them, and that the rest is right is for the filter `soap` to see. Content
+that is known to be short is read whole, which spares the filter to read it again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from daemun_soap.settings import MatchSettings, versions_of
 __all__ = ["SOAP_MATCHER"]
 
 _LIMITS = Limits()
+_STEP_BYTES = 1024
 
 
 @asynccontextmanager
@@ -66,15 +68,23 @@ async def _is_told(request: Request, message: SoapMessage, peek: Peek) -> bool:
 async def _read_on(message: SoapMessage, peek: Peek) -> None:
     offset = 0
     for data in peek.seen:
-        message.show(offset, data)
+        _show(message, offset, data)
         offset += len(data)
     while message.operation is None:
         data = await peek.more()
         if not data:
             message.close()
             return
-        message.show(offset, data)
+        _show(message, offset, data)
         offset += len(data)
+
+
+def _show(message: SoapMessage, offset: int, data: bytes) -> None:
+    """Shows no more of `data` than tells the operation."""
+    at, step = 0, _STEP_BYTES
+    while at < len(data) and message.operation is None:
+        message.show(offset + at, data[at : at + step])
+        at, step = at + step, step * 2
 
 
 def _may_be_another(message: SoapMessage) -> bool:

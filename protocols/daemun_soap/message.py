@@ -103,11 +103,14 @@ class SoapMessage:
         return self._part.charset if self._part is not None else self.media.charset
 
     def read(self, data: bytes) -> None:
-        """Looks at the whole content."""
-        if self._part is None and self._inflater is None and self.seen == 0:
-            assert self._scan is not None
+        """Looks at the whole content, also at what was looked at before: it costs less than to go on in pieces."""
+        if self.over:
+            return
+        if self.alone:
             if self._kept is not None:
-                self._kept.append(data)
+                self._kept = [data]
+            if self._scan is None or self.seen:
+                self._scan = EnvelopeScan(self.limits, self.media.charset, self.media.version)
             self._scan.read(data)
             self.seen, self.over = len(data), True
             return

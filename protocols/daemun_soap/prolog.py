@@ -51,12 +51,21 @@ def malformed(words: str) -> ExchangeError:
     return ExchangeError(Reason.BAD_REQUEST, f"malformed SOAP message: {words}")
 
 
+_KNOWN: dict[tuple[bytes, str], Prolog] = {}
+_KNOWN_BYTES = 128
+_MAX_KNOWN = 256
+
+
 def read_prolog(data: bytes, charset: str = "") -> Prolog | None:
     """The prolog of a document that begins with `data`, or None if it goes on behind `data`.
 
     `charset` is what the content type says, "" if it says nothing. Raises `ExchangeError` for a DTD, a processing
     instruction, an encoding that is not accepted, or encodings that contradict each other.
     """
+    beginning = data[:_KNOWN_BYTES]
+    known = _KNOWN.get((beginning, charset))
+    if known is not None:
+        return known
     named = _accepted(charset) if charset else ""
     complete = len(data) >= MAX_PROLOG_BYTES
     data = data[:MAX_PROLOG_BYTES]
@@ -85,7 +94,15 @@ def read_prolog(data: bytes, charset: str = "") -> Prolog | None:
     if any(other and other != encoding for other in (mark, named, declared)):
         raise malformed("the byte order mark, the XML declaration and the charset contradict each other")
     local = root.rpartition(b":")[2].decode(errors="replace")
-    return Prolog(encoding, local, 0 if encoding == "utf-16" else len(data) - len(text) + at)
+    if encoding == "utf-16":
+        return Prolog(encoding, local, 0)
+    size = len(data) - len(text) + at
+    prolog = Prolog(encoding, local, size)
+    if size + len(root) + 2 <= len(beginning):  # it is all there: what begins alike says the same
+        if len(_KNOWN) >= _MAX_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[beginning, charset] = prolog
+    return prolog
 
 
 def _accepted(name: str) -> str:

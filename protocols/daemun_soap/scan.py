@@ -12,7 +12,9 @@ from daemun_soap.prolog import malformed
 
 __all__ = ["EnvelopeScan"]
 
-_VERSIONS = {qualified(SOAP11, "Envelope"): Version.V1_1, qualified(SOAP12, "Envelope"): Version.V1_2}
+_SPOKEN = ((SOAP11, Version.V1_1), (SOAP12, Version.V1_2))
+_VERSIONS = {qualified(uri, "Envelope"): version for uri, version in _SPOKEN}
+_TAGS = {version: (qualified(uri, "Header"), qualified(uri, "Body")) for uri, version in _SPOKEN}
 _ACTIONS = tuple(
     qualified(namespace, "Action") for namespace in (WSA, "http://schemas.xmlsoap.org/ws/2004/08/addressing")
 )
@@ -27,6 +29,7 @@ class EnvelopeScan:
 
     __slots__ = (
         "_document",
+        "_doubled",
         "_expected",
         "_headed",
         "_later",
@@ -50,6 +53,7 @@ class EnvelopeScan:
         self.siblings = False
         """Whether the Body has more than one child, as far as it is known."""
         self._document = Document(limits, charset)
+        self._doubled = 0
         self._expected = version
         self._headed = False
         self._parser: etree.XMLPullParser[etree._Element] | None = None
@@ -71,19 +75,21 @@ class EnvelopeScan:
             return
         if self._later is not None:
             self._later.append(content)
+            self._look_ahead(self._later)
             return
         if self._parser is None:
             self._check_name()
             if crowded():
                 self._later = [content]
+                self._look_ahead(self._later)
                 return
-            options = parser_options(self._document.encoding)
-            self._parser = etree.XMLPullParser(("start",), tag="{*}Envelope", **options)
+            self._parser = self._new_parser()
         learning(len(content), lambda: self._parse(content))
 
     def close(self) -> None:
         """Ends it. Raises `ExchangeError` if it is not complete, or no envelope."""
         self._document.close()
+        self._check_name()
         if self._later is not None:
             content = b"".join(self._later)
             learning(len(content), lambda: self._settle(tree(content, self._document.encoding)))
@@ -102,20 +108,28 @@ class EnvelopeScan:
             self.foreign = True
             raise malformed("it is no Envelope")
 
+    def _new_parser(self) -> etree.XMLPullParser[etree._Element]:
+        return etree.XMLPullParser(("start",), tag="{*}Envelope", **parser_options(self._document.encoding))
+
     def _parse(self, content: bytes) -> None:
-        parser = self._parser
-        assert parser is not None
-        try:
-            parser.feed(content)
-        except (etree.LxmlError, ValueError) as error:
-            raise xml_error(error) from None
-        if self._root is None:
-            for _, element in parser.read_events():
-                self._root = element
-                break
-            else:
-                return
-        self._look(self._root)
+        assert self._parser is not None
+        root = self._root = _fed(self._parser, content, self._root)
+        if root is not None:
+            self._look(root)
+
+    def _look_ahead(self, pieces: list[bytes]) -> None:
+        """Parses what came so far, elsewhere, each time that it has doubled, until the operation is known."""
+        size = sum(map(len, pieces))
+        if self.operation is not None or size < self._doubled:
+            return
+        self._doubled = 2 * size
+
+        def work() -> None:
+            root = _fed(self._new_parser(), b"".join(pieces), None)
+            if root is not None:
+                self._look(root)
+
+        learning(size, work)
 
     def _settle(self, root: etree._Element) -> None:
         """What a complete tree says."""
@@ -128,9 +142,7 @@ class EnvelopeScan:
 
     def _look(self, root: etree._Element) -> etree._Element | None:
         """The Body, if it is there yet. What is already there must be right."""
-        version = self.version or self._told(root)
-        namespace = version.namespace
-        header_tag, body_tag = f"{{{namespace}}}Header", f"{{{namespace}}}Body"
+        header_tag, body_tag = _TAGS[self.version or self._told(root)]
         header = body = None
         for child in root:
             tag = child.tag
@@ -178,3 +190,14 @@ class EnvelopeScan:
         if len(actions) > 1:
             raise malformed("more than one Action of WS-Addressing")
         self.wsa_action = actions[0].strip() if actions else None
+
+
+def _fed(
+    parser: etree.XMLPullParser[etree._Element], content: bytes, root: etree._Element | None
+) -> etree._Element | None:
+    """The root, if it is known, once `content` was parsed."""
+    try:
+        parser.feed(content)
+    except (etree.LxmlError, ValueError) as error:
+        raise xml_error(error) from None
+    return root if root is not None else next((element for _, element in parser.read_events()), None)

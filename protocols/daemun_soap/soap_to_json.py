@@ -28,7 +28,6 @@ from daemun import (
     Response,
     SettingsError,
 )
-from daemun_soap.action import announced_action
 from daemun_soap.fault import Code, FaultError
 from daemun_soap.json_bounds import Bounds, JsonError, Problem
 from daemun_soap.json_content import OffLoop, whole
@@ -38,8 +37,10 @@ from daemun_soap.json_replies import Replies
 from daemun_soap.json_settings import SoapToJsonSettings
 from daemun_soap.json_shapes import namespace_of
 from daemun_soap.json_targets import Target, target_of
-from daemun_soap.media import SoapType, soap_type
-from daemun_soap.names import Version, qualified
+from daemun_soap.media import SoapType
+from daemun_soap.message import head_of, message_of
+from daemun_soap.names import WSA, Version, qualified
+from daemun_soap.wsdl import Operation
 from daemun_soap.wsdl_read import read_wsdl
 
 __all__ = ["SOAP_TO_JSON"]
@@ -84,14 +85,14 @@ class _Bridge:
                 self._by_root.setdefault(operation.operation.request.root, []).append(operation)
 
     async def handle(self, request: Request) -> Response:
-        media = soap_type(request.header(b"content-type"))
-        if media is None or request.method != b"POST":
+        head = head_of(request) if request.method == b"POST" else None
+        if head is None:
             return await self._handler(request)
-        if request.header(b"content-encoding") not in (None, b"identity"):
+        announced = message_of(request, head, self._limits).announced  # from now on the dialect knows the exchange
+        if head.coding not in (None, b"identity"):
             raise FaultError(Code.SENDER, "the message is compressed; accepted: content without encoding")
         data = await whole(request.body, self._max_bytes)
-        action = announced_action(request.header(b"soapaction"), media)
-        call = await self._off_loop.run(len(data), lambda: self._read(data, media, action))
+        call = await self._off_loop.run(len(data), lambda: self._read(data, head.media, announced or ""))
         try:
             target, content = self._targets[id(call.operation)].fill(call.value)
         except ValueError as error:
@@ -100,12 +101,12 @@ class _Bridge:
         response = await self._handler(_asked(request, method, target, content))
         return await self._replies.read(response, call.operation, call.version)
 
-    def _read(self, data: bytes, media: SoapType, action: str | None) -> _Call:
+    def _read(self, data: bytes, media: SoapType, announced: str) -> _Call:
         incoming = read_envelope(data, media, self._limits, Reason.BAD_REQUEST)
         if media.version not in (None, incoming.version):
             raise FaultError(Code.VERSION_MISMATCH, "the envelope is of another version than the content type")
         first: tuple[Problem, ...] = ()
-        for operation in self._operations(incoming, action or ""):
+        for operation in self._operations(incoming, announced):
             problems: tuple[Problem, ...] = ()
             if operation.request is not None and incoming.child is not None:
                 problems = self._facade.codec.problems(operation.request.element, incoming.child)
@@ -141,16 +142,24 @@ class _Bridge:
             if demanded and for_us and not known:
                 raise FaultError(Code.MUST_UNDERSTAND, f"nobody here understands the header {tag[:200]}")
 
-    def _operations(self, incoming: Incoming, action: str) -> list[JsonOperation]:
+    def _operations(self, incoming: Incoming, announced: str) -> list[JsonOperation]:
         """The operations that a message may mean: one, unless several begin with the same element."""
         root = "" if incoming.child is None else str(incoming.child.tag)
         found = self._by_root.get(root, [])
         if not found:
             raise FaultError(Code.SENDER, "no operation begins with this element")
-        agreed = [one for one in found if not action or one.operation.action in ("", action)]
+        header = incoming.header
+        addressed = "" if header is None else (header.findtext(qualified(WSA, "Action")) or "").strip()
+        agreed = [one for one in found if _agrees(one.operation, announced, addressed)]
         if not agreed:
             raise FaultError(Code.SENDER, "the action of the message is not that of its operation")
-        return [one for one in agreed if one.operation.action == action] or agreed
+        return [one for one in agreed if one.operation.action == announced] or agreed
+
+
+def _agrees(operation: Operation, announced: str, addressed: str) -> bool:
+    """Whether what a message says of its action may be said of the operation; "": it says nothing."""
+    known = (operation.action, operation.wsa_action)
+    return (not announced or operation.action == "" or announced in known) and (not addressed or addressed in known)
 
 
 def _asked(request: Request, method: bytes, target: bytes, content: bytes | None) -> Request:

@@ -33,7 +33,22 @@ from daemun import SettingsError
 from daemun_soap.names import WSDL, XSD, local_name, qualified
 from daemun_soap.wsdl_known import known_schema
 
-__all__ = ["Document", "Documents", "Reference", "load_documents", "parse_document", "place_of", "referring", "shown"]
+__all__ = [
+    "FETCH_SECONDS",
+    "MAX_DEPTH",
+    "MAX_DOCUMENTS",
+    "MAX_DOCUMENT_BYTES",
+    "MAX_REDIRECTS",
+    "MAX_TOTAL_BYTES",
+    "Document",
+    "Documents",
+    "Reference",
+    "load_documents",
+    "parse_document",
+    "place_of",
+    "referring",
+    "shown",
+]
 
 log = logging.getLogger("daemun.soap")
 
@@ -41,8 +56,10 @@ MAX_DOCUMENTS = 128
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 MAX_TOTAL_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 32
+"""Documents that refer to each other in a row."""
 MAX_REDIRECTS = 5
 FETCH_SECONDS = 10.0
+"""How long one document may take."""
 
 _DEFINITIONS = qualified(WSDL, "definitions")
 _SCHEMA = qualified(XSD, "schema")

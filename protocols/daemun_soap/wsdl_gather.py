@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 
 from lxml import etree
 
@@ -18,6 +17,7 @@ from daemun_soap.wsdl_documents import Documents, parse_document
 from daemun_soap.wsdl_known import XML, known_schema
 from daemun_soap.wsdl_repair import COMPONENTS, repair
 from daemun_soap.wsdl_schema import HOST, SchemaDocuments, namespace_location
+from daemun_soap.wsdl_tidy import NAMES, tidy
 
 __all__ = ["gather_schemas"]
 
@@ -32,8 +32,6 @@ _REDEFINE = qualified(XSD, "redefine")
 _ANNOTATION = qualified(XSD, "annotation")
 _PART = qualified(WSDL, "part")
 _REFERRING = (_IMPORT, _INCLUDE, _REDEFINE)
-_NAMES = frozenset(("type", "ref", "base", "itemType", "memberTypes", "substitutionGroup", "refer"))
-_PREFIXED = re.compile(r"((?<![\w.:-])[A-Za-z_][\w.-]*:(?!:)[\w.*-]+)")
 
 
 class _Unit:
@@ -41,7 +39,7 @@ class _Unit:
 
     def __init__(self, name: str, element: etree._Element, targets: list[etree._Element | None]) -> None:
         # serialised on its own, an inline schema keeps the namespaces that are declared around it
-        self.root = _with_one_meaning(_without_strays(parse_document(etree.tostring(element, with_tail=False))))
+        self.root = tidy(parse_document(etree.tostring(element, with_tail=False)))
         self.location = f"{HOST}{name}.xsd"
         self.namespace = self.root.get("targetNamespace", "").strip()
         self.targets = targets
@@ -154,7 +152,7 @@ def _used(unit: _Unit) -> set[str]:
     """The namespaces that a schema imports, or names without doing so."""
     used = {child.get("namespace", "") for child in unit.root.iterchildren(_IMPORT)}
     for element in unit.root.iter("{*}*"):
-        for name in _NAMES:
+        for name in NAMES:
             used |= _prefixes(element, element.get(name, "")) - (set() if name == "ref" else {XSD})
     return used
 
@@ -165,50 +163,6 @@ def _used_by_parts(documents: Documents) -> set[str]:
         for part in document.root.iter(_PART):
             used |= _prefixes(part, part.get("element", "")) | _prefixes(part, part.get("type", ""))
     return used
-
-
-def _without_strays(root: etree._Element) -> etree._Element:
-    """The same schema without what has a prefix that is not declared."""
-    for element in list(root.iter("*")):
-        for name in [name for name in element.attrib if ":" in str(name) and not str(name).startswith("{")]:
-            del element.attrib[name]
-        parent = element.getparent()
-        if parent is not None and ":" in str(element.tag) and not str(element.tag).startswith("{"):
-            parent.remove(element)
-    return root
-
-
-def _with_one_meaning(root: etree._Element) -> etree._Element:
-    """The same schema, with no prefix that means one namespace here and another one there: xmlschema mixes them up."""
-    named = [element for element in root.iter("{*}*") if not _NAMES.isdisjoint(element.keys()) or element.get("xpath")]
-    meanings: dict[str | None, set[str]] = {}
-    for element in named:
-        for prefix, namespace in element.nsmap.items():
-            meanings.setdefault(prefix, set()).add(namespace)
-    if all(len(namespaces) == 1 for namespaces in meanings.values()):
-        return root
-    prefixes: dict[str, str] = {XSD: "xs"}
-
-    def one(element: etree._Element, name: str) -> str:
-        prefix, _, local = name.rpartition(":")
-        namespace = element.nsmap.get(prefix or None)
-        if prefix == "xml" or namespace is None:
-            return name
-        return f"{prefixes.setdefault(namespace, f'n{len(prefixes)}')}:{local}"
-
-    for element in named:
-        for attribute in _NAMES.intersection(map(str, element.keys())):
-            element.set(attribute, " ".join(one(element, name) for name in element.get(attribute, "").split()))
-        if element.get("xpath"):
-            words = _PREFIXED.split(element.get("xpath", ""))
-            element.set(
-                "xpath", "".join(one(element, word) if position % 2 else word for position, word in enumerate(words))
-            )
-    renamed = etree.Element(root.tag, nsmap={prefix: namespace for namespace, prefix in prefixes.items()})
-    for attribute, value in root.attrib.items():
-        renamed.set(attribute, value)
-    renamed.extend(list(root))
-    return renamed
 
 
 def _prefixes(element: etree._Element, names: str) -> set[str]:

@@ -18,14 +18,15 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from daemun import EMPTY, Buffered, NoContent, Request, Response, SettingsError, http_date
-from daemun_soap.names import WSDL, XSD, XSI, local_name, qualified
+from daemun_soap.names import WSDL, XSD, XSI, Version, local_name, qualified
 from daemun_soap.wsdl import Wsdl
 from daemun_soap.wsdl_documents import Document, Documents, parse_document, place_of, referring
 from daemun_soap.wsdl_known import known_schema
+from daemun_soap.wsdl_read import SOAP_BINDINGS
 
 __all__ = ["Publisher"]
 
-MAX_CACHED_BYTES = 16 * 1024 * 1024
+_MAX_CACHED_BYTES = 16 * 1024 * 1024
 
 _URL = "daemun-outside-url"
 _ORIGIN = "daemun-outside-origin"
@@ -72,7 +73,7 @@ class Publisher:
         self._fixed = _parsed(address) if address else None
         self._names = _names(documents)
         inside = _Inside(documents)
-        usable = {port.name for service in wsdl.services for port in service.ports}
+        usable = {port.name: port.version for service in wsdl.services for port in service.ports}
         self._documents = {
             self._names[document.location]: _marked(document, self._names, inside, usable)
             for document in documents.by_location.values()
@@ -109,10 +110,10 @@ class Publisher:
             data = data.replace((mark + _SAID).encode(), _in_comment(text).encode())
             data = data.replace(mark.encode(), escape(text, {'"': "&quot;"}).encode())
         rendered = _Rendered(data, b'"%b"' % sha256(data).hexdigest()[:32].encode())
-        if len(data) <= MAX_CACHED_BYTES:
+        if len(data) <= _MAX_CACHED_BYTES:
             self._cache[key] = rendered
             self._cached_bytes += len(data)
-            while self._cached_bytes > MAX_CACHED_BYTES:
+            while self._cached_bytes > _MAX_CACHED_BYTES:
                 self._cached_bytes -= len(self._cache.popitem(last=False)[1].data)
         return rendered
 
@@ -242,7 +243,7 @@ def _origin(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.scheme in _HTTP and parts.netloc else ""
 
 
-def _marked(document: Document, names: dict[str, str], inside: _Inside, usable: set[str]) -> bytes:
+def _marked(document: Document, names: dict[str, str], inside: _Inside, usable: dict[str, Version]) -> bytes:
     """The document, with marks in the place of addresses."""
     root = parse_document(document.data)
     for element, reference in zip(list(referring(root)), document.references, strict=True):
@@ -262,18 +263,23 @@ def _marked(document: Document, names: dict[str, str], inside: _Inside, usable: 
     return etree.tostring(root.getroottree(), encoding="UTF-8", xml_declaration=True)
 
 
-def _move_port(port: etree._Element, usable: set[str]) -> None:
+def _move_port(port: etree._Element, usable: dict[str, Version]) -> None:
     """Gives a port its outside address; one that is not reached over HTTP is not there outside."""
+    version = usable.get(port.get("name", ""))
     for element in list(port.iter("{*}*")):
         location = element.get("location")
-        if location is not None and element.tag != _PORT:
+        if location is not None and element is not port:
             scheme = urlsplit(location.strip()).scheme
-            if scheme not in ("", *_HTTP) and port.get("name", "") not in usable:
+            if scheme not in ("", *_HTTP) and version is None:
                 _remove(port)
                 return
             element.set("location", _URL)
         if local_name(str(element.tag)) == "Address":
             element.text = _URL
+    for namespace, spoken in SOAP_BINDINGS.items():
+        address = qualified(namespace, "address")
+        if spoken is version and port.find(address) is None:
+            etree.SubElement(port, address, location=_URL)
 
 
 def _sweep(node: etree._Element, inside: _Inside) -> None:

@@ -18,7 +18,7 @@ __all__ = ["COMPONENTS", "repair"]
 
 log = logging.getLogger("daemun.soap")
 
-MAX_WARNINGS = 10
+_MAX_WARNINGS = 10
 
 COMPONENTS = {
     qualified(XSD, tag): kind
@@ -59,18 +59,24 @@ def repair(schemas: Iterable[tuple[etree._Element, str]], everywhere: Iterable[e
     for root in (*(root for root, _ in schemas), *everywhere):
         for element in list(root.iter("{*}*")):
             for attribute, kind in _references(element):
-                for word in element.get(attribute, "").split():
+                words = element.get(attribute, "").split()
+                for position, word in enumerate(words):
                     name = _meant(element, word)
                     local = not name.startswith("{") and root in everywhere
                     if _built_in(name) or local or (kind, name) in known or (kind, local_name(name)) in shared:
                         continue
+                    own = _own(element, word, root.get("targetNamespace", ""))
+                    if own and (kind, _meant(element, own)) in known:
+                        words[position] = own
+                        element.set(attribute, " ".join(words))
+                        continue
                     missing[f"{kind} {name}"] = None
                     _replace(element, attribute)
                     break
-    for name in list(missing)[:MAX_WARNINGS]:
+    for name in list(missing)[:_MAX_WARNINGS]:
         log.warning("schemas of the wsdl: %s is nowhere, anything is accepted in its place", name)
-    if len(missing) > MAX_WARNINGS:
-        log.warning("schemas of the wsdl: %d more of the kind", len(missing) - MAX_WARNINGS)
+    if len(missing) > _MAX_WARNINGS:
+        log.warning("schemas of the wsdl: %d more of the kind", len(missing) - _MAX_WARNINGS)
 
 
 def _components(root: etree._Element) -> Iterable[etree._Element]:
@@ -94,6 +100,13 @@ def _references(element: etree._Element) -> Iterable[tuple[str, str]]:
 def _meant(element: etree._Element, name: str) -> str:
     prefix, _, local = name.rpartition(":")
     return qualified(XML if prefix == "xml" else element.nsmap.get(prefix or None, ""), local)
+
+
+def _own(element: etree._Element, name: str, namespace: str) -> str:
+    """A name without a prefix, as one of the target namespace; "": it has a prefix, or there is none for that."""
+    if ":" in name or not namespace:
+        return ""
+    return next((f"{prefix}:{name}" for prefix, space in element.nsmap.items() if prefix and space == namespace), "")
 
 
 def _built_in(name: str) -> bool:
@@ -123,7 +136,8 @@ def _replace_reference(element: etree._Element) -> None:
         parent.remove(element)
     else:
         if kind == "element":
-            anything = etree.Element(qualified(XSD, "any"), processContents="lax")
+            namespace = etree.QName(_meant(element, element.get("ref", ""))).namespace or "##local"
+            anything = etree.Element(qualified(XSD, "any"), processContents="lax", namespace=namespace)
         else:
             anything = etree.Element(qualified(XSD, "sequence"))
             _add_anything(anything)

@@ -21,7 +21,7 @@ __all__ = ["HOST", "SchemaDocuments", "compiled_schema", "namespace_location", "
 
 log = logging.getLogger("daemun.soap")
 
-MAX_WARNINGS = 10
+_MAX_WARNINGS = 10
 
 HOST = "http://schemas.invalid/"
 """Where the documents are said to be: nothing is ever fetched there."""
@@ -94,10 +94,10 @@ def typed_schema(schemas: SchemaDocuments) -> xmlschema.XMLSchema:
     except (xmlschema.XMLSchemaException, OSError, RecursionError) as error:
         raise SettingsError(f"the schemas of the wsdl cannot be used: {error}") from error
     errors = schema.maps.all_errors
-    for fault in errors[:MAX_WARNINGS]:
+    for fault in errors[:_MAX_WARNINGS]:
         log.warning("schemas of the wsdl: %s", fault.message)
-    if len(errors) > MAX_WARNINGS:
-        log.warning("schemas of the wsdl: %d more of the kind", len(errors) - MAX_WARNINGS)
+    if len(errors) > _MAX_WARNINGS:
+        log.warning("schemas of the wsdl: %d more of the kind", len(errors) - _MAX_WARNINGS)
     return schema
 
 

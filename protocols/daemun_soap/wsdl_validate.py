@@ -9,28 +9,20 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import xmlschema
 from lxml import etree
 
 from daemun_soap.names import SOAP11, SOAP12, XOP, local_name, qualified
 from daemun_soap.wsdl import Message, Operation, Part, Wsdl
 from daemun_soap.wsdl_accessors import ACCESSORS, Accessors
+from daemun_soap.wsdl_check import Compiled, Typed, Wrong, cut
 from daemun_soap.wsdl_schema import SchemaDocuments, compiled_schema, typed_schema
 
 __all__ = ["InvalidMessage", "Validator"]
 
 log = logging.getLogger("daemun.soap")
-
-MAX_WORDS = 300
-MAX_VALUE = 40
-MAX_SHOWN = 2000
-"""Elements of a message whose error is looked for a second time, to tell where it is."""
-MAX_SLOW = 5000
-"""Elements of a message that xmlschema checks, at some 20 µs each."""
 
 _INCLUDE = qualified(XOP, "Include")
 _FAULTS = (qualified(SOAP11, "Fault"), qualified(SOAP12, "Fault"))
@@ -41,13 +33,6 @@ _OF_SOAP = (
     "{http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd}",
 )
 """Attributes that any element may carry, whatever its type says, by how their names begin."""
-_SIZE = etree.XPath("count(descendant::*)")
-_VALUE = re.compile(r"(?:(?<=value )|^)'(.*)'(?= (?:is|has|does) )", re.DOTALL)
-_PREFIX = re.compile(r"(?<=')[\w.-]+:(?=[\w.-]+')")
-_QUOTED = re.compile(r"'([^']*)'")
-_NAMESPACE = re.compile(r"\{[A-Za-z][A-Za-z0-9+.-]*:[^}]*\}")
-_SUBJECT = re.compile(r"Element '[^']*'(?:, attribute '(?P<attribute>[^']*)')?: ")
-_STEP = re.compile(r"(?:(?P<prefix>[^:\[]+):)?(?P<name>[^\[]+)(?:\[(?P<position>\d+)\])?")
 
 
 class InvalidMessage(ValueError):
@@ -67,13 +52,6 @@ class _Slot(NamedTuple):
     tag: str
     declared: str
     """The element of the schema that it must be valid by; "": it is not checked."""
-
-
-class _Wrong(NamedTuple):
-    """What is wrong in an element, and where in it."""
-
-    steps: tuple[str, ...]
-    words: str
 
 
 class _Shape(NamedTuple):
@@ -104,15 +82,10 @@ class Validator:
                 slot = self._slot(part, accessors)
                 self._details[slot.tag] = slot
         schemas = schemas.with_schemas({ACCESSORS: accessors.schema()})
-        self._compiled = compiled_schema(schemas)
-        if self._compiled is None:
-            self._parser, self._typed = None, typed_schema(schemas)
-        else:
-            # what it is given was within limits when it was parsed for the first time
-            self._parser = etree.XMLParser(
-                schema=self._compiled, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
-            )
-            self._typed = wsdl.schema
+        compiled = compiled_schema(schemas)
+        self._find: Callable[[etree._Element], Wrong | None] = (
+            Compiled(compiled).wrong if compiled is not None else Typed(typed_schema(schemas)).wrong
+        )
 
     def check(self, envelope: etree._Element, operation: Operation, message: Message | None) -> None:
         """Returns if an envelope is as `message` of `operation` says. Raises `InvalidMessage`.
@@ -136,7 +109,7 @@ class Validator:
         for child, slot in zip(children, shape.body, strict=True):
             # a wrapper without a namespace: some toolkits read the binding otherwise
             if child.tag != slot.tag and not (operation.style == "rpc" and local_name(str(child.tag)) == slot.tag):
-                raise InvalidMessage("Body", f"{_cut(str(child.tag))} is not expected; expected: {slot.tag}")
+                raise InvalidMessage("Body", f"{cut(str(child.tag))} is not expected; expected: {slot.tag}")
             self._check_element(child, slot, "Body")
         header = envelope.find(qualified(namespace, "Header")) if shape.headers else None
         for block in header if header is not None else ():
@@ -161,38 +134,9 @@ class Validator:
         name = local_name(slot.tag)
         if slot.declared != slot.tag:
             element = _renamed(element, slot.declared)
-        wrong = self._check_slowly(element) if self._parser is None else self._check_fast(element, self._parser)
+        wrong = self._find(element)
         if wrong is not None:
             raise InvalidMessage("/".join((around, name, *wrong.steps)), wrong.words)
-
-    def _check_fast(self, element: etree._Element, parser: etree.XMLParser) -> _Wrong | None:
-        # a validating parser, and no validation of the tree: for each error there libxml2 counts all elements before it
-        try:
-            etree.fromstring(etree.tostring(element, with_tail=False), parser)
-        except etree.XMLSyntaxError as error:
-            if self._compiled is not None and _SIZE(element) <= MAX_SHOWN and not self._compiled.validate(element):
-                entry = self._compiled.error_log[0]
-                return _Wrong(_steps(element, entry.path or ""), _words(entry.message))
-            return _Wrong((), _words(error.msg or "", with_subject=True))
-        return None
-
-    def _check_slowly(self, element: etree._Element) -> _Wrong | None:
-        if _SIZE(element) > MAX_SLOW:
-            return _Wrong(
-                (), f"there are more than {MAX_SLOW} elements, which is more than the check of this wsdl takes"
-            )
-        try:
-            prefixes = {prefix or "": namespace for prefix, namespace in element.nsmap.items()}
-            error = next(self._typed.iter_errors(cast("Any", element), namespaces=prefixes), None)
-        except (xmlschema.XMLSchemaException, RecursionError) as failure:
-            return _Wrong((), _words(str(failure)))
-        if error is None:
-            return None
-        steps = (local_name(step).rpartition(":")[2] for step in (error.path or "").strip("/").split("/")[1:])
-        words = error.reason or error.message
-        for value in _values(error.elem):
-            words = words.replace(repr(value), _cut(value)).replace(value, _cut(value))
-        return _Wrong(tuple(steps), _words(_PREFIX.sub("", words)))
 
     def _shape(self, message: Message, style: str, accessors: Accessors) -> _Shape:
         headers = {slot.tag: slot for slot in (self._slot(part, accessors) for part in message.headers)}
@@ -246,52 +190,3 @@ def _without_parts(element: etree._Element) -> etree._Element:
         if parent is not None:
             parent.remove(include)
     return element
-
-
-def _steps(root: etree._Element, path: str) -> tuple[str, ...]:
-    """The names on the way to what libxml2 calls `/*/*[2]/ns:name`, without the first one."""
-    names: list[str] = []
-    element = root
-    for step in path.strip("/").split("/")[1:]:
-        match = _STEP.fullmatch(step)
-        if match is None or step.startswith("@"):
-            break
-        position = int(match["position"] or 1)
-        children = [child for child in element if isinstance(child.tag, str)]
-        if match["name"] != "*":
-            children = [
-                child
-                for child in children
-                if local_name(str(child.tag)) == match["name"] and child.prefix == match["prefix"]
-            ]
-        if position > len(children):
-            break
-        element = children[position - 1]
-        alike = sum(1 for child in element.itersiblings(str(element.tag), preceding=True))
-        more = alike or next(element.itersiblings(str(element.tag)), None) is not None
-        names.append(local_name(str(element.tag)) + (f"[{alike + 1}]" if more else ""))
-    return tuple(names)
-
-
-def _words(message: str, *, with_subject: bool = False) -> str:
-    """What is wrong, in the words of the library, without what the path says already."""
-    subject = _SUBJECT.match(message)
-    if subject is not None and not with_subject:
-        message = message[subject.end() :]
-        if subject["attribute"]:
-            message = f"attribute {subject['attribute']}: {message}"
-    head, _, rest = message.partition(": ") if with_subject and subject is not None else ("", "", message)
-    rest = _QUOTED.sub(lambda match: _cut(match[1]), _VALUE.sub(lambda match: _cut(match[1]), rest))
-    message = " ".join(_NAMESPACE.sub("", f"{head}: {rest}" if head else rest).split()).removesuffix(".")
-    return message[:1].lower() + message[1:MAX_WORDS]
-
-
-def _values(element: Any) -> Iterator[str]:
-    """Values of an element that are too long to be told, also as whitespace is taken in them."""
-    for value in () if element is None else (element.text, *element.attrib.values()):
-        if isinstance(value, str):
-            yield from (form for form in (value, value.strip(), " ".join(value.split())) if len(form) > MAX_VALUE)
-
-
-def _cut(text: str) -> str:
-    return f"'{text}'" if len(text) <= MAX_VALUE else f"'{text[: MAX_VALUE - 1]}…'"

@@ -126,6 +126,10 @@ class Framing:
                 raise TypeError(f"{type(message).__name__} is no message")
         return bytes(framed)
 
+    def drop(self) -> None:
+        """Nothing more is read or written: gives back what is held, now and not when garbage is collected."""
+        vars(self._protocol).clear()  # its parser is a generator that holds on to what holds it
+
     def _message(self, frame: Frame) -> Message | None:
         payload, last = frame.payload, frame.message_finished
         if isinstance(payload, tuple):

@@ -35,8 +35,8 @@ _GOING_AWAY = Close(1001)
 _BROKEN_UPSTREAM = Close(1011, "the upstream broke the protocol")  # 1014 says it better, but browsers refuse it
 _FAULT = Close(1011, "a plugin of the gateway failed")
 
-
 Say = Callable[[Message], Awaitable[Message | None]]
+"""Shows a filter a message, and gives what goes on instead."""
 
 
 class _Show(NamedTuple):
@@ -55,19 +55,20 @@ class Lens:
         "_exchange",
         "_parted",
         "_upstream_shows",
+        "_ways",
+        "client_over",
         "close_seconds",
-        "from_client",
-        "from_upstream",
     )
 
-    def __init__(self, exchange: Exchange, inner: Body) -> None:
-        """`inner` is what the client says."""
-        self.from_client = Way(self, inner)
-        self.from_upstream: Way | None = None
-        self.close_seconds = 0.0
-        """How long the client is listened to after its last word."""
+    def __init__(self, exchange: Exchange, close_seconds: float) -> None:
+        """`close_seconds`: how long the client is listened to after its last word."""
+        self.client_over = anyio.Event()
+        """All that the client says has been read."""
+        self.close_seconds = close_seconds
         self._exchange = exchange
         self._parted = False
+        self._ways: tuple[Way, Way] | None = None
+        """From the client, and from the upstream, while messages pass."""
         self._client_shows: list[_Show] = []
         self._upstream_shows: list[_Show] = []
         self._endings: list[tuple[str, Callable[[], None]]] = []
@@ -78,16 +79,18 @@ class Lens:
         self._upstream_shows.insert(0, _Show(name, upstream_said))
         self._endings.append((name, ended))
 
-    def open(self, inner: Body, client: Framing, upstream: Framing, close_seconds: float) -> Way:
-        """The protocol was switched: `inner` is what the upstream says. What the client is sent instead of it."""
-        self.close_seconds = close_seconds
-        self.from_upstream = way = Way(self, inner)
-        way.open(upstream, client, self._upstream_shows)
-        self.from_client.open(client, upstream, self._client_shows)
-        return way
+    def open(self, from_client: Way, from_upstream: Way, client: Framing, upstream: Framing) -> None:
+        """The protocol was switched: messages pass from here on."""
+        self._ways = from_client, from_upstream
+        self.client_over = from_client.over
+        from_upstream.open(self, upstream, client, self._upstream_shows)
+        from_client.open(self, client, upstream, self._client_shows)
 
     def over(self) -> None:
-        """Both ways have ended: the filters are told."""
+        """The WebSocket is over: the filters are told, and nothing is held any more."""
+        for way in self._ways or ():
+            way.drop()
+        self._ways = None
         endings, self._endings = self._endings, []
         for name, ended in endings:
             try:
@@ -103,7 +106,7 @@ class Lens:
 
     def broken(self, way: Way, error: BadFrames) -> None:
         """The side that `way` comes from sent what is refused."""
-        if way is self.from_client:
+        if way.of_client:
             reason = Reason.CONTENT_TOO_LARGE if error.close.code == 1009 else Reason.BAD_REQUEST
             self._part(way, error.close, _GOING_AWAY, reason)
         else:
@@ -120,15 +123,17 @@ class Lens:
         self._part(way, _FAULT, _GOING_AWAY, Reason.PLUGIN_FAULT)
 
     def _part(self, cause: Way, to_client: Close, to_upstream: Close, reason: Reason | None) -> None:
-        if self._parted or self.from_upstream is None:
+        if self._parted or self._ways is None:
             return
         self._parted = True
         if reason is not None:
             self._exchange.reason = reason
+        from_client, from_upstream = self._ways
         now = anyio.current_time()
-        grace = min(_GRACE_SECONDS, self.close_seconds) if cause is self.from_client else 0.0
-        self.from_client.part(to_upstream, now, self.close_seconds)
-        self.from_upstream.part(to_client, now + grace, 0.0)
+        answered = cause is from_client and cause.spoke
+        grace = min(_GRACE_SECONDS, self.close_seconds) if answered else 0.0
+        from_client.part(to_upstream, now, self.close_seconds)
+        from_upstream.part(to_client, now + grace, 0.0)
 
 
 class Way:
@@ -152,17 +157,23 @@ class Way:
         "_word",
         "_writer",
         "length",
+        "of_client",
         "over",
+        "spoke",
         "trailers",
     )
 
-    def __init__(self, lens: Lens, inner: Body) -> None:
+    def __init__(self, inner: Body, *, of_client: bool) -> None:
         self.length: int | None = None
         self.trailers: Headers = ()
+        self.of_client = of_client
+        """It is the client that speaks."""
         self.over = anyio.Event()
         """It has ended."""
-        self._lens = lens
+        self.spoke = False
+        """Something passed."""
         self._inner = inner
+        self._lens: Lens
         self._reader: Framing
         self._writer: Framing
         self._shows: Sequence[_Show]
@@ -183,9 +194,10 @@ class Way:
         """Nothing of what comes can be understood any more."""
         self._discarded = 0
 
-    def open(self, reader: Framing, writer: Framing, shows: Sequence[_Show]) -> None:
+    def open(self, lens: Lens, reader: Framing, writer: Framing, shows: Sequence[_Show]) -> None:
         """Messages pass from here on, through `shows`."""
-        self._reader, self._writer, self._shows, self._looks = reader, writer, shows, True
+        self._lens, self._reader, self._writer, self._shows = lens, reader, writer, shows
+        self._looks = True
         self._opened.set()
 
     def stay(self) -> None:
@@ -221,9 +233,16 @@ class Way:
 
     async def aclose(self) -> None:
         self.over.set()
-        if self is self._lens.from_upstream:
+        if not self.of_client:
             self._lens.over()
         await self._inner.aclose()
+
+    def drop(self) -> None:
+        """Ends the way, whoever reads it now, and gives back what it holds."""
+        self.over.set()
+        if self._scope is not None:
+            self._scope.cancel()
+        self._reader.drop()
 
     def _say_last(self, word: Close) -> bytes:
         self._closed = True
@@ -233,11 +252,11 @@ class Way:
 
     async def _end(self) -> None:
         lens = self._lens
-        if self is lens.from_client:
+        if self.of_client:
             await self._inner.aclose()
         elif lens.lingers:
             with anyio.move_on_after(lens.close_seconds):
-                await lens.from_client.over.wait()
+                await lens.client_over.wait()
         self.over.set()
 
     async def _next(self) -> bytes:
@@ -275,6 +294,8 @@ class Way:
         """Takes more bytes of the side that it comes from."""
         data = await self._inner.read()
         self._turn = 0
+        if self.over.is_set():
+            return
         if not data:
             if self._word is None:
                 self.over.set()
@@ -299,11 +320,13 @@ class Way:
                 answer = await shows[passed].say(message)
                 if answer is None:
                     self._shown = None
-                    return self._dropped(came)
+                    return b"" if self.over.is_set() else self._dropped(came)
                 message = answer
                 passed += 1
                 self._shown = came, message, passed
             self._shown = None
+            if self.over.is_set():
+                return b""
             framed = self._writer.write(message)
         except CloseWebSocket as error:
             self._shown = None
@@ -314,6 +337,7 @@ class Way:
             self._lens.failed(self, name)
             return b""
         self._closed = type(message) is Close
+        self.spoke = True
         return framed
 
     def _dropped(self, came: Message) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from daemun import (
+    Exchange,
     FilterContext,
     FilterType,
     Handler,
@@ -24,7 +25,7 @@ from daemun import (
 )
 from daemun_websocket.deflate import Agreed, agree, make_offer, read_answer
 from daemun_websocket.framing import Bounds, Framing
-from daemun_websocket.lens import Lens
+from daemun_websocket.lens import Lens, Way
 from daemun_websocket.lens_settings import MessageSettings
 from daemun_websocket.messages import Message
 
@@ -101,18 +102,23 @@ def _looking(
             return await handler(request)
         stash = request.exchange.stash
         opening = stash.get(_OPENING, None)
-        made = opening is None or opening.answered
-        if opening is None or made:
-            opening = stash[_OPENING] = _Opening(request)
-            request = opening.forwarded(request.with_body(opening.lens.from_client))
+        way = None
+        if opening is None or opening.over:
+            opening = stash[_OPENING] = _Opening(header_values(request.headers, _EXTENSIONS))
+            way = Way(request.body, of_client=True)
+            request = opening.forwarded(request.with_body(way))
         opening.joined = opening.joined or not streamed
         if settings is not None:
             opening.settings = settings
             request = opening.forwarded(request)
         if open_filter is not None:
-            opening.wanted.append((name, open_filter, request))
-        response = await handler(request)
-        return await opening.answer(response) if made else response
+            opening.wanted[handle] = name, open_filter, request
+        if way is None:
+            return await handler(request)
+        try:
+            return await opening.answer(way, await handler(request), request.exchange)
+        finally:
+            opening.end()
 
     return handle
 
@@ -120,14 +126,20 @@ def _looking(
 class _Opening:
     """An opening handshake that is under way: who wants to look, and what either side offers."""
 
-    def __init__(self, request: Request) -> None:
-        self.lens = Lens(request.exchange, request.body)
+    def __init__(self, offers: list[bytes]) -> None:
+        """`offers`: the client's extensions."""
         self.settings = MessageSettings()
-        self.wanted: list[tuple[str, OpenFilter, Request]] = []
+        self.wanted: dict[Handler, tuple[str, OpenFilter, Request]] = {}
+        """By the filter's handler, which a filter before it may call again."""
         self.joined = False
-        self.answered = False
-        self._offers = header_values(request.headers, _EXTENSIONS)
+        self.over = False
+        self._offers = offers
         self._offered = False
+
+    def end(self) -> None:
+        """It is over; its exchange goes on, and holds nothing that holds the exchange."""
+        self.over = True
+        self.wanted = {}
 
     def forwarded(self, request: Request) -> Request:
         """`request` with the gateway's own offer: there is one if the client made one that can be met."""
@@ -136,37 +148,37 @@ class _Opening:
         request = request.without_header(_EXTENSIONS)
         return request.with_header(_EXTENSIONS, make_offer(bits)) if self._offered else request
 
-    async def answer(self, response: Response) -> Response:
-        """The answer as the client gets it; from here on messages pass, if it is a switch."""
-        self.answered = True
+    async def answer(self, way: Way, response: Response, exchange: Exchange) -> Response:
+        """The answer as the client gets it; if it is a switch, messages pass from here on."""
         if response.status != 101:
-            self.lens.from_client.stay()
+            way.stay()
             return response
+        lens = Lens(exchange, self.settings.close_timeout_seconds)
         try:
-            return self._switched(response)
+            return self._switched(way, response, lens)
         except BaseException:
-            self.lens.over()
+            lens.over()
             await response.body.aclose()
             raise
 
-    def _switched(self, response: Response) -> Response:
-        settings, lens = self.settings, self.lens
-        bits = settings.window_bits
+    def _switched(self, from_client: Way, response: Response, lens: Lens) -> Response:
+        bits = self.settings.window_bits
         upstream = read_answer(header_values(response.headers, _EXTENSIONS), bits, offered=self._offered)
         client = agree(self._offers, bits) if self._offered else None
         headers = tuple(field for field in response.headers if field[0] != _EXTENSIONS)
         if client is not None:
             headers = (*headers, (_EXTENSIONS, client[1]))
-        for name, open_filter, request in self.wanted:
+        for name, open_filter, request in self.wanted.values():
             found = open_filter(request)
             lens.join(name, found.client_said, found.upstream_said, found.ended)
-        body = lens.open(
-            response.body,
+        from_upstream = Way(response.body, of_client=False)
+        lens.open(
+            from_client,
+            from_upstream,
             self._framing(client and client[0], client=False),
             self._framing(upstream, client=True),
-            settings.close_timeout_seconds,
         )
-        return response.with_headers(headers).with_body(body)
+        return response.with_headers(headers).with_body(from_upstream)
 
     def _framing(self, agreed: Agreed | None, *, client: bool) -> Framing:
         settings = self.settings

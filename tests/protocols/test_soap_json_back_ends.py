@@ -12,6 +12,7 @@ from lxml import etree
 
 from daemun import Buffered, ExchangeError, FilterContext, Handler, Reason, Request, Response, SettingsError
 from daemun.testing import Pieces, content, make_request
+from daemun_soap.dialect import SOAP
 from daemun_soap.fault import Code, FaultError, SoapFault, read_fault
 from daemun_soap.json_settings import JsonToSoapSettings, SoapToJsonSettings
 from daemun_soap.json_to_soap import JSON_TO_SOAP
@@ -172,6 +173,21 @@ async def test_bare_messages_are_the_member_value() -> None:
         assert (await body_of(response))[0].text == "21.5"
 
 
+async def test_attachments_come_as_base64() -> None:
+    include = '<x:Include xmlns:x="http://www.w3.org/2004/08/xop/include" href="cid:a@x"/>'
+    root = enveloped(f'<f:Store xmlns:f="urn:example:files"><f:name>n</f:name><f:data>{include}</f:data></f:Store>')
+    data = b'--b\r\nContent-Type: application/xop+xml; type="text/xml"\r\n\r\n' + root
+    data += b"\r\n--b\r\nContent-ID: <a@x>\r\n\r\n\x01\x02\x03\r\n--b--\r\n"
+    content_type = (
+        b"content-type",
+        b'multipart/related; boundary=b; type="application/xop+xml"; start-info="text/xml"',
+    )
+    back_end = BackEnd(b'{"bytes":3}')
+    response = await filtered(back_end.handle, post(data, content_type), wsdl="mtom.wsdl")
+    assert json.loads(back_end.content) == {"name": "n", "data": "AQID"}
+    assert (await body_of(response))[0][0].text == "3"
+
+
 async def test_an_empty_body_is_an_operation_too() -> None:
     back_end = BackEnd(b"", 204, (b"x", b"y"))
     response = await filtered(back_end.handle, post(enveloped("")), wsdl="bare.wsdl", service="Weather")
@@ -272,6 +288,48 @@ async def test_what_cannot_be_read_reaches_nobody(data: bytes, reason: Reason) -
 async def test_headers_for_others_pass(block: str, understood: tuple[str, ...]) -> None:
     request = post(enveloped(ASK, header=f"<s:Header>{block}</s:Header>"))
     assert (await filtered(BackEnd().handle, request, understood=understood)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("announced", "addressed", "agrees"),
+    [
+        ("", "urn:example:stock/GetPrice", True),
+        ("urn:example:stock/GetPrice", "urn:example:stock/GetPrice", True),
+        ("", "urn:example:stock/PlaceOrder", False),
+        ("urn:example:stock/GetPrice", "urn:example:stock/PlaceOrder", False),
+    ],
+)
+async def test_the_action_of_ws_addressing_is_looked_at_too(announced: str, addressed: str, agrees: bool) -> None:
+    block = f'<a:Action xmlns:a="http://www.w3.org/2005/08/addressing">{addressed}</a:Action>'
+    request = post(
+        enveloped(ASK, header=f"<s:Header>{block}</s:Header>"), XML, (b"soapaction", f'"{announced}"'.encode())
+    )
+    back_end = BackEnd()
+    if agrees:
+        assert (await filtered(back_end.handle, request)).status == 200
+        return
+    with pytest.raises(FaultError, match="the action of the message"):
+        await filtered(back_end.handle, request)
+    assert back_end.request is None
+
+
+async def test_errors_are_faults_also_without_soap_action() -> None:
+    request = post(enveloped("<t:Nope/>"))
+    with pytest.raises(FaultError) as caught:
+        await filtered(BackEnd().handle, request)
+    assert SOAP.claims(request)
+    assert (await fault_of(SOAP.render(request, caught.value))).code is Code.SENDER
+
+
+async def test_header_blocks_that_the_operation_declares_are_one_member() -> None:
+    block = '<t:Credentials s:mustUnderstand="1"><t:user>me</t:user></t:Credentials><t:Other/>'
+    data = enveloped(ASK, header=f"<s:Header>{block}</s:Header>")
+    back_end = BackEnd()
+    await filtered(back_end.handle, post(data))
+    assert json.loads(back_end.content)["#header"] == {"Credentials": {"user": "me"}}
+    await filtered(back_end.handle, post(data), paths={"GetPrice": "GET /prices/{symbol}"})
+    assert back_end.request is not None
+    assert back_end.request.target == b"/prices/ABC?%40priority=3&currency=EUR"
 
 
 # --- answers ---

@@ -119,6 +119,24 @@ async def test_json_becomes_an_envelope_and_its_answer_json(path: str, whole: bo
     ]  # fmt: skip
 
 
+async def test_header_blocks_that_the_operation_declares_are_one_member() -> None:
+    back_end = BackEnd()
+    data = b'{"#header":{"Credentials":{"user":"me"}},"symbol":"ABC","currency":null}'
+    assert (await filtered(back_end.handle, post("/GetPrice", data))).status == 200
+    header = etree.fromstring(back_end.content)[0]
+    assert header.tag == f"{{{SOAP11}}}Header"
+    assert [(str(child.tag), child[0].text) for child in header] == [("{urn:example:stock:types}Credentials", "me")]
+    for wrong, path in (
+        (b'{"#header":{"Credentials":{"user":1}},"symbol":"ABC","currency":null}', "$.#header.Credentials.user"),
+        (b'{"#header":{"Nope":1},"symbol":"ABC","currency":null}', "$.#header.Nope"),
+        (b'{"#header":[],"symbol":"ABC","currency":null}', "$.#header"),
+    ):
+        found = await problem(await filtered(back_end.handle, post("/GetPrice", wrong)))
+        assert [one["path"] for one in found["problems"]] == [path]
+    found = await problem(await filtered(back_end.handle, post("/Ping", b'{"#header":{}}')))
+    assert found["problems"][0]["path"] == "$.#header"
+
+
 async def test_soap_1_2_has_its_action_in_the_content_type() -> None:
     back_end = BackEnd(enveloped("<t:GetPriceResponse><t:price>1</t:price></t:GetPriceResponse>", SOAP12), 200, XML12)
     response = await filtered(back_end.handle, post("/GetPrice"), port="StockSoap12")

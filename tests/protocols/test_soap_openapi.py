@@ -70,6 +70,8 @@ async def test_operations_say_what_they_take_and_answer() -> None:
     request = request_of(document, "/StockService/GetPrice")
     assert fits(document, request, {"symbol": "ABC", "currency": None, "@priority": 1})
     assert not fits(document, request, {"symbol": "abc", "currency": None})
+    assert fits(document, request, {"#header": {"Credentials": {"user": "me"}}, "symbol": "ABC", "currency": None})
+    assert not fits(document, request, {"#header": {"Credentials": {}}, "symbol": "ABC", "currency": None})
     assert not fits(document, request, {"symbol": "ABC", "currency": "GBP"})
     assert not fits(document, request, {"symbol": "ABC"})
     assert not fits(document, request, {"symbol": "ABC", "currency": None, "nope": 1})

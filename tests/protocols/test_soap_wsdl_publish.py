@@ -125,6 +125,18 @@ def test_what_is_not_reached_over_http_is_not_there_outside() -> None:
     assert b'<xsd:import namespace="urn:example:gone"/>' in document
 
 
+def test_a_port_without_an_address_of_its_version_gets_one(tmp_path: Path) -> None:
+    text = (BASE / "stock.wsdl").read_text()
+    (tmp_path / "a.wsdl").write_text(
+        text.replace('<soap:address location="http://stock.inside.test:8080/soap/stock"/>', "").replace(
+            "soap12:address", "soap:address"
+        )
+    )
+    document = data(asked(anyio.run(open_contract, "a.wsdl", tmp_path), f"{OUTSIDE}?wsdl"))
+    assert document.count(f'<soap:address location="{OUTSIDE}"/>'.encode()) == 2
+    assert document.count(f'<soap12:address location="{OUTSIDE}"/>'.encode()) == 1
+
+
 def test_policies_show_no_inside_host() -> None:
     document = data(asked(contract("mtom.wsdl"), f"{OUTSIDE}?wsdl"))
     assert b">https://api.example.com/sts</wsa:Address>" in document

@@ -5,18 +5,23 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 from time import process_time
+from typing import Any
+from urllib.parse import unquote
 
 import anyio
 import pytest
+import zeep
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
+from zeep.transports import Transport
 
 from daemun_soap import wsdl_validate
 from daemun_soap.names import SOAP11, SOAP12
 from daemun_soap.wsdl import Operation
 from daemun_soap.wsdl_documents import load_documents
 from daemun_soap.wsdl_gather import gather_schemas
+from daemun_soap.wsdl_known import known_schema
 from daemun_soap.wsdl_read import describe
 from daemun_soap.wsdl_schema import typed_schema
 from daemun_soap.wsdl_validate import InvalidMessage, Validator
@@ -239,3 +244,44 @@ def test_what_is_too_long_for_the_slow_check_is_refused() -> None:
     body = f"<Forget {STOCK}>" + "<number>1</number>" * 5001 + "</Forget>"
     assert "more than 5000 elements" in checked("stock.wsdl").wrong("slow", "Forget", envelope(body), "request")
     assert checked("stock.wsdl").wrong("fast", "Forget", envelope(body), "request") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "port", "operation", "values"),
+    [
+        (
+            "stock.wsdl",
+            "StockService",
+            "StockSoap",
+            "GetPrice",
+            {"symbol": "IBM", "day": "2026-11-23", "currency": "EUR"},
+        ),
+        ("stock.wsdl", "StockService", "StockSoap12", "GetPrice", {"symbol": "IBM", "currency": "KRW", "priority": 3}),
+        ("stock.wsdl", "StockService", "StockSoap", "Forget", {"number": [1, 2, 3]}),
+        ("rpc.wsdl", "CalcService", "Calc", "add", {"a": 1, "b": 2}),
+        ("encoded.wsdl", "OldService", "Port", "login", {"user": "me", "key": "k"}),
+        (
+            "split/main.wsdl",
+            "ShopService",
+            "Shop",
+            "Buy",
+            {"buyer": "me", "item": [{"good": {"name": "x"}, "count": 2}]},
+        ),
+        ("mtom.wsdl", "FilesService", "Files12", "Store", {"name": "a", "data": b"hello"}),
+    ],
+)
+def test_what_another_stack_writes_is_valid(
+    name: str, service: str, port: str, operation: str, values: dict[str, Any]
+) -> None:
+    class Loader(Transport):
+        def load(self, url: str) -> bytes:
+            return (
+                known_schema(url)
+                or known_schema(url.replace("2001/xml.xsd", "XML/1998/namespace"))
+                or Path(unquote(url)).read_bytes()
+            )
+
+    client = zeep.Client(str(BASE / name), transport=Loader())  # type: ignore[no-untyped-call]
+    message = client.create_message(client.bind(service, port), operation, **values)  # type: ignore[no-untyped-call]
+    for kind in ("fast", "slow"):
+        assert checked(name).wrong(kind, operation, message, "request") == ""

@@ -188,14 +188,14 @@ REFUSED = {
     "two envelopes": f"{PLAIN}{PLAIN}".encode(),
     "nothing but blanks": b"   ",
     "hyphens in a comment": f"<!-- a -- b -->{PLAIN}".encode(),
-    "129 levels": f"{OPEN}{'<a>' * 127}{'</a>' * 127}{CLOSE}".encode(),
+    "257 levels": f"{OPEN}{'<a>' * 255}{'</a>' * 255}{CLOSE}".encode(),
     "300 levels": f"{OPEN}{'<a>' * 300}{'</a>' * 300}{CLOSE}".encode(),
     "30,000 levels that never close": f"{OPEN}{'<a>' * 30_000}".encode(),
-    "129 attributes": attributes(129),
+    "257 attributes": attributes(257),
     "10,000 attributes": attributes(10_000),
     "1,000 namespaces": attributes(1000, 'xmlns:b{}="u"'),
-    "namespaces in single quotes": attributes(200, "xmlns:b{} = 'u'"),
-    "attributes behind a value with >": attributes(200, "b{}='>'"),
+    "namespaces in single quotes": attributes(300, "xmlns:b{} = 'u'"),
+    "attributes behind a value with >": attributes(300, "b{}='>'"),
     "many elements with attributes": (OPEN + '<a b="1" c="2"/>' * 20_000 + CLOSE).encode(),
     "50,000 elements": f"{OPEN}{'<a/>' * 50_000}{CLOSE}".encode(),
     "a value of 70,000": f"{OPEN}<a b='{'x' * 70_000}'/>{CLOSE}".encode(),
@@ -222,8 +222,8 @@ ACCEPTED = {
     "references": f"{OPEN}<a>&lt;&amp;&#x20AC;</a>{CLOSE}".encode(),
     "xml:id, xml:base": f"{OPEN}<a xml:id='i' xml:base='http://127.0.0.1:19099/'><b xml:id='i'/></a>{CLOSE}".encode(),
     "xinclude": f"{OPEN}<x:include xmlns:x='http://www.w3.org/2001/XInclude' href='/etc/passwd'/>{CLOSE}".encode(),
-    "128 levels": f"{OPEN}{'<a>' * 126}{'</a>' * 126}{CLOSE}".encode(),
-    "128 attributes": attributes(128, "b{}='='"),
+    "256 levels": f"{OPEN}{'<a>' * 254}{'</a>' * 254}{CLOSE}".encode(),
+    "256 attributes": attributes(256, "b{}='='"),
     "signs in text": f"{OPEN}<a>{'k=v&amp;' * 1000}</a>{CLOSE}".encode(),
     "a long value": f"{OPEN}<a b='{'x' * 60_000}'/>{CLOSE}".encode(),
     "3 MB of text": f"{OPEN}<a>{'x=' * 1000}{'x' * 3_000_000}</a>{CLOSE}".encode(),
@@ -321,6 +321,10 @@ def test_names_of_strangers_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatc
 
 async def test_operations_are_told_also_when_documents_are_parsed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardened, "_LEARNT", type("Much", (), {"bytes": 1 << 40}))
+    scan = EnvelopeScan(LIMITS)
+    for text in (OPEN, "<a>", *["<b>1</b>"] * 50):
+        scan.feed(text.encode())
+    assert scan.operation == "a"
     for piece in (0, 50):
         assert await passes(PLAIN.encode(), XML, piece=piece) == PLAIN.encode()
         with pytest.raises(ExchangeError, match="malformed"):

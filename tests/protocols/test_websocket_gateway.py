@@ -6,10 +6,12 @@ import base64
 import hashlib
 import random
 import socket
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import anyio
 import anyio.lowlevel
@@ -38,6 +40,7 @@ from daemun.testing import (
     Http2Scene,
     Http2Wire,
     Scene,
+    StreamReset,
     Wire,
     built,
     eventually,
@@ -56,6 +59,10 @@ KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ASKS: Headers = ((b"sec-websocket-key", KEY), (b"sec-websocket-version", b"13"))
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MIB = 1024 * 1024
+PIECE = hashlib.shake_256(b"piece").digest(64 * 1024)
+PIECES = 320
+AHEAD = 16 * MIB
+KERNEL_BYTES = MIB // 4
 AWAY, NORMAL = b"\x03\xe9", b"\x03\xe8"
 """1001 and 1000."""
 
@@ -179,11 +186,11 @@ class End2(End):
         return data
 
     async def more(self) -> bool:
-        heard, before = self.heard, len(self.heard.body)
-        await self.connection.until(lambda: len(heard.body) != before or heard.ended or heard.code is not None, "more")
-        if len(heard.body) == before and not heard.ended:
+        heard = self.heard
+        await self.connection.until(lambda: bool(heard.body) or heard.ended or heard.code is not None, "more")
+        if not heard.body and not heard.ended:
             raise CutOff(f"the stream was reset with {heard.code}")
-        return len(heard.body) != before
+        return bool(heard.body)
 
     async def finish(self) -> None:
         await self.connection.content(self.stream, b"", ended=True)
@@ -208,6 +215,19 @@ class Journal(Observer):
         self.exchanges.append(exchange)
 
 
+def upgrade(fields: Headers, authority: bytes) -> bytes:
+    """An opening by HTTP/1."""
+    lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return b"GET /chat HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n%b\r\n" % (authority, lines)
+
+
+async def switched(wire: Wire) -> End1:
+    """The client's end of a WebSocket by HTTP/1, once it was opened."""
+    head = await wire.until(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    return End1(wire, head)
+
+
 class Stage(Http2Proxy):
     """A gateway, with clients of either version."""
 
@@ -217,9 +237,7 @@ class Stage(Http2Proxy):
         """Asks to open a WebSocket."""
         if down == "http1":
             wire1 = await self.connect()
-            lines = b"".join(b"%b: %b\r\n" % field for field in fields)
-            head = b"GET /chat HTTP/1.1\r\nHost: %b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" % authority
-            await wire1.send(head + lines + b"\r\n")
+            await wire1.send(upgrade(fields, authority))
             return wire1
         wire = await self.connect2()
         pseudo = ((b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http"), (b":path", b"/chat"))
@@ -229,9 +247,7 @@ class Stage(Http2Proxy):
         """The client's end of a WebSocket that was opened."""
         asked = await self.begin(down, (*asks, *fields))
         if isinstance(asked, Wire):
-            head = await asked.until(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 101 "), head
-            return End1(asked, head)
+            return await switched(asked)
         wire, stream = asked
         await wire.until(lambda: bool(wire.hear(stream).heads), "the head")
         end = End2(wire, stream)
@@ -278,6 +294,7 @@ async def staged(
     before: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
     first: bytes = b"",
     listener: dict[str, Any] | None = None,
+    **route: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway in front of an upstream that opens what it is asked for and plays its part then.
 
@@ -326,7 +343,7 @@ async def staged(
                 {
                     "type": "inline",
                     "backends": {"up": {"endpoints": [{"url": upstream.url, "protocol": up}]}},
-                    "routes": [{"name": "chat", "to": "up", "filters": filters}],
+                    "routes": [{"name": "chat", "to": "up", "filters": filters, **route}],
                 }
             ],
             "observers": [{"type": "journal"}],
@@ -366,6 +383,7 @@ async def test_an_opening_that_is_none_is_refused_and_reaches_nobody(asks: Heade
         assert answer.field(b"x-daemun-reason") == (b"upgrade_required" if status == 426 else b"bad_request")
         assert answer.field(b"sec-websocket-version") == (b"13" if status == 426 else None)
         assert answer.field(b"upgrade") == (b"websocket" if status == 426 else None)
+        assert (b"upgrade" in answer.values(b"connection")) == (status == 426)
         assert stage.upstream.connections == 0
         await eventually(lambda: [one.status for one in stage.journal.exchanges] == [status], "the end of the exchange")
 
@@ -644,7 +662,7 @@ async def test_a_back_end_of_a_plugin_that_ends_first_holds_no_client_that_left(
         await client.send(b"bye.")
         assert await client.rest() == b"BYE."
         await stage.leave()
-        await said[0].closed.wait()
+        await eventually(said[0].closed.is_set, "the end of the exchange")
 
 
 # --- bytes ---
@@ -980,6 +998,41 @@ async def test_a_websocket_that_is_opened_during_a_drain_is_closed_at_once(down:
                 await clients[0].reset()
 
 
+async def test_over_tls_bytes_pass_and_a_drain_closes_between_two_frames(certificate: Path) -> None:
+    may_go_on = anyio.Event()
+    data = frame(bytes(range(256)) * 400)
+
+    async def talk(far: End) -> None:
+        assert await far.frame() == (BINARY, PIECE * 16)
+        await far.send(frame(PIECE * 16) + data[:300])
+        await may_go_on.wait()
+        await far.send(data[300:] + frame(b"more"))
+        assert await far.closed() == AWAY
+        await far.finish()
+
+    tls = {"certificate": str(certificate / "cert.pem"), "key": str(certificate / "key.pem")}
+    context = ssl.create_default_context(cafile=certificate / "cert.pem")
+    async with (
+        staged(talk, listener={"tls": tls}) as stage,
+        await anyio.connect_tcp(
+            "127.0.0.1", stage.gateway.port, ssl_context=context, tls_hostname="a.test", tls_standard_compatible=False
+        ) as stream,
+    ):
+        wire = Wire(cast("SocketStream", stream))
+        await wire.send(upgrade(ASKS, b"a.test"))
+        client = await switched(wire)
+        await client.send(frame(PIECE * 16, masked=True))
+        assert await client.frame() == (BINARY, PIECE * 16)
+        assert await client.exactly(300) == data[:300]
+        async with draining(stage):
+            await eventually(lambda: stage.gateway.gateway.connections.draining, "the drain")
+            may_go_on.set()
+            assert await client.exactly(len(data) - 300) == data[300:]
+            assert (await client.closed())[:2] == AWAY
+            await client.send(frame(AWAY, CLOSE, masked=True))
+            assert await client.rest() == b""
+
+
 # --- silence ---
 
 
@@ -1108,11 +1161,6 @@ async def test_a_client_that_nothing_is_said_to_is_pinged(down: Version, up: Ver
 
 # --- who does not read ---
 
-PIECE = hashlib.shake_256(b"piece").digest(64 * 1024)
-PIECES = 320
-AHEAD = 16 * MIB
-KERNEL_BYTES = MIB // 4
-
 
 def fixed(sock: socket.socket) -> None:
     """The kernel holds so much for this connection, or for those that are accepted here, and no more."""
@@ -1136,13 +1184,13 @@ def listener() -> Iterator[dict[str, str]]:
         yield {"bind": f"fd:{sock.fileno()}"}
 
 
-async def stalled(count: Callable[[], int]) -> int:
-    """`count()`, once it has begun and has not changed for many turns of all tasks."""
-    last = turns = 0
-    while turns < 15:
+async def stalled(count: Callable[[], int], turns: int = 15) -> int:
+    """`count()`, once it has begun and has not changed for so many turns of all tasks."""
+    last = same = 0
+    while same < turns:
         await anyio.sleep(0.01)
         now = count()
-        turns = turns + 1 if now == last and now else 0
+        same = same + 1 if now == last and now else 0
         last = now
     return last
 
@@ -1200,6 +1248,71 @@ async def test_an_upstream_that_does_not_read_stops_the_client_and_gets_everythi
         assert 0 < await stalled(lambda: sent) < AHEAD
         may_read.set()
         assert await client.closed() == NORMAL
+
+
+@every_client
+@every_way
+async def test_a_client_that_does_not_read_is_pinged_and_drained_between_frames(
+    down: Version, up: Version, listener: dict[str, str]
+) -> None:
+    sent = 0
+
+    async def talk(far: End) -> None:
+        nonlocal sent
+        fix(far)
+        for number in range(PIECES):
+            await far.send(frame(b"%09d" % number + PIECE))
+            sent += len(PIECE)
+        assert await far.closed() == AWAY
+        await far.finish()
+
+    async with staged(talk, up, rules={"ping_interval_seconds": 0.1}, listener=listener) as stage:
+        client = await stage.opened(down)
+        fix(client)
+        assert 0 < await stalled(lambda: sent, turns=100) < AHEAD
+        async with draining(stage):
+            assert 0 < await stalled(lambda: sent) < AHEAD
+            number = 0
+            while (got := await client.frame())[0] != CLOSE:
+                if got != (PING, b""):
+                    assert got == (BINARY, b"%09d" % number + PIECE)
+                    number += 1
+            assert got[1][:2] == AWAY
+            await client.send(frame(AWAY, CLOSE, masked=True))
+            assert await client.rest() == b""
+
+
+@every_client
+@every_way
+async def test_a_client_that_does_not_read_is_cut_off_when_its_time_is_over(
+    down: Version, up: Version, listener: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemun_websocket.tunnel, "_CLOSE_SECONDS", 0.2)
+    ended = anyio.Event()
+
+    async def talk(far: End) -> None:
+        fix(far)
+        try:
+            while True:
+                await far.send(frame(PIECE))
+        except (anyio.BrokenResourceError, StreamReset, CutOff):
+            ended.set()
+
+    async with staged(talk, up, rules={"idle_timeout_seconds": 0.3}, listener=listener) as stage:
+        client = await stage.opened(down)
+        fix(client)
+        await ended.wait()
+        await eventually(lambda: len(stage.journal.exchanges) == 1, "the end of the exchange")
+        assert stage.journal.exchanges[0].reason is Reason.IDLE_TIMEOUT
+
+
+async def test_the_time_of_a_route_counts_for_its_websockets() -> None:
+    async with staged(timeout_seconds=0.3) as stage:
+        client = await stage.opened("http1")
+        with pytest.raises(CutOff):
+            await client.rest()
+        await eventually(lambda: len(stage.journal.exchanges) == 1, "the end of the exchange")
+        assert stage.journal.exchanges[0].reason is Reason.ROUTE_TIMEOUT
 
 
 # --- what observers learn ---

@@ -1,0 +1,566 @@
+"""The filter `soap`: what reaches the back end, in memory and while it streams, with and without a WSDL."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemun import (
+    EMPTY,
+    Body,
+    Buffered,
+    ExchangeError,
+    FilterContext,
+    Handler,
+    Headers,
+    MatcherContext,
+    Reason,
+    Request,
+    Response,
+)
+from daemun.extend.loading import installed
+from daemun.routing.content import Peeked
+from daemun.testing import Pieces, content, make_plugin, make_request, proxying
+from daemun_soap.checks import SOAP_FILTER
+from daemun_soap.dialect import SOAP
+from daemun_soap.fault import Code, FaultError
+from daemun_soap.matcher import SOAP_MATCHER
+from daemun_soap.message import SOAP_MESSAGE
+from daemun_soap.names import SOAP11, SOAP12
+from daemun_soap.settings import CheckSettings, MatchSettings
+
+pytestmark = pytest.mark.anyio
+
+PLUGINS = (
+    []
+    if "soap" in installed()
+    else [make_plugin("soap_under_test", daemun_dialects=lambda: [SOAP], daemun_filters=lambda: [SOAP_FILTER])]
+)
+WSDLS = Path(__file__).parent / "wsdl"
+TEXT = (b"content-type", b"text/xml; charset=utf-8")
+SOAP_1_2 = (b"content-type", b"application/soap+xml")
+
+
+def envelope(inside: str = "<GetPrice/>", namespace: str = SOAP11) -> bytes:
+    return f'<s:Envelope xmlns:s="{namespace}"><s:Body>{inside}</s:Body></s:Envelope>'.encode()
+
+
+LONG = envelope(f"<GetPrice>{'<a>1</a>' * 10_000}</GetPrice>")
+"""More than is taken into memory."""
+
+
+class BackEnd:
+    """What answers behind the filter; it reads requests to their end, and remembers them."""
+
+    def __init__(self, response: Response | None = None) -> None:
+        self.response = response or Response(200)
+        self.requests: list[Request] = []
+        self.received: list[bytes] = []
+        """Content, piece by piece."""
+
+    async def handle(self, request: Request) -> Response:
+        self.requests.append(request)
+        while data := await request.body.read():
+            self.received.append(data)
+        return self.response
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.received)
+
+
+@asynccontextmanager
+async def filtered(handler: Handler, **settings: Any) -> AsyncIterator[Handler]:
+    decoded = msgspec.convert(settings, CheckSettings)
+    async with SOAP_FILTER.build(decoded, FilterContext("soap", WSDLS)) as layer:
+        yield layer(handler)
+
+
+def request(
+    body: Body | bytes, *fields: tuple[bytes, bytes], method: str = "POST", url: str = "http://a.test/"
+) -> Request:
+    if isinstance(body, bytes):
+        body = Buffered(body)
+    return make_request(method, url, fields or (TEXT,), body)
+
+
+async def sent(asked: Request, **settings: Any) -> BackEnd:
+    """The back end after a request."""
+    back_end = BackEnd()
+    async with filtered(back_end.handle, **settings) as handle:
+        await handle(asked)
+    return back_end
+
+
+async def refused(asked: Request, **settings: Any) -> ExchangeError:
+    """The error of a request that did not reach the back end."""
+    back_end = BackEnd()
+    async with filtered(back_end.handle, **settings) as handle:
+        with pytest.raises(ExchangeError) as caught:
+            await handle(asked)
+    assert not back_end.requests
+    return caught.value
+
+
+def pieces(data: bytes, size: int = 10_000, *, length: bool = False) -> Pieces:
+    cut = [data[at : at + size] for at in range(0, len(data), size)]
+    return Pieces(*cut, length=len(data) if length else None)
+
+
+# --- what passes ---
+
+
+@pytest.mark.parametrize(
+    "make", [Buffered, pieces, lambda data: pieces(data, length=True)], ids=["whole", "any", "known"]
+)
+@pytest.mark.parametrize("data", [envelope(), LONG], ids=["short", "long"])
+async def test_content_passes_as_it_came(make: Callable[[bytes], Body], data: bytes) -> None:
+    body = make(data)
+    back_end = await sent(request(body))
+    assert back_end.content == data
+    assert back_end.requests[0].body.length in (body.length, len(data))
+    assert back_end.requests[0].headers == (TEXT,)
+
+
+async def test_trailers_are_kept() -> None:
+    trailers = ((b"x-t", b"1"),)
+    for data in (envelope(), LONG):
+        back_end = await sent(request(Pieces(data[:100], data[100:], trailers=trailers)))
+        assert back_end.requests[0].body.trailers == trailers
+
+
+async def test_content_is_closed_whatever_happens() -> None:
+    body = Pieces(envelope(), length=len(envelope()))
+    await sent(request(body))
+    assert body.closed
+    body = pieces(LONG)
+    back_end = await sent(request(body))
+    await back_end.requests[0].body.aclose()
+    assert body.closed
+    assert await back_end.requests[0].body.read() == b""
+
+
+async def test_what_streams_goes_on_when_its_operation_is_known() -> None:
+    begins = envelope("<GetPrice>")[: -len("</s:Body></s:Envelope>")]
+    ends = b"</GetPrice></s:Body></s:Envelope>"
+    reached: list[bytes] = []
+
+    class Slow:
+        length = None
+        trailers: Headers = ()
+
+        def __init__(self) -> None:
+            self.left = [begins[:50], begins[50:], b"<a/>", b"<b/>", ends]
+
+        async def read(self) -> bytes:
+            if not self.left:
+                return b""
+            if self.left[0] == b"<b/>":
+                assert reached, "nothing was passed on before the rest came"
+            return self.left.pop(0)
+
+        async def aclose(self) -> None:
+            self.left.clear()
+
+    async def back_end(request: Request) -> Response:
+        while data := await request.body.read():
+            reached.append(data)
+        return Response(200)
+
+    async with filtered(back_end) as handle:
+        await handle(request(Slow()))
+    assert b"".join(reached) == begins + b"<a/><b/>" + ends
+
+
+# --- what does not ---
+
+
+@pytest.mark.parametrize("rest", [b"</wrong>", b"</a><?pi?>", b"</a></GetPrice></s:Body><s:Body/></s:Envelope>", b""])
+async def test_a_back_end_never_gets_all_of_a_message_that_is_refused(rest: bytes) -> None:
+    data = LONG[: LONG.index(b"</GetPrice>")] + b"<a>" + rest
+    if b"?pi" in rest:
+        data += b"</GetPrice></s:Body></s:Envelope>"
+    for size in (10_000, len(data) - 7, len(data)):
+        back_end = BackEnd()
+        async with filtered(back_end.handle) as handle:
+            with pytest.raises(ExchangeError):
+                await handle(request(pieces(data, size)))
+        assert len(back_end.content) < len(data)
+
+
+async def test_a_sender_that_breaks_off_is_told_of() -> None:
+    broken = ExchangeError(Reason.CLIENT_LEFT)
+    for body in (Pieces(LONG[:50], broken), Pieces(LONG[:50_000], LONG[50_000:60_000], broken)):
+        back_end = BackEnd()
+        async with filtered(back_end.handle) as handle:
+            with pytest.raises(ExchangeError) as caught:
+                await handle(request(body))
+        assert caught.value is broken
+
+
+@pytest.mark.parametrize(
+    ("settings", "good"),
+    [
+        ({"operations": ["GetPrice"]}, True),
+        ({"operations": ["{}GetPrice"]}, True),
+        ({"operations": ["Buy"]}, False),
+        ({"versions": ["1.1"]}, True),
+        ({"versions": ["1.2"]}, False),
+    ],
+)
+async def test_operations_and_versions(settings: dict[str, Any], good: bool) -> None:
+    for make in (Buffered, pieces):
+        for data in (envelope(), LONG):
+            if good:
+                assert (await sent(request(make(data)), **settings)).content == data
+            else:
+                await refused(request(make(data)), **settings)
+
+
+async def test_a_version_that_is_not_accepted_is_a_mismatch() -> None:
+    error = await refused(request(envelope(namespace=SOAP12), SOAP_1_2), versions=["1.1"])
+    assert isinstance(error, FaultError)
+    assert error.code is Code.VERSION_MISMATCH
+    error = await refused(request(envelope(namespace=SOAP12), TEXT))
+    assert error.reason is Reason.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("action", "good"),
+    [
+        (b'"urn:GetPrice"', True),
+        (b'""', True),
+        (b'"urn:GetPriceRequest"', True),
+        (b'"urn:Delete"', False),
+        (b'"', False),
+    ],
+)
+async def test_an_action_that_is_not_that_of_the_body(action: bytes, good: bool) -> None:
+    asked = request(envelope(), TEXT, (b"soapaction", action))
+    if good:
+        await sent(asked)
+    else:
+        assert (await refused(asked)).status == 400
+    if action != b'"':
+        await sent(request(envelope(), TEXT, (b"soapaction", action)), soap_action="any")
+
+
+async def test_the_action_of_an_empty_body_names_nothing() -> None:
+    await sent(request(envelope("")))
+    await refused(request(envelope(""), TEXT, (b"soapaction", b'"urn:Delete"')))
+
+
+@pytest.mark.parametrize("data", [envelope("<GetPrice/><Delete/>"), LONG.replace(b"</s:Body>", b"<Delete/></s:Body>")])
+async def test_a_second_child_of_the_body(data: bytes) -> None:
+    for body in (Buffered(data), pieces(data)):
+        back_end = BackEnd()
+        async with filtered(back_end.handle) as handle:
+            with pytest.raises(ExchangeError, match="one child"):
+                await handle(request(body))
+        assert len(back_end.content) < len(data)
+    assert (await sent(request(pieces(data)), body_children="any")).content == data
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "body", "status"),
+    [
+        ("POST", (b"content-type", b"application/json"), b"{}", 415),
+        ("POST", (b"content-type", b"application/json"), envelope(), 415),
+        ("POST", (b"x-nothing", b"1"), envelope(), 415),
+        ("POST", TEXT, b"", 400),
+        ("PUT", TEXT, envelope(), 405),
+        ("GET", TEXT, envelope(), 405),
+        ("DELETE", (b"x-nothing", b"1"), b"", 405),
+    ],
+)
+async def test_other_methods_and_other_content(
+    method: str, field: tuple[bytes, bytes], body: bytes, status: int
+) -> None:
+    asked = request(Buffered(body) if body else EMPTY, field, method=method)
+    assert (await refused(asked)).status == status
+
+
+async def test_what_is_asked_for_without_content_passes() -> None:
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert (await sent(request(EMPTY, TEXT, method=method))).requests
+
+
+async def test_other_content_passes_where_it_may() -> None:
+    asked = request(b"{}", (b"content-type", b"application/json"))
+    assert (await sent(asked, other_content="pass")).content == b"{}"
+    assert (await refused(request(b"<a/>", TEXT), other_content="pass")).status == 400
+
+
+async def test_limits_are_those_of_the_settings() -> None:
+    data = envelope("<GetPrice>" + "<a>" * 10 + "</a>" * 10 + "</GetPrice>")
+    error = await refused(request(data), limits={"max_depth": 12})
+    assert "levels" in error.message
+    await sent(request(data), limits={"max_depth": 13})
+    for body in (Buffered(LONG), pieces(LONG, length=True)):
+        error = await refused(request(body), limits={"max_envelope_bytes": 70_000})
+        assert error.reason is Reason.CONTENT_TOO_LARGE
+
+
+async def test_no_field_is_there_twice() -> None:
+    await refused(request(envelope(), TEXT, (b"soapaction", b'""'), (b"soapaction", b'"urn:Delete"')))
+    await refused(request(envelope(), TEXT, TEXT))
+
+
+async def test_refusals_are_faults() -> None:
+    asked = request(envelope(), TEXT)
+    error = await refused(asked, operations=["Buy"])
+    assert SOAP.claims(asked)
+    assert SOAP.render(asked, error).status == 500
+
+
+async def test_what_a_matcher_saw_is_not_read_again() -> None:
+    for data, good in ((envelope(), True), (b"<order/>", False), (LONG, True)):
+        looked = Peeked(pieces(data, 100))
+        looked.limit = len(data) + 1
+        asked = request(looked)
+        async with SOAP_MATCHER.build(MatchSettings(), MatcherContext("soap", Path())) as matcher:
+            assert await matcher(asked, looked) is good
+        asked = asked.with_body(looked.whole)
+        if good:
+            message = asked.exchange.stash[SOAP_MESSAGE]
+            assert message.operation == "GetPrice"
+            assert message.seen < len(data)
+            assert (await sent(asked)).content == data
+            assert asked.exchange.stash[SOAP_MESSAGE] is message
+        else:
+            await refused(asked)
+
+
+@pytest.mark.parametrize("ends", [b"</s:Body></s:Envelope>", b"</s:Body><s:Body/></s:Envelope>"])
+async def test_through_a_gateway(ends: bytes) -> None:
+    data = LONG.removesuffix(b"</s:Body></s:Envelope>") + ends
+    async with proxying(route={"filters": [{"type": "soap"}]}, extra=PLUGINS) as proxy:
+        answer = await proxy.ask(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
+        )
+        if b"<s:Body/>" in ends:
+            assert answer.status == 500
+            assert answer.field(b"content-type") == b"text/xml; charset=utf-8"
+            assert b"something follows the Body" in answer.body
+            assert not any(asked.endswith(data) for asked in proxy.upstream.requests)
+        else:
+            assert answer.status == 200
+            assert proxy.upstream.requests[0].endswith(data)
+
+
+# --- content codings ---
+
+
+async def test_compressed_content_is_read_and_passes_as_it_came() -> None:
+    coding = (b"content-encoding", b"gzip")
+    for data in (gzip.compress(envelope()), gzip.compress(LONG)):
+        for body in (Buffered(data), pieces(data, 37)):
+            assert (await sent(request(body, TEXT, coding), operations=["GetPrice"])).content == data
+            await refused(request(Buffered(data), TEXT, coding), operations=["Buy"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        envelope(),
+        gzip.compress(envelope())[:-1],
+        gzip.compress(envelope()) + b"x",
+        gzip.compress(envelope()) + gzip.compress(b"<a/>"),
+        gzip.compress(envelope("<a>" + " " * 10_000_000 + "</a>")),
+        gzip.compress(bytes(50_000_000)),
+        b"",
+    ],
+)
+async def test_compressed_content_that_is_refused(data: bytes) -> None:
+    for body in (Buffered(data), pieces(data)):
+        back_end = BackEnd()
+        async with filtered(back_end.handle) as handle:
+            with pytest.raises(ExchangeError):
+                await handle(request(body, TEXT, (b"content-encoding", b"gzip")))
+        assert not data or len(back_end.content) < len(data)
+
+
+async def test_other_codings_are_not_read() -> None:
+    error = await refused(request(envelope(), TEXT, (b"content-encoding", b"br")))
+    assert error.status == 415
+    await refused(request(envelope(), TEXT, (b"content-encoding", b"gzip"), (b"content-encoding", b"gzip")))
+    await sent(request(envelope(), TEXT, (b"content-encoding", b"Identity")))
+
+
+# --- attachments ---
+
+MTOM = (b"content-type", b'multipart/related; boundary=bb; type="application/xop+xml"; start-info="text/xml"')
+FIRST = b"--bb\r\nContent-Type: application/xop+xml; charset=utf-8\r\n\r\n"
+
+
+async def test_attachments_pass_unseen() -> None:
+    data = FIRST + envelope() + b"\r\n--bb\r\n\r\n" + b"<a" * 100_000 + b"\r\n--bb--\r\n"
+    for body in (Buffered(data), pieces(data), pieces(data, 7001)):
+        assert (await sent(request(body, MTOM), operations=["GetPrice"])).content == data
+
+
+async def test_attachments_may_be_longer_than_any_envelope() -> None:
+    attachment = bytes(1 << 20)
+    body = Pieces(FIRST + envelope() + b"\r\n--bb\r\n\r\n", *[attachment] * 8, b"\r\n--bb--")
+    assert len((await sent(request(body, MTOM), limits={"max_envelope_bytes": 2048})).content) > 8 << 20
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FIRST + envelope("<Buy/>") + b"\r\n--bb--",
+        FIRST + envelope(namespace=SOAP12) + b"\r\n--bb--",
+        FIRST + envelope()[:-1] + b"\r\n--bb--",
+        FIRST + envelope(),
+        FIRST + b"\r\n--bb--",
+        FIRST.replace(b"utf-8", b"utf-16") + envelope() + b"\r\n--bb--",
+        envelope(),
+    ],
+)
+async def test_the_envelope_of_attachments_is_checked_too(data: bytes) -> None:
+    for body in (Buffered(data), pieces(data, 50)):
+        back_end = BackEnd()
+        async with filtered(back_end.handle, operations=["GetPrice"]) as handle:
+            with pytest.raises(ExchangeError):
+                await handle(request(body, MTOM))
+        assert len(back_end.content) < len(data)
+
+
+@given(st.lists(st.integers(0, 500), max_size=6), st.integers(0, 3), st.integers(0, 500))
+def test_a_decision_does_not_depend_on_pieces(cuts: list[int], kind: int, spoilt: int) -> None:
+    inside = ("<GetPrice/>", "<Buy/>", "<GetPrice/><Buy/>", "")[kind]
+    data = bytearray(FIRST + envelope(inside) + b"\r\n--bb\r\n\r\nx\r\n--bb--")
+    if spoilt < len(data):
+        data[spoilt] ^= 4
+    at = sorted(min(cut, len(data)) for cut in cuts)
+    cut = [bytes(data[begin:end]) for begin, end in zip([0, *at], [*at, len(data)], strict=True)]
+
+    async def verdict(body: Body) -> bool:
+        try:
+            return bool((await sent(request(body, MTOM), operations=["GetPrice"])).content)
+        except ExchangeError:
+            return False
+
+    assert anyio.run(verdict, Pieces(*cut)) == anyio.run(verdict, Buffered(bytes(data)))
+
+
+# --- with a WSDL ---
+
+STOCK = "urn:example:stock:types"
+ASKS = f'<GetPrice xmlns="{STOCK}"><symbol>ABC</symbol><currency>EUR</currency></GetPrice>'
+WRONG = f'<GetPrice xmlns="{STOCK}"><price>1</price></GetPrice>'
+
+
+async def test_only_operations_of_the_wsdl_may_be_called() -> None:
+    await sent(request(envelope(ASKS)), wsdl="stock.wsdl")
+    await refused(request(envelope()), wsdl="stock.wsdl")
+    await refused(request(envelope(f'<Other xmlns="{STOCK}"/>')), wsdl="stock.wsdl")
+
+
+async def test_the_action_is_that_of_the_wsdl() -> None:
+    for action, good in ((b'"urn:example:stock/GetPrice"', True), (b'""', True), (b'"urn:example:stock/Ping"', False)):
+        asked = request(envelope(ASKS), TEXT, (b"soapaction", action))
+        if good:
+            await sent(asked, wsdl="stock.wsdl")
+        else:
+            await refused(asked, wsdl="stock.wsdl")
+
+
+async def test_the_wsdl_is_published() -> None:
+    back_end = BackEnd()
+    asked = request(EMPTY, (b"host", b"a.test"), method="GET", url="http://a.test/shop?wsdl")
+    async with filtered(back_end.handle, wsdl="stock.wsdl") as handle:
+        published = await content((await handle(asked)).body)
+    assert b"http://a.test/shop" in published
+    assert not back_end.requests
+    async with filtered(back_end.handle, wsdl="stock.wsdl", publish=False) as handle:
+        await handle(asked)
+    assert back_end.requests
+
+
+@pytest.mark.parametrize("make", [Buffered, pieces])
+async def test_requests_are_valid_by_the_schema(make: Callable[[bytes], Body]) -> None:
+    settings = {"wsdl": "stock.wsdl", "validate": "request"}
+    assert (await sent(request(make(envelope(ASKS))), **settings)).content == envelope(ASKS)
+    await sent(request(make(envelope(WRONG))), wsdl="stock.wsdl")
+    error = await refused(request(make(envelope(WRONG))), **settings)
+    assert "Body/GetPrice" in error.message
+
+
+async def test_a_long_request_is_valid_by_the_schema() -> None:
+    numbers = "<number>1</number>" * 10_000
+    forget = envelope(f'<Forget xmlns="{STOCK}">{numbers}</Forget>')
+    settings = {"wsdl": "stock.wsdl", "validate": "request"}
+    assert (await sent(request(pieces(forget)), **settings)).content == forget
+    await refused(request(pieces(forget.replace(b"1</number></Forget>", b"x</number></Forget>"))), **settings)
+
+
+async def test_the_envelope_of_attachments_is_valid_and_the_rest_streams() -> None:
+    settings = {"wsdl": "stock.wsdl", "validate": "both"}
+    for inside, good in ((ASKS, True), (WRONG, False)):
+        data = FIRST + envelope(inside) + b"\r\n--bb\r\n\r\n"
+        body = Pieces(data, b"attachment", b"\r\n--bb--")
+        if good:
+            assert (await sent(request(body, MTOM), **settings)).content == data + b"attachment\r\n--bb--"
+        else:
+            await refused(request(body, MTOM), **settings)
+            assert await body.read() == b"attachment"
+
+
+GOOD = envelope(f'<GetPriceResponse xmlns="{STOCK}"><price>1.5</price></GetPriceResponse>')
+LONG_ANSWER = GOOD.replace(b"1.5", b"1." + b"5" * 50_000)
+BAD = envelope(f'<GetPriceResponse xmlns="{STOCK}"><price>x</price></GetPriceResponse>')
+
+
+@pytest.mark.parametrize(
+    ("response", "good"),
+    [
+        (Response(200, (TEXT,), Buffered(GOOD)), True),
+        (Response(200, (TEXT,), Buffered(LONG_ANSWER)), True),
+        (Response(202), True),
+        (Response(500, (TEXT,), Buffered(envelope("<s:Fault/>"))), True),
+        (Response(200, (TEXT,), Buffered(BAD)), False),
+        (Response(200, (TEXT,), Buffered(GOOD[:-1])), False),
+        (Response(200, ((b"content-type", b"text/html"),), Buffered(GOOD)), False),
+        (Response(200, (TEXT, (b"content-encoding", b"br")), Buffered(GOOD)), False),
+    ],
+)
+async def test_responses_are_valid_by_the_schema(response: Response, good: bool) -> None:
+    back_end = BackEnd(response)
+    asked = request(envelope(ASKS), TEXT, (b"accept-encoding", b"gzip"))
+    async with filtered(back_end.handle, wsdl="stock.wsdl", validate="response") as handle:
+        if good:
+            answer = await handle(asked)
+            assert answer.status == response.status
+            assert await content(answer.body) in (GOOD, LONG_ANSWER, b"", envelope("<s:Fault/>"))
+        else:
+            with pytest.raises(ExchangeError) as caught:
+                await handle(asked)
+            assert caught.value.reason is Reason.UPSTREAM_PROTOCOL
+    assert back_end.requests[0].header(b"accept-encoding") is None
+
+
+async def test_a_response_that_streams_is_valid_by_the_schema() -> None:
+    for data, good in ((GOOD, True), (BAD, False)):
+        body = Pieces(data[:90], data[90:])
+        async with filtered(BackEnd(Response(200, (TEXT,), body)).handle, wsdl="stock.wsdl", validate="both") as handle:
+            if good:
+                assert await content((await handle(request(envelope(ASKS)))).body) == data
+            else:
+                with pytest.raises(ExchangeError):
+                    await handle(request(envelope(ASKS)))
+        assert body.closed
+
+
+def test_there_is_nothing_to_validate_by_without_a_wsdl() -> None:
+    with pytest.raises(msgspec.ValidationError, match="wsdl"):
+        msgspec.convert({"validate": "both"}, CheckSettings)
