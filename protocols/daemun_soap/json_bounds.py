@@ -12,8 +12,10 @@ class Bounds(Struct, frozen=True):
 
     max_depth: int = 64
     """Elements within each other."""
-    max_nodes: int = 100_000
-    """Elements and attributes together."""
+    max_read: int = 100_000
+    """Elements and attributes of XML that becomes JSON."""
+    max_written: int = 100_000
+    """Elements and attributes of XML that JSON becomes; they are checked by the schema, at some 20 µs each."""
     max_problems: int = 10
     """Problems that are told; the search ends with the last of them."""
 

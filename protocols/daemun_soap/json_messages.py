@@ -54,8 +54,8 @@ def limits_of(bounds: Bounds, max_bytes: int) -> Limits:
     """The limits of an envelope whose content has these bounds."""
     return Limits(
         max_envelope_bytes=max_bytes,
-        max_markup=2 * bounds.max_nodes + 64,
-        max_attributes=2 * bounds.max_nodes + 1024,
+        max_markup=2 * bounds.max_read + 64,
+        max_attributes=2 * bounds.max_read + 1024,
         max_depth=min(bounds.max_depth + _ENVELOPE_LEVELS, 255),
     )
 

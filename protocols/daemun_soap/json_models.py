@@ -75,19 +75,42 @@ def wildcards_of(group: XsdGroup) -> int:
 
 
 def ranks_of(group: XsdGroup) -> dict[str, int] | None:
-    """The place of each element, if no group is there more than once and no element has two places."""
-    if not _runs_once(group):
-        return None
+    """The place of each element, "" standing for what a wildcard lets in; None: there is no such order.
+
+    There is one if no group is there more than once, but for choices that leave the order open, and no element has two
+    places.
+    """
     ranks: dict[str, int] = {}
-    for rank, element in enumerate(group.iter_elements()):
-        if not isinstance(element, XsdElement):
-            return None
-        for tag in (element.name, *(substitute.name for substitute in element.iter_substitutes())):
+    return ranks if _rank(group, ranks, 0) is not None else None
+
+
+def _rank(group: XsdGroup, ranks: dict[str, int], place: int) -> int | None:
+    """Gives the elements of a group their places, from `place` on. The next place, or None if there is no order."""
+    in_any_order = _leaves_order_open(group)
+    if not in_any_order and group.max_occurs not in (0, 1):
+        return None
+    for part in group:
+        if isinstance(part, XsdGroup):
+            after = _rank(part, ranks, place)
+            if after is None:
+                return None
+            place = after
+            continue
+        for tag in _tags(part):
             if tag in ranks:
                 return None
-            ranks[tag] = rank
-    return ranks
+            ranks[tag] = place
+        place += 0 if in_any_order else 1
+    return place + 1
 
 
-def _runs_once(group: XsdGroup) -> bool:
-    return group.max_occurs in (0, 1) and all(_runs_once(part) for part in group if isinstance(part, XsdGroup))
+def _tags(part: object) -> list[str]:
+    if isinstance(part, XsdElement):
+        return [part.name, *(substitute.name for substitute in part.iter_substitutes())]
+    return [""]
+
+
+def _leaves_order_open(group: XsdGroup) -> bool:
+    if group.model != "choice" or group.max_occurs is not None:
+        return False
+    return all(not isinstance(part, XsdGroup) and part.min_occurs in (0, 1) for part in group)

@@ -27,7 +27,7 @@ class Reading:
     def __init__(self, shapes: Shapes, bounds: Bounds) -> None:
         self._shapes = shapes
         self._bounds = bounds
-        self._left = bounds.max_nodes
+        self._left = bounds.max_read
 
     def element(self, element: XsdElement, node: etree._Element, depth: int) -> Any:
         """The value of an element of which `element` is the declaration."""
@@ -58,7 +58,7 @@ class Reading:
         bounds = self._bounds
         self._left -= 1 + len(node.attrib)
         if self._left < 0:
-            raise JsonError((Problem("/", f"goes beyond {bounds.max_nodes} elements and attributes"),))
+            raise JsonError((Problem("/", f"goes beyond {bounds.max_read} elements and attributes"),))
         if depth > bounds.max_depth:
             raise JsonError((Problem("/", f"is more than {bounds.max_depth} levels deep"),))
 

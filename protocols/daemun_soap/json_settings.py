@@ -19,7 +19,8 @@ _Port = Annotated[str, Meta(description="The port of the service; none: its firs
 _MaxRequest = Annotated[int, Meta(ge=1, le=1 << 30, description="Longest request, which is held in memory.")]
 _MaxResponse = Annotated[int, Meta(ge=1, le=1 << 30, description="Longest answer, which is held in memory.")]
 _Depth = Annotated[int, Meta(ge=1, le=256, description="How many elements may be within each other.")]
-_Nodes = Annotated[int, Meta(ge=1, description="How many elements and attributes a message may have.")]
+_RequestNodes = Annotated[int, Meta(ge=1, description="How many elements and attributes a request may have.")]
+_ResponseNodes = Annotated[int, Meta(ge=1, description="How many elements and attributes an answer may have.")]
 
 
 class JsonToSoapSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +40,8 @@ class JsonToSoapSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_request_bytes: _MaxRequest = 1024 * 1024
     max_response_bytes: _MaxResponse = 4 * 1024 * 1024
     max_depth: _Depth = 64
-    max_nodes: _Nodes = 100_000
+    max_request_nodes: _RequestNodes = 20_000
+    max_response_nodes: _ResponseNodes = 200_000
 
 
 class SoapToJsonSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +68,8 @@ class SoapToJsonSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_request_bytes: _MaxRequest = 1024 * 1024
     max_response_bytes: _MaxResponse = 4 * 1024 * 1024
     max_depth: _Depth = 64
-    max_nodes: _Nodes = 100_000
+    max_request_nodes: _RequestNodes = 20_000
+    max_response_nodes: _ResponseNodes = 200_000
 
     def __post_init__(self) -> None:
         for operation, template in self.paths.items():

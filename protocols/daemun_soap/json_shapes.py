@@ -32,6 +32,7 @@ JSON_TYPE = "@xsi:type"
 
 _XML = "http://www.w3.org/XML/1998/namespace"
 AnyType = XsdSimpleType | XsdComplexType
+"""A type of a schema."""
 
 
 def namespace_of(name: str) -> str:

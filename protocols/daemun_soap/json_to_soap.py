@@ -130,7 +130,7 @@ class _Bridge:
 @asynccontextmanager
 async def _build(settings: JsonToSoapSettings, context: FilterContext) -> AsyncIterator[Layer]:
     wsdl = await read_wsdl(settings.wsdl, context.base_dir)
-    bounds = Bounds(max_depth=settings.max_depth, max_nodes=settings.max_nodes)
+    bounds = Bounds(settings.max_depth, max_read=settings.max_response_nodes, max_written=settings.max_request_nodes)
     facade = await anyio.to_thread.run_sync(lambda: Facade(wsdl, settings.service, settings.port, bounds))
     off_loop = OffLoop()
     yield lambda handler: _Bridge(settings, facade, off_loop, handler).handle

@@ -20,6 +20,8 @@ __all__ = ["Writing"]
 
 _NIL = qualified(XSI, "nil")
 _TYPE = qualified(XSI, "type")
+_MAX_UNNAMED = 1000
+"""Members of one object that only a wildcard lets in: their order is looked for one by one."""
 _RESERVED = (XSI, "http://www.w3.org/2000/xmlns/")
 _START = (
     r"A-Za-z_\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf"
@@ -55,7 +57,7 @@ class Writing:
         self._shapes = shapes
         self._ignore_unknown = ignore_unknown
         self._bounds = bounds
-        self._left = bounds.max_nodes
+        self._left = bounds.max_written
         self._namespaces = {prefix: uri for prefix, uri in shapes.namespaces.items() if prefix != "xml"}
         self._paths: dict[etree._Element, str] = {}
         self._untyped: set[Any] = set()
@@ -94,7 +96,7 @@ class Writing:
     def _count(self, path: str, number: int = 1) -> None:
         self._left -= number
         if self._left < 0:
-            self._problem(path, f"goes beyond {self._bounds.max_nodes} members in all")
+            self._problem(path, f"goes beyond {self._bounds.max_written} members in all")
             raise _Enough
 
     def _fill(self, node: etree._Element, element: XsdElement, value: Any, path: str, depth: int) -> None:
@@ -179,6 +181,7 @@ class Writing:
     def _object(self, node: etree._Element, value: dict[str, Any], shape: Shape, path: str, depth: int) -> None:
         nil = _NIL in node.attrib
         children: dict[str, list[_Child]] = {}
+        unnamed = 0
         for name, inner in value.items():
             where = f"{path}.{name}"
             if name in (JSON_NIL, JSON_TYPE):
@@ -196,6 +199,10 @@ class Writing:
                 items = inner if isinstance(inner, list) and shape.wildcard > 1 else [inner]
                 tag = self._wild_tag(name, node, shape)
                 self._count(where, len(items))
+                unnamed += 1
+                if unnamed > _MAX_UNNAMED:
+                    self._problem(path, f"has more than {_MAX_UNNAMED} members that its type does not name")
+                    raise _Enough
                 children.setdefault(tag, []).extend(
                     _Child(None, item, where if inner is not items else f"{where}[{number}]")
                     for number, item in enumerate(items)
@@ -221,6 +228,9 @@ class Writing:
             self._count(where)
             into.append(_Child(member, inner, where))
         elif isinstance(inner, list):
+            if len(inner) > member.most:
+                self._problem(where, f"has {len(inner)} items (accepted: at most {member.most})")
+                return
             self._count(where, len(inner))
             into.extend(_Child(member, item, f"{where}[{number}]") for number, item in enumerate(inner))
         else:
@@ -231,7 +241,8 @@ class Writing:
         if shape.ranks is None and shape.group is not None:
             content: dict[int | str, Any] = {tag: items for tag, items in children.items() if items}
             return [(str(tag), child) for tag, child in iter_unordered_content(content, shape.group)]
-        tags = children if shape.ranks is None else sorted(children, key=lambda tag: (shape.ranks or {}).get(tag, -1))
+        ranks = shape.ranks or {}
+        tags = sorted(children, key=lambda tag: ranks.get(tag, ranks.get("", -1)))
         return [(tag, item) for tag in tags for item in children[tag]]
 
     def _child(self, node: etree._Element, tag: str, written: _Child, depth: int) -> None:

@@ -29,7 +29,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of an envelope. Whatever exceeds one is refused."""
 
     max_envelope_bytes: Annotated[
-        int, Meta(ge=1024, le=1024 * 1024 * 1024, description="Bytes of the envelope, without attachments.")
+        int,
+        Meta(
+            ge=1024,
+            le=1024 * 1024 * 1024,
+            description="Bytes of the envelope, without attachments. One text in it never has more than 10,000,000.",
+        ),
     ] = 4 * 1024 * 1024
     max_markup: Annotated[
         int, Meta(ge=16, description="Tags, comments and the like, counted by `<`; they bound the memory of parsing.")

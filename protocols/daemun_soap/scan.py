@@ -169,8 +169,9 @@ class EnvelopeScan:
                 Code.VERSION_MISMATCH, "an Envelope of no known version of SOAP; accepted: those of SOAP 1.1 and 1.2"
             )
         if self._expected is not None and version is not self._expected:
-            raise malformed(
-                f"an Envelope of SOAP {version.value} in a message whose content-type is of SOAP {self._expected.value}"
+            raise FaultError(
+                Code.VERSION_MISMATCH,
+                f"an Envelope of SOAP {version.value} in a message whose content-type says SOAP {self._expected.value}",
             )
         self.version = version
         return version

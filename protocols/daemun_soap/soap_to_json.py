@@ -186,7 +186,7 @@ def _targets(settings: SoapToJsonSettings, facade: Facade) -> dict[int, Target]:
 @asynccontextmanager
 async def _build(settings: SoapToJsonSettings, context: FilterContext) -> AsyncIterator[Layer]:
     wsdl = await read_wsdl(settings.wsdl, context.base_dir)
-    bounds = Bounds(max_depth=settings.max_depth, max_nodes=settings.max_nodes)
+    bounds = Bounds(settings.max_depth, max_read=settings.max_request_nodes, max_written=settings.max_response_nodes)
     facade = await anyio.to_thread.run_sync(lambda: Facade(wsdl, settings.service, settings.port, bounds))
     targets, off_loop = _targets(settings, facade), OffLoop()
     yield lambda handler: _Bridge(settings, facade, targets, off_loop, handler).handle

@@ -9,8 +9,9 @@ from time import monotonic
 import anyio
 
 from daemun import FilterContext, Phase
+from daemun_websocket.kinds import message_filter
 from daemun_websocket.lens_settings import RateLimits, RateSettings
-from daemun_websocket.message_filter import MessageFilter, OpenFilter, message_filter
+from daemun_websocket.message_filter import MessageFilter, OpenFilter
 from daemun_websocket.messages import Binary, Close, CloseWebSocket, Message, Text
 
 __all__ = ["LIMIT_FILTER"]

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from random import random
 
 from daemun import FilterContext, Phase, Request
+from daemun_websocket.kinds import message_filter
 from daemun_websocket.lens_settings import LogSettings
-from daemun_websocket.message_filter import MessageFilter, OpenFilter, message_filter
+from daemun_websocket.message_filter import MessageFilter, OpenFilter
 from daemun_websocket.messages import Close, Message, Ping, Pong, Text
 
 __all__ = ["LOG_FILTER"]

@@ -1,10 +1,11 @@
 """The READMEs of the repository: their code blocks, and the parts that are generated from the code.
 
-A block says in its first line what it is, `# KIND: FILE`; FILE is its name in the folder in which the README's
+A block says in its first line, a comment, what it is, `KIND: FILE`; FILE is its name in the folder in which the README's
 commands run.
 
 yaml, toml   `settings` (a settings file), `document` (routes for the source `file`), `project` (a pyproject.toml)
 python       `plugin` (a plugin module), `script` (a program that must end well)
+xml          `wsdl` (what describes a SOAP service), `message` (what a client sends)
 console      `$ command` with the expected output; `...` stands for anything
 text         nothing is run; with the word `map` in the info string, each line begins with a path that exists
 """
@@ -30,11 +31,12 @@ KINDS = {
     "yaml": ("settings", "document"),
     "toml": ("settings", "document", "project"),
     "python": ("plugin", "script"),
+    "xml": ("wsdl", "message"),
 }
 """What a block of each language that holds a file may be."""
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FIRST_LINE = re.compile(r"# (\w+): (\S+)\n")
+_FIRST_LINE = re.compile(r"(?:#|<!--) (\w+): (\S+)(?: -->)?\n")
 _GENERATED = re.compile(r"^<!-- generated: (\w+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 

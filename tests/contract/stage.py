@@ -124,7 +124,7 @@ class Stage:
         words = shlex.split(command)
         match words[0]:
             case "curl":
-                return _curl(words[1:])
+                return _curl(words[1:], self.folder)
             case "daemun":
                 return self._call(sys.executable, "-m", "daemun.cli", *words[1:])
             case "python":
@@ -201,8 +201,9 @@ class Stage:
                 gateway.stdout.close()
 
 
-def _curl(words: list[str]) -> str:
-    """What curl prints: the body, with `-i` the head too. Knows `-s`, `-i`, `-X`, `-H`, `-d`, `--http2-prior-knowledge`."""
+def _curl(words: list[str], folder: Path) -> str:
+    """What curl prints: the body, with `-i` the head too. Knows `-s`, `-i`, `-X`, `-H`, `-d`,
+    `--http2-prior-knowledge`."""
     show_head, method, data, url, http2 = False, "", None, "", False
     headers: dict[str, str] = {}
     rest = iter(words)
@@ -217,6 +218,8 @@ def _curl(words: list[str]) -> str:
                 headers[name] = value.strip()
             case "-d":
                 data = next(rest)
+                if data.startswith("@"):
+                    data = (folder / data[1:]).read_text()
             case "--http2-prior-knowledge":
                 http2 = True
             case _:

@@ -367,7 +367,7 @@ def test_anything_goes_where_anything_may_stand(value: Any) -> None:
         (least(blob="!"), "$.blob", "base64"),
         (least(numbers=[1, "2"]), "$.numbers", "is a string (accepted: an integer)"),
         (least(item=[{}, {"item": [{"note": 1}]}]), "$.item[1].item[0].note", "accepted: a string"),
-        (least(item=[{}] * 4), "$.item", "too often"),
+        (least(item=[{}] * 4), "$.item", "has 4 items (accepted: at most 3)"),
     ],
 )
 def test_what_does_not_fit_is_told_by_its_place(value: Any, path: str, words: str) -> None:
@@ -432,12 +432,22 @@ def test_depth_is_bounded_either_way() -> None:
 
 
 def test_the_number_of_elements_is_bounded_either_way() -> None:
-    narrow = JsonCodec(LOADED, Bounds(max_nodes=100))
+    narrow = JsonCodec(LOADED, Bounds(max_read=100, max_written=100))
     many = least(tick=["2020-01-01"] * 101)
     with pytest.raises(JsonError, match="goes beyond 100"):
         narrow.encode(declared("root"), many)
     with pytest.raises(JsonError, match="goes beyond 100"):
         narrow.decode(declared("root"), there("root", many))
+
+
+def test_choices_that_leave_the_order_open_keep_that_of_the_json() -> None:
+    value = least(tock=[1], tick=["2020-01-01", "2020-01-02"])
+    assert children(there("root", value))[-3:] == ["tock", "tick", "tick"]
+
+
+def test_members_that_only_a_wildcard_lets_in_are_bounded() -> None:
+    many = {f"{{urn:far}}n{number}": ["x"] for number in range(1001)}
+    assert refused("open", {"own": 1, **many}) == [("$", "has more than 1000 members that its type does not name")]
 
 
 def test_time_grows_with_the_message_and_not_faster() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import ExchangeError, Reason
-from daemun_websocket.deflate import Agreed, Deflater, Inflater, TooLong, agree, make_offer, read_answer
+from daemun_websocket.agreement import Agreed, agree, make_offer, read_answer
+from daemun_websocket.deflate import Deflater, Inflater, TooLong
 
 NAME = b"permessage-deflate"
 MUCH = 1 << 24

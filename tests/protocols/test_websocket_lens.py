@@ -34,9 +34,11 @@ from daemun import (
 from daemun.testing import Pieces, eventually, make_request
 from daemun_websocket.deflate import Deflater, Inflater
 from daemun_websocket.framing import Framing
-from daemun_websocket.lens import Lens, Way
-from daemun_websocket.message_filter import MESSAGES_FILTER, MessageFilter, OpenFilter, message_filter
+from daemun_websocket.kinds import MESSAGES_FILTER, message_filter
+from daemun_websocket.lens import Lens
+from daemun_websocket.message_filter import MessageFilter, OpenFilter
 from daemun_websocket.messages import Binary, Close, CloseWebSocket, Message, Ping, Pong, Text
+from daemun_websocket.way import Way
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
-from daemun_websocket.deflate import Agreed
+from daemun_websocket.agreement import Agreed
 from daemun_websocket.framing import BadFrames, Bounds, Framing
 from daemun_websocket.messages import Binary, Close, Message, Ping, Pong, Text
 
