@@ -43,9 +43,8 @@ def _taken(request: Request, settings: CheckSettings) -> SoapHead | None:
             return None
         if request.method == b"POST":
             raise ExchangeError(
-                Reason.BAD_REQUEST,
+                Reason.UNSUPPORTED_CONTENT,
                 "content that is no SOAP message; accepted: text/xml, application/soap+xml, multipart/related of them",
-                status=415,
             )
     if request.method != b"POST":
         raise ExchangeError(Reason.METHOD_REFUSED, "SOAP messages are sent by POST")

@@ -42,7 +42,7 @@ def soap() -> None:
 @_port
 @click.option("--server", default="/", show_default=True, help="The URL, or the path, where the JSON is served.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file to write to.")
-def openapi_(wsdl: str, service: str, port: str, server: str, output: Path | None) -> None:
+def _openapi(wsdl: str, service: str, port: str, server: str, output: Path | None) -> None:
     """Print the OpenAPI 3.1 of the JSON façade of WSDL."""
     document = _formatted(to_json(openapi(Facade(_read(wsdl), service, port), server)))
     if output is None:
@@ -51,10 +51,10 @@ def openapi_(wsdl: str, service: str, port: str, server: str, output: Path | Non
         output.write_text(document + "\n", encoding="utf-8")
 
 
-@soap.command()
+@soap.command("operations")
 @_wsdl
 @click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")
-def operations(wsdl: str, json_: bool) -> None:
+def _operations(wsdl: str, json_: bool) -> None:
     """List the operations of WSDL, of every service and port."""
     rows = [
         (service.name, port.name, port.version.value, _style(operation), operation.name, operation.action)
@@ -69,7 +69,7 @@ def operations(wsdl: str, json_: bool) -> None:
         _table(rows, head)
 
 
-@soap.command()
+@soap.command("call")
 @_wsdl
 @click.argument("operation")
 @click.argument("json_text", metavar="[JSON|-]", default="{}")
@@ -80,7 +80,7 @@ def operations(wsdl: str, json_: bool) -> None:
 @click.option("--header", "-H", "headers", multiple=True, help="A field, `Name: value`; repeatable.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds of silence.")
 @click.option("--raw", is_flag=True, help="Print the answer as it came, in XML.")
-def call(
+def _call(
     wsdl: str,
     operation: str,
     json_text: str,

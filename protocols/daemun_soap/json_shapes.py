@@ -30,9 +30,10 @@ TEXT = "#text"
 JSON_NIL = "@xsi:nil"
 JSON_TYPE = "@xsi:type"
 
-_XML = "http://www.w3.org/XML/1998/namespace"
 AnyType = XsdSimpleType | XsdComplexType
 """A type of a schema."""
+
+_XML = "http://www.w3.org/XML/1998/namespace"
 
 
 def namespace_of(name: str) -> str:

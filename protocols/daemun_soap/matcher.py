@@ -1,7 +1,7 @@
 """The matcher `soap`: routes chosen by operation, version or action.
 
-Of long content no more is read than tells them, and that the rest is right is for the filter `soap` to see. Content
-that is known to be short is read whole, which spares the filter to read it again.
+No more is looked at than tells them, and that the rest is right is for the filter `soap` to see. Content that is known
+to be short is waited for whole: so it may be sent again.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ async def _is_told(request: Request, message: SoapMessage, peek: Peek) -> bool:
         if length is not None and length <= SHORT_BYTES:
             while await peek.more():
                 pass
-            message.read(b"".join(peek.seen))
-        else:
-            await _read_on(message, peek)
+        await _read_on(message, peek)
     except ExchangeError:
         if message.foreign and _may_be_another(message):
             return False

@@ -169,7 +169,7 @@ def _inflater(coding: bytes) -> Inflater | None:
     if coding in (b"gzip", b"x-gzip"):
         return Inflater()
     raise ExchangeError(
-        Reason.BAD_REQUEST, "a SOAP message in a content coding that is not accepted; accepted: gzip, none", status=415
+        Reason.UNSUPPORTED_CONTENT, "a SOAP message in a content coding that is not accepted; accepted: gzip, none"
     )
 
 

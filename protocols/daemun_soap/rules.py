@@ -16,7 +16,7 @@ __all__ = ["Rules"]
 
 
 def _refused(words: str) -> ExchangeError:
-    return ExchangeError(Reason.BAD_REQUEST, words)
+    return ExchangeError(Reason.FORBIDDEN, words)
 
 
 class Rules:

@@ -52,13 +52,14 @@ class EnvelopeScan:
         """Whether it turned out to be XML of another kind."""
         self.siblings = False
         """Whether the Body has more than one child, as far as it is known."""
+        self._parser: etree.XMLPullParser[etree._Element] | None = None
+        self._root: etree._Element | None = None
+        self._later: list[bytes] | None = None
+        """What is parsed as a whole, in the end."""
         self._document = Document(limits, charset)
         self._doubled = 0
         self._expected = version
         self._headed = False
-        self._parser: etree.XMLPullParser[etree._Element] | None = None
-        self._root: etree._Element | None = None
-        self._later: list[bytes] | None = None
 
     def read(self, data: bytes) -> None:
         """Reads all of it."""
@@ -70,6 +71,35 @@ class EnvelopeScan:
 
     def feed(self, data: bytes) -> None:
         """Reads the next bytes."""
+        try:
+            self._feed(data)
+        except BaseException:
+            self._drop()
+            raise
+
+    def close(self) -> None:
+        """Ends it. Raises `ExchangeError` if it is not complete, or no envelope."""
+        try:
+            self._close()
+        finally:
+            self._drop()
+
+    def __del__(self) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        """Frees the tree: a parser that reads in pieces is in a circle with it, which only a rare collection finds."""
+        parser, root = self._parser, self._root
+        self._parser = self._root = self._later = None
+        if parser is not None:
+            try:
+                parser.close()
+            except (etree.LxmlError, ValueError):
+                pass  # it is not complete, or was closed before
+        if root is not None:
+            root.clear()
+
+    def _feed(self, data: bytes) -> None:
         content = self._document.feed(data)
         if not content:
             return
@@ -86,8 +116,7 @@ class EnvelopeScan:
             self._parser = self._new_parser()
         learning(len(content), lambda: self._parse(content))
 
-    def close(self) -> None:
-        """Ends it. Raises `ExchangeError` if it is not complete, or no envelope."""
+    def _close(self) -> None:
         self._document.close()
         self._check_name()
         if self._later is not None:
@@ -99,8 +128,8 @@ class EnvelopeScan:
             root = self._parser.close()
         except (etree.LxmlError, ValueError) as error:
             raise xml_error(error) from None
+        self._root = root
         self._settle(root)
-        self._parser = self._root = None
 
     def _check_name(self) -> None:
         prolog = self._document.prolog
@@ -125,11 +154,15 @@ class EnvelopeScan:
         self._doubled = 2 * size
 
         def work() -> None:
-            root = _fed(self._new_parser(), b"".join(pieces), None)
+            self._parser = self._new_parser()
+            self._root = root = _fed(self._parser, b"".join(pieces), None)
             if root is not None:
                 self._look(root)
 
         learning(size, work)
+        later, self._later = self._later, None
+        self._drop()
+        self._later = later
 
     def _settle(self, root: etree._Element) -> None:
         """What a complete tree says."""

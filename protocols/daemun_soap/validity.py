@@ -20,6 +20,8 @@ from daemun_soap.wsdl_validate import InvalidMessage
 
 __all__ = ["Validity"]
 
+_OF_CONTENT = (Reason.BAD_REQUEST, Reason.CONTENT_TOO_LARGE, Reason.UNSUPPORTED_CONTENT)
+"""Of an answer they are the upstream's fault."""
 _LONG_BYTES = 32 * 1024
 """Envelopes that are longer are checked in another thread, so that nobody waits for them."""
 
@@ -59,7 +61,7 @@ class Validity:
             ) from None
         except ExchangeError as error:
             await body.aclose()
-            if error.reason in (Reason.BAD_REQUEST, Reason.CONTENT_TOO_LARGE):
+            if error.reason in _OF_CONTENT:
                 raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the answer cannot be checked: {error}") from None
             raise
         except BaseException:

@@ -25,7 +25,7 @@ _ANSWERED = {
 _OFFERED = _ANSWERED | {b"client_max_window_bits": re.compile(rb"(?:[89]|1[0-5])?")}
 _MAX_BITS = 15
 
-Parameters = dict[bytes, bytes]
+_Parameters = dict[bytes, bytes]
 
 
 class Agreed(Struct, frozen=True):
@@ -98,7 +98,7 @@ def read_answer(answers: list[bytes], window_bits: int, *, offered: bool) -> Agr
     return _agreed(parameters, server, min(client, window_bits))
 
 
-def _agreed(parameters: Parameters, server_bits: int, client_bits: int) -> Agreed:
+def _agreed(parameters: _Parameters, server_bits: int, client_bits: int) -> Agreed:
     return Agreed(
         server_bits,
         client_bits,
@@ -107,7 +107,7 @@ def _agreed(parameters: Parameters, server_bits: int, client_bits: int) -> Agree
     )
 
 
-def _parameters(extension: Extension, *, offered: bool) -> Parameters | None:
+def _parameters(extension: Extension, *, offered: bool) -> _Parameters | None:
     """The parameters of a permessage-deflate, each known, once, with a value that it may have (RFC 7692 §7.1); else
     None."""
     values = _OFFERED if offered else _ANSWERED

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 __all__ = ["LogSettings", "MessageSettings", "RateLimits", "RateSettings"]
 
 _MOST = 2**63 - 1
-Rate = Annotated[float, Meta(ge=0, le=1e12)]
+_Rate = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class MessageSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,9 +71,9 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one side may send on one WebSocket; 0 stands for any."""
 
-    messages_per_second: Annotated[Rate, Meta(description="Messages, pings and pongs, on average.")] = 0.0
+    messages_per_second: Annotated[_Rate, Meta(description="Messages, pings and pongs, on average.")] = 0.0
     burst_messages: Annotated[int, Meta(ge=1, le=_MOST, description="How many may come at once after a pause.")] = 10
-    bytes_per_second: Annotated[Rate, Meta(description="Bytes of messages after decompression, on average.")] = 0.0
+    bytes_per_second: Annotated[_Rate, Meta(description="Bytes of messages after decompression, on average.")] = 0.0
     burst_bytes: Annotated[int, Meta(ge=1, le=_MOST, description="How many bytes may come at once after a pause.")] = (
         64 * 1024
     )

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 __all__ = ["Binary", "Close", "CloseWebSocket", "Message", "Ping", "Pong", "Text"]
 
-MAX_CONTROL_BYTES = 125
+_MAX_CONTROL_BYTES = 125
 _ASSIGNED = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
 
 
@@ -74,5 +74,5 @@ class CloseWebSocket(Exception):
 
 
 def _check_control(data: bytes) -> None:
-    if len(data) > MAX_CONTROL_BYTES:
-        raise ValueError(f"a ping or pong of {len(data)} bytes (accepted: at most {MAX_CONTROL_BYTES})")
+    if len(data) > _MAX_CONTROL_BYTES:
+        raise ValueError(f"a ping or pong of {len(data)} bytes (accepted: at most {_MAX_CONTROL_BYTES})")

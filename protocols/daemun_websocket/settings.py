@@ -14,7 +14,7 @@ _ORIGIN = re.compile(
 )
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+_Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
 
 
 class Rules(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,13 +40,13 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     extensions: Annotated[bool, Meta(description="Whether extensions such as compression may be agreed on.")] = True
     idle_timeout_seconds: Annotated[
-        Seconds, Meta(description="Without a byte either way for so long, a WebSocket is closed (1001); 0: never.")
+        _Seconds, Meta(description="Without a byte either way for so long, a WebSocket is closed (1001); 0: never.")
     ] = 3600.0
     ping_interval_seconds: Annotated[
-        Seconds, Meta(description="A client that nothing was said to for so long is sent a ping; 0: never.")
+        _Seconds, Meta(description="A client that nothing was said to for so long is sent a ping; 0: never.")
     ] = 0.0
     max_lifetime_seconds: Annotated[
-        Seconds, Meta(description="How long a WebSocket may last; then it is closed (1001). 0: for ever.")
+        _Seconds, Meta(description="How long a WebSocket may last; then it is closed (1001). 0: for ever.")
     ] = 0.0
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from daemun_websocket.settings import Rules
 
 __all__ = ["FromClient", "FromUpstream", "Tunnel"]
 
-GOING_AWAY = 1001
+_GOING_AWAY = 1001
 _CHECKS = 4
 """Looks at an interval: what is noticed is late by one of them at most."""
 _CLOSE_SECONDS = 10.0
@@ -42,7 +42,7 @@ class Tunnel:
         """The protocol was switched: `body` is what the upstream says from now on."""
         exchange = self._exchange
         self.upstream = upstream = FromUpstream(body, self.over)
-        exchange.on_drain = lambda: upstream.close(GOING_AWAY, "the gateway is about to stop")
+        exchange.on_drain = lambda: upstream.close(_GOING_AWAY, "the gateway is about to stop")
         timers = exchange.timers
         if timers is None:
             return upstream
@@ -79,7 +79,7 @@ class Tunnel:
 
     def _end(self, words: str) -> None:
         if self.upstream is not None:
-            self.upstream.close(GOING_AWAY, words)
+            self.upstream.close(_GOING_AWAY, words)
             self._exchange.expire_in(_CLOSE_SECONDS, Reason.IDLE_TIMEOUT)
 
 

@@ -155,11 +155,13 @@ async def test_what_follows_the_operation_of_long_content_is_not_its_business() 
     assert await taken(request(Pieces(data)))
 
 
-async def test_short_content_is_checked_whole() -> None:
-    data = envelope()
-    asked = request(Pieces(data, b"<more/>", length=len(data) + 7))
-    with pytest.raises(ExchangeError, match="malformed"):
-        await taken(asked)
+async def test_short_content_is_waited_for_whole_and_looked_at_no_further_than_tells_it() -> None:
+    data = envelope("<GetPrice>" + "<a/>" * 2000)
+    asked = request(Pieces(data, b"<malformed>", length=len(data) + 11))
+    looked = Looked(asked.body)
+    assert await taken(asked, looked)
+    assert b"".join(looked.seen) == data + b"<malformed>"
+    assert asked.exchange.stash[SOAP_MESSAGE].seen <= 1024
 
 
 @pytest.mark.parametrize("body", [b"<order/>", b"<Envelope xmlns='urn:post'><to/></Envelope>"])

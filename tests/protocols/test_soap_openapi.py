@@ -149,6 +149,16 @@ async def test_encoded_operations_are_left_out() -> None:
         await facade_of("encoded.wsdl")
 
 
+async def test_operations_of_unknown_types_are_left_out(tmp_path: Path) -> None:
+    broken = (WSDLS / "rpc.wsdl").read_text().replace('name="points" type="t:Points"', 'name="points" type="t:Nowhere"')
+    (tmp_path / "broken.wsdl").write_text(broken)
+    facade = Facade(await read_wsdl("broken.wsdl", tmp_path))
+    assert set(facade.services["CalcService"].operations) >= {"add", "centre"}
+    document = json.loads(to_json(openapi(facade)))
+    OpenAPIV31SpecValidator(document).validate()
+    assert fits(document, request_of(document, "/CalcService/add"), {"a": 1, "b": 2})
+
+
 FACETS = """
 <xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
   <xs:element name="e"><xs:simpleType>{}</xs:simpleType></xs:element>
