@@ -1,4 +1,15 @@
-"""SOAP 1.1 and 1.2."""
+"""SOAP 1.1 and 1.2: routes by operation, envelopes that are checked, WSDL, and JSON on either side.
+
+names.py       namespaces, versions, qualified names; operations.py lists of them
+kinds.py       what is registered; settings.py what may be set for the matcher and the filter `soap`
+dialect.py     `soap`, `soap-json`; rendering.py errors of ours as Faults
+matcher.py     routes chosen by operation
+checks.py      the filter `soap`: rules.py what may be asked for, validity.py whether it is what the WSDL says
+envelopes/     XML from strangers: caps, scans, parts, Faults
+wsdl/          what describes a service: read, published, validated by
+facade/        `json-to-soap` and `soap-to-json`
+commands.py    `daemun soap`: shell.py its commands, call.py a call
+"""
 
 from __future__ import annotations
 
@@ -7,13 +18,9 @@ from collections.abc import Iterable
 import click
 
 from daemun import Dialect, FilterType, MatcherType, hookimpl
-from daemun_soap.checks import SOAP_FILTER
 from daemun_soap.commands import soap
-from daemun_soap.dialect import SOAP
-from daemun_soap.json_problem import SOAP_JSON
-from daemun_soap.json_to_soap import JSON_TO_SOAP
-from daemun_soap.matcher import SOAP_MATCHER
-from daemun_soap.soap_to_json import SOAP_TO_JSON
+from daemun_soap.dialect import SOAP, SOAP_JSON
+from daemun_soap.kinds import JSON_TO_SOAP, SOAP_FILTER, SOAP_MATCHER, SOAP_TO_JSON
 
 __all__ = ["daemun_commands", "daemun_dialects", "daemun_filters", "daemun_matchers"]
 

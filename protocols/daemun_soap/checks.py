@@ -12,23 +12,21 @@ from contextlib import asynccontextmanager
 from daemun import (
     ExchangeError,
     FilterContext,
-    FilterType,
     Handler,
     Layer,
     NoContent,
-    Phase,
     Reason,
     Request,
     Response,
 )
-from daemun_soap.message import SOAP_MESSAGE, SoapHead, SoapMessage, head_of, message_of
-from daemun_soap.passing import looked_at
+from daemun_soap.envelopes.message import SOAP_MESSAGE, SoapHead, SoapMessage, head_of, message_of
+from daemun_soap.envelopes.passing import looked_at
 from daemun_soap.rules import Rules
 from daemun_soap.settings import CheckSettings
 from daemun_soap.validity import Validity
-from daemun_soap.wsdl_contract import Contract, open_contract
+from daemun_soap.wsdl.contract import Contract, open_contract
 
-__all__ = ["SOAP_FILTER"]
+__all__ = ["build"]
 
 _READING = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
@@ -97,7 +95,7 @@ def _publishing(contract: Contract, handler: Handler) -> Handler:
 
 
 @asynccontextmanager
-async def _build(settings: CheckSettings, context: FilterContext) -> AsyncIterator[Layer]:
+async def build(settings: CheckSettings, context: FilterContext) -> AsyncIterator[Layer]:
     contract: Contract | None = None
     validity: Validity | None = None
     if settings.wsdl:
@@ -114,7 +112,3 @@ async def _build(settings: CheckSettings, context: FilterContext) -> AsyncIterat
         return _publishing(contract, checked) if contract is not None and settings.publish else checked
 
     yield layer
-
-
-SOAP_FILTER = FilterType("soap", CheckSettings, _build, phase=Phase.AUTHZ)
-"""Refuses what is no SOAP message, or asks for what may not be asked for."""

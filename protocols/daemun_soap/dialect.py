@@ -1,58 +1,40 @@
-"""The dialect `soap`: errors of ours as Faults of the version that the caller speaks."""
+"""The dialects `soap` and `soap-json`. What SOAP needs is imported with the first error of one that may speak it."""
 
 from __future__ import annotations
 
-from daemun import Buffered, Dialect, ExchangeError, Request, Response, http_date
-from daemun_soap.fault import fault_of
-from daemun_soap.message import SOAP_MESSAGE, head_of
-from daemun_soap.names import Version
+from daemun import Dialect, ExchangeError, Request, Response, render
 
-__all__ = ["SOAP"]
+__all__ = ["SOAP", "SOAP_JSON"]
 
-_KEPT = frozenset((401, 405, 407, 415))
-"""Statuses that are about HTTP, before any message: they stay. All others are those of Faults."""
+_CONTENT_TYPES = (b"text/xml", b"application/soap+xml", b"multipart/related")
 
 
 def _claims(request: Request) -> bool:
-    return _version(request) is not None
-
-
-def _version(request: Request) -> Version | None:
-    """The version that the caller speaks, 1.1 if it says SOAP and no version; None: it does not speak SOAP."""
-    message = request.exchange.stash.get(SOAP_MESSAGE, None)
-    if message is not None and not message.foreign:
-        return message.version or Version.V1_1
-    content_type = (request.header(b"content-type") or b"").lower()
-    if content_type.startswith(b"application/soap+xml"):
-        return Version.V1_2
+    content_type = request.header(b"content-type")
+    if content_type is None or not content_type.lower().startswith(_CONTENT_TYPES):
+        return False
     try:
-        head = head_of(request)
-    except ExchangeError:
-        head = None
-    if head is None:
-        return None
-    media = head.media
-    if content_type.startswith(b"text/xml") or b"xop+xml" not in content_type:
-        return media.version if media.version is Version.V1_2 or head.action is not None else None
-    return media.version or Version.V1_1
+        from daemun_soap.rendering import version_of
+    except ModuleNotFoundError:  # without the extra nobody here speaks it
+        return False
+    return version_of(request) is not None
 
 
 def _render(request: Request, error: ExchangeError) -> Response:
-    version = _version(request) or Version.V1_1
-    status, envelope = fault_of(version, error)
-    headers = [
-        (b"date", http_date()),
-        (b"server", b"daemun"),
-        (b"cache-control", b"no-store"),
-        (b"x-daemun-reason", error.reason.value.encode()),
-        (b"content-type", version.content_type + b"; charset=utf-8"),
-    ]
-    if error.retry_after_seconds is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
-    if error.status == 405:
-        headers.append((b"allow", b"POST"))
-    return Response(error.status if error.status in _KEPT else status, tuple(headers), Buffered(envelope))
+    from daemun_soap.rendering import as_fault
+
+    return as_fault(request, error)
+
+
+def _claims_json(request: Request) -> bool:
+    return request.exchange.dialect is SOAP_JSON
+
+
+def _render_json(request: Request, error: ExchangeError) -> Response:
+    return render(error, request.with_header(b"accept", b"application/problem+json"))
 
 
 SOAP = Dialect("soap", _claims, _render)
 """SOAP, on any route: by its content type, by `SOAPAction`, or because a matcher or a filter has seen that it is."""
+SOAP_JSON = Dialect("soap-json", _claims_json, _render_json)
+"""JSON in the place of SOAP: on exchanges that the filter `json-to-soap` gave it."""

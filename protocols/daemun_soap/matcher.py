@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from daemun import ExchangeError, Matcher, MatcherContext, MatcherType, NoContent, Peek, Request
-from daemun_soap.limits import Limits
-from daemun_soap.message import SHORT_BYTES, SoapMessage, head_of, message_of
+from daemun import ExchangeError, Matcher, MatcherContext, NoContent, Peek, Request
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.message import SHORT_BYTES, SoapMessage, head_of, message_of
 from daemun_soap.names import Version
 from daemun_soap.operations import allows
 from daemun_soap.settings import MatchSettings, versions_of
 
-__all__ = ["SOAP_MATCHER"]
+__all__ = ["build"]
 
 _LIMITS = Limits()
 _STEP_BYTES = 1024
 
 
 @asynccontextmanager
-async def _build(settings: MatchSettings, context: MatcherContext) -> AsyncIterator[Matcher]:
+async def build(settings: MatchSettings, context: MatcherContext) -> AsyncIterator[Matcher]:
     allowed = allows(settings.operations)
     versions = versions_of(settings.versions)
     actions = frozenset(settings.actions)
@@ -88,7 +88,3 @@ def _show(message: SoapMessage, offset: int, data: bytes) -> None:
 def _may_be_another(message: SoapMessage) -> bool:
     """Whether XML of that type may be something else than SOAP."""
     return message.media.version is Version.V1_1 and not message.said
-
-
-SOAP_MATCHER = MatcherType("soap", MatchSettings, _build, peek_bytes=1024 * 1024)
-"""Takes messages of SOAP by what they ask for. Content of other types is not read."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from daemun import ExchangeError, Reason
-from daemun_soap.action import names_operation
-from daemun_soap.fault import Code, FaultError
-from daemun_soap.message import SoapMessage
+from daemun_soap.envelopes.action import names_operation
+from daemun_soap.envelopes.fault import Code, FaultError
+from daemun_soap.envelopes.message import SoapMessage
+from daemun_soap.envelopes.prolog import malformed
 from daemun_soap.operations import allows
-from daemun_soap.prolog import malformed
 from daemun_soap.settings import CheckSettings, versions_of
-from daemun_soap.wsdl import Operation
-from daemun_soap.wsdl_contract import Contract
+from daemun_soap.wsdl.contract import Contract
+from daemun_soap.wsdl.model import Operation
 
 __all__ = ["Rules"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from daemun_soap.limits import Limits
+from daemun_soap.envelopes.limits import Limits
 from daemun_soap.names import Version
 
 __all__ = ["CheckSettings", "MatchSettings", "Operations", "Versions", "versions_of"]

@@ -9,14 +9,14 @@ import anyio.to_thread
 from lxml import etree
 
 from daemun import Buffered, ExchangeError, NoContent, Reason, Response
-from daemun_soap.hardened import learning, parse
-from daemun_soap.limits import Limits
-from daemun_soap.media import soap_type
-from daemun_soap.message import SoapHead, SoapMessage
-from daemun_soap.passing import looked_at
-from daemun_soap.wsdl import Operation
-from daemun_soap.wsdl_contract import Contract
-from daemun_soap.wsdl_validate import InvalidMessage
+from daemun_soap.envelopes.hardened import learning, parse
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.media import soap_type
+from daemun_soap.envelopes.message import SoapHead, SoapMessage
+from daemun_soap.envelopes.passing import looked_at
+from daemun_soap.wsdl.contract import Contract
+from daemun_soap.wsdl.model import Operation
+from daemun_soap.wsdl.validate import InvalidMessage
 
 __all__ = ["Validity"]
 

@@ -311,4 +311,5 @@ async def main(mode: str, port: int, to: int) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    # a socket of trio whose other side reset it can still be read
+    anyio.run(main, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), backend="trio")

@@ -93,7 +93,7 @@ class Lent:
         self.draining = False
         self.told: list[Told] = []
 
-    def dialect(self, content_type: bytes | None) -> None:
+    def dialect(self, content_type: bytes | None, protocol: bytes = b"") -> None:
         return None
 
     async def run_exchange(self, request: Request, respond: Callable[[Response], Awaitable[None] | None]) -> None:

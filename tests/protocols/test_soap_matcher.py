@@ -12,10 +12,9 @@ import pytest
 from daemun import EMPTY, Body, Buffered, ExchangeError, Headers, MatcherContext, Request
 from daemun.extend.loading import installed
 from daemun.testing import Pieces, make_plugin, make_request, proxying
-from daemun_soap.checks import SOAP_FILTER
 from daemun_soap.dialect import SOAP
-from daemun_soap.matcher import SOAP_MATCHER
-from daemun_soap.message import SOAP_MESSAGE
+from daemun_soap.envelopes.message import SOAP_MESSAGE
+from daemun_soap.kinds import SOAP_FILTER, SOAP_MATCHER
 from daemun_soap.names import SOAP11, SOAP12, WSA
 from daemun_soap.settings import MatchSettings
 

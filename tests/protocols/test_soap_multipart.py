@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import ExchangeError
-from daemun_soap.media import SoapType
-from daemun_soap.multipart import RootPart
+from daemun_soap.envelopes.media import SoapType
+from daemun_soap.envelopes.multipart import RootPart
 from daemun_soap.names import Version
 
 HEAD = b"Content-Type: application/xop+xml; charset=UTF-8; type=text/xml\r\nContent-ID: <root>\r\n"

@@ -12,11 +12,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from xmlschema import XMLSchema
 
 from daemun import SettingsError
-from daemun_soap.json_codec import JsonCodec, to_json
-from daemun_soap.json_facade import Facade
-from daemun_soap.json_openapi import openapi
-from daemun_soap.json_schema import JsonSchemas
-from daemun_soap.wsdl_read import read_wsdl
+from daemun_soap.facade.codec import JsonCodec, to_json
+from daemun_soap.facade.openapi import openapi
+from daemun_soap.facade.operations import Facade
+from daemun_soap.facade.schema import JsonSchemas
+from daemun_soap.wsdl.read import read_wsdl
 
 pytestmark = pytest.mark.anyio
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemun import ExchangeError
-from daemun_soap.action import agreed_action, announced_action, names_operation
-from daemun_soap.fault import Code, FaultError
-from daemun_soap.limits import Limits
-from daemun_soap.media import SoapType, parse_media, soap_type
+from daemun_soap.envelopes.action import agreed_action, announced_action, names_operation
+from daemun_soap.envelopes.fault import Code, FaultError
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.media import SoapType, parse_media, soap_type
+from daemun_soap.envelopes.scan import EnvelopeScan
 from daemun_soap.names import SOAP11, SOAP12, WSA, Version
 from daemun_soap.operations import allows
-from daemun_soap.scan import EnvelopeScan
 
 LIMITS = Limits()
 HEADER = f'<s:Header><w:Action xmlns:w="{WSA}"> urn:do </w:Action></s:Header>'

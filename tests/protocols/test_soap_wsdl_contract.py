@@ -11,8 +11,8 @@ from lxml import etree
 
 from daemun import SettingsError
 from daemun_soap.names import SOAP11, Version
-from daemun_soap.wsdl_contract import Contract, open_contract
-from daemun_soap.wsdl_validate import InvalidMessage
+from daemun_soap.wsdl.contract import Contract, open_contract
+from daemun_soap.wsdl.validate import InvalidMessage
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from daemun import SettingsError
-from daemun_soap import wsdl_documents
-from daemun_soap.wsdl_documents import Documents, load_documents
+from daemun_soap.wsdl import documents
+from daemun_soap.wsdl.documents import Documents, load_documents
 
 pytestmark = pytest.mark.anyio
 
@@ -121,7 +121,7 @@ async def test_a_redirect_leads_neither_to_files_nor_on_for_ever(site: Site, pla
     site.has("/loop", b"", 302, Location=place)
     with pytest.raises(SettingsError, match="cannot be used"):
         await load_documents(f"{site.url}/loop", BASE)
-    assert len(site.asked) <= 1 + wsdl_documents.MAX_REDIRECTS
+    assert len(site.asked) <= 1 + documents.MAX_REDIRECTS
 
 
 async def test_a_document_of_the_web_may_not_refer_to_a_file(site: Site) -> None:
@@ -204,7 +204,7 @@ async def test_schemas_that_all_know_are_not_fetched(tmp_path: Path) -> None:
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
-    return lambda name, value: monkeypatch.setattr(wsdl_documents, name, value)
+    return lambda name, value: monkeypatch.setattr(documents, name, value)
 
 
 async def test_too_much_is_refused(tmp_path: Path, limit: Callable[[str, int], None]) -> None:
@@ -217,7 +217,7 @@ async def test_too_much_is_refused(tmp_path: Path, limit: Callable[[str, int], N
         ("MAX_DOCUMENT_BYTES", 80, "is longer than 80 bytes"),
         ("MAX_TOTAL_BYTES", 300, "longer than 300 bytes"),
     ):
-        before = getattr(wsdl_documents, name)
+        before = getattr(documents, name)
         limit(name, value)
         with pytest.raises(SettingsError, match=words):
             await load_documents("a.wsdl", tmp_path)

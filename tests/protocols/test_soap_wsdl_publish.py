@@ -19,10 +19,10 @@ from zeep.transports import Transport
 
 from daemun import Buffered, NoContent, Peer, Response, SettingsError
 from daemun.testing import make_request
-from daemun_soap.wsdl import Service, Wsdl
-from daemun_soap.wsdl_contract import Contract, open_contract
-from daemun_soap.wsdl_known import known_schema
-from daemun_soap.wsdl_read import read_wsdl
+from daemun_soap.wsdl.contract import Contract, open_contract
+from daemun_soap.wsdl.known import known_schema
+from daemun_soap.wsdl.model import Service, Wsdl
+from daemun_soap.wsdl.read import read_wsdl
 
 BASE = Path(__file__).parent / "wsdl"
 OUTSIDE = "https://api.example.com/shop/soap"

@@ -11,8 +11,8 @@ import pytest
 
 from daemun import SettingsError
 from daemun_soap.names import XSD, Version, qualified
-from daemun_soap.wsdl import Message, Operation, Part, Wsdl
-from daemun_soap.wsdl_read import read_wsdl
+from daemun_soap.wsdl.model import Message, Operation, Part, Wsdl
+from daemun_soap.wsdl.read import read_wsdl
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ import xmlschema
 from lxml import etree
 
 from daemun_soap.names import WSA, WSDL, XOP, XSD, qualified
-from daemun_soap.wsdl_documents import load_documents
-from daemun_soap.wsdl_gather import gather_schemas
-from daemun_soap.wsdl_known import SOAP_ENCODING, XML, known_schema
-from daemun_soap.wsdl_schema import compiled_schema, typed_schema
+from daemun_soap.wsdl.documents import load_documents
+from daemun_soap.wsdl.gather import gather_schemas
+from daemun_soap.wsdl.known import SOAP_ENCODING, XML, known_schema
+from daemun_soap.wsdl.schema import compiled_schema, typed_schema
 
 HEAD = f'xmlns:xs="{XSD}" xmlns:t="urn:t" targetNamespace="urn:t"'
 

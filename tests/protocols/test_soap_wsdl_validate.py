@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from lxml import etree
 from zeep.transports import Transport
 
-from daemun_soap import wsdl_validate
 from daemun_soap.names import SOAP11, SOAP12
-from daemun_soap.wsdl import Operation
-from daemun_soap.wsdl_documents import load_documents
-from daemun_soap.wsdl_gather import gather_schemas
-from daemun_soap.wsdl_known import known_schema
-from daemun_soap.wsdl_read import describe
-from daemun_soap.wsdl_schema import typed_schema
-from daemun_soap.wsdl_validate import InvalidMessage, Validator
+from daemun_soap.wsdl import validate
+from daemun_soap.wsdl.documents import load_documents
+from daemun_soap.wsdl.gather import gather_schemas
+from daemun_soap.wsdl.known import known_schema
+from daemun_soap.wsdl.model import Operation
+from daemun_soap.wsdl.read import describe
+from daemun_soap.wsdl.schema import typed_schema
+from daemun_soap.wsdl.validate import InvalidMessage, Validator
 
 BASE = Path(__file__).parent / "wsdl"
 STOCK = 'xmlns="urn:example:stock:types"'
@@ -45,7 +45,7 @@ class Checked:
                     self.operations.setdefault(operation.action, operation)
         self.fast = Validator(wsdl, schemas)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wsdl_validate, "compiled_schema", lambda schemas: None)
+            patch.setattr(validate, "compiled_schema", lambda schemas: None)
             self.slow = Validator(wsdl, schemas)
 
     def wrong(self, kind: str, operation: str, envelope: etree._Element, side: str) -> str:

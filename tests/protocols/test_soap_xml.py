@@ -17,14 +17,13 @@ from lxml import etree
 
 from daemun import Body, Buffered, ExchangeError, FilterContext, MatcherContext, Reason, Request, Response
 from daemun.testing import Pieces, make_request
-from daemun_soap import hardened
-from daemun_soap.checks import SOAP_FILTER
-from daemun_soap.hardened import parse
-from daemun_soap.limits import Limits
-from daemun_soap.matcher import SOAP_MATCHER
+from daemun_soap.envelopes import hardened
+from daemun_soap.envelopes.hardened import parse
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.prolog import read_prolog
+from daemun_soap.envelopes.scan import EnvelopeScan
+from daemun_soap.kinds import SOAP_FILTER, SOAP_MATCHER
 from daemun_soap.names import SOAP11
-from daemun_soap.prolog import read_prolog
-from daemun_soap.scan import EnvelopeScan
 from daemun_soap.settings import CheckSettings, MatchSettings
 
 pytestmark = pytest.mark.anyio

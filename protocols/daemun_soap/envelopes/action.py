@@ -1,0 +1,54 @@
+"""The action of a message: what fields, parameters and headers say that it is about.
+
+Back ends choose by it what they do, so it may not say anything else than the body: that is how checks of operations
+are walked around ("SOAPAction spoofing").
+"""
+
+from __future__ import annotations
+
+import re
+
+from daemun_soap.envelopes.media import SoapType
+from daemun_soap.envelopes.prolog import malformed
+from daemun_soap.names import local_name
+
+__all__ = ["agreed_action", "announced_action", "names_operation"]
+
+_QUOTED = re.compile(rb'[ \t]*"([^"]*)"[ \t]*')
+_BARE = re.compile(rb'[ \t]*([^" \t]*)[ \t]*')
+_SUFFIX = "Request"
+
+
+def announced_action(field: bytes | None, media: SoapType) -> str | None:
+    """What the head says: the field `SOAPAction`, or the parameter `action`; None: neither is there.
+
+    Quotes are not demanded, though WS-I does. Raises `ExchangeError` for two that differ.
+    """
+    said = media.action
+    if field is None:
+        return said
+    match = _QUOTED.fullmatch(field) or _BARE.fullmatch(field)
+    if match is None:
+        raise malformed('its SOAPAction is malformed; accepted: "URI"')
+    action = match[1].decode("latin-1")
+    if said and action and said != action:
+        raise malformed("SOAPAction and the action of its content-type differ")
+    return action or said or ""
+
+
+def agreed_action(announced: str | None, addressed: str | None) -> str:
+    """The one action that head and WS-Addressing header agree on; "": none was said. Raises `ExchangeError`."""
+    if announced and addressed and announced != addressed:
+        raise malformed("its SOAPAction (or action) and the Action of its WS-Addressing header differ")
+    return addressed or announced or ""
+
+
+def names_operation(action: str, operation: str) -> bool:
+    """Whether an action can be that of a message whose body begins with `operation`, as far as names can tell.
+
+    What follows its last `/`, `#`, `:` or `?` is to be the operation's name, which `Request` may follow on either side.
+    """
+    begins = 1 + max(action.rfind("/"), action.rfind("#"), action.rfind(":"), action.rfind("?"))
+    named = action[begins:]
+    name = local_name(operation)
+    return named == name or named == name + _SUFFIX or named + _SUFFIX == name

@@ -1,0 +1,77 @@
+"""Envelopes as the façade writes and reads them: whole, in memory, within bounds."""
+
+from __future__ import annotations
+
+from lxml import etree
+from msgspec import Struct
+
+from daemun import ExchangeError, Headers, Reason
+from daemun_soap.envelopes.hardened import parse
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.media import SoapType
+from daemun_soap.facade.attachments import include_parts, read_package
+from daemun_soap.facade.bounds import Bounds
+from daemun_soap.names import SOAP11, SOAP12, Version, qualified
+
+__all__ = ["Incoming", "fields_for", "limits_of", "read_envelope"]
+
+_VERSIONS = {qualified(version.namespace, "Envelope"): version for version in Version}
+_ENVELOPE_LEVELS = 3
+
+
+class Incoming(Struct, frozen=True, eq=False):
+    """An envelope that was read."""
+
+    version: Version
+    header: etree._Element | None
+    body: etree._Element
+    child: etree._Element | None
+    """The first child of the Body."""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it is a Fault."""
+        return self.child is not None and self.child.tag in (qualified(SOAP11, "Fault"), qualified(SOAP12, "Fault"))
+
+
+def fields_for(version: Version, action: str) -> Headers:
+    """The fields of a request with an envelope."""
+    written = action.replace("\\", "").replace('"', "").encode("utf-8")
+    if version is Version.V1_1:
+        return (
+            (b"content-type", b"text/xml; charset=utf-8"),
+            (b"accept", b"text/xml, multipart/related"),
+            (b"soapaction", b'"' + written + b'"'),
+        )
+    parameter = b'; action="' + written + b'"' if written else b""
+    return (
+        (b"content-type", b"application/soap+xml; charset=utf-8" + parameter),
+        (b"accept", b"application/soap+xml, multipart/related"),
+    )
+
+
+def limits_of(bounds: Bounds, max_bytes: int) -> Limits:
+    """The limits of an envelope whose content has these bounds."""
+    return Limits(
+        max_envelope_bytes=max_bytes,
+        max_markup=2 * bounds.max_read + 64,
+        max_attributes=2 * bounds.max_read + 1024,
+        max_depth=min(bounds.max_depth + _ENVELOPE_LEVELS, 255),
+    )
+
+
+def read_envelope(data: bytes, media: SoapType, limits: Limits, reason: Reason) -> Incoming:
+    """The envelope in `data`, its attachments put where it includes them. Raises `ExchangeError` with `reason`."""
+    try:
+        package = read_package(data, media)
+        root = parse(package.envelope, limits, package.charset, reason=reason)
+        if package.parts:
+            include_parts(root, package.parts, limits.max_envelope_bytes)
+    except ValueError as error:
+        raise ExchangeError(reason, f"malformed SOAP message: {error}") from None
+    version = _VERSIONS.get(str(root.tag))
+    body = None if version is None else root.find(qualified(version.namespace, "Body"))
+    if version is None or body is None:
+        raise ExchangeError(reason, "malformed SOAP message: no envelope with a Body")
+    child = next(body.iterchildren(tag=etree.Element), None)
+    return Incoming(version, root.find(qualified(version.namespace, "Header")), body, child)
