@@ -8,8 +8,8 @@ from time import process_time
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from daemun_soap.limits import Limits
-from daemun_soap.scan import EnvelopeScan
+from daemun_soap.envelopes.limits import Limits
+from daemun_soap.envelopes.scan import EnvelopeScan
 
 from .results import Fact, Results
 
