@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 import anyio
+from anyio.streams.tls import TLSAttribute
 
 from daemun import ExchangeError, Reason, Request, Stream
 from daemun_http1.written import field_lines
@@ -15,6 +16,8 @@ __all__ = ["Pump"]
 log = logging.getLogger("daemun.http1")
 
 _CONTINUE_SECONDS = 1.0
+_TUNNEL_CLOSE_SECONDS = 5.0
+"""An upstream has it to end a tunnel that its client has left, where it cannot be told so."""
 
 
 class Pump:
@@ -78,3 +81,6 @@ class Pump:
         if request.protocol:
             await stream.send_eof()
             self.finished = True
+            if stream.extra(TLSAttribute.ssl_object, None) is not None:  # which has no half of an end
+                await anyio.sleep(_TUNNEL_CLOSE_SECONDS)
+                stream.abort()

@@ -131,7 +131,8 @@ class Asked:
 
     def retry(self, retry: Retry) -> Retry:
         """`retry`, if the request can be sent again at all."""
-        repeatable = type(self._request.body) in (NoContent, Buffered)
+        request = self._request
+        repeatable = type(request.body) in (NoContent, Buffered) or bool(request.protocol)
         return retry if repeatable and self._head is None else Retry.NEVER
 
     @property
@@ -156,10 +157,13 @@ class Asked:
             else:
                 connection.write(head)
                 connection.endpoint.tasks.start_soon(self._send_rest, content)
+        elif request.protocol:  # there is nothing to be sent before the switch
+            connection.write(codec.head(self.stream, block, False))
+            self._wait_for_answer()
         else:
             connection.write(codec.head(self.stream, block, False))
             if request.exchange.tasks is not None:
-                if request.header(b"expect") is not None and not request.protocol:
+                if request.header(b"expect") is not None:
                     self._continued = anyio.Event()
                 request.exchange.tasks.start_soon(self._pump)
             else:
@@ -307,6 +311,9 @@ class Asked:
         else:
             body = inflow
             inflow.on_closed = self.over
+            if switched:
+                assert request.exchange.tasks is not None
+                request.exchange.tasks.start_soon(self._pump)
         response = Response(status, headers, body)
         if switched and request.method != b"CONNECT":
             return switching(request, response)

@@ -46,9 +46,6 @@ _REASONS = {
 }
 
 
-_LEFT = ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response")
-
-
 class Owner(ResponseOutlet, Protocol):
     """The connection of an exchange, as it sees it."""
 
@@ -71,7 +68,9 @@ class Served(Responder):
 
     def __init__(self, connection: Owner, stream: int, incoming: Incoming, *, ended: bool) -> None:
         super().__init__(connection, stream, incoming)
-        self.inflow = None if ended else Inflow(stream, connection, incoming.length)
+        self.inflow = None if ended and not incoming.protocol else Inflow(stream, connection, incoming.length)
+        if ended and self.inflow is not None:
+            self.inflow.end()
         self.scope: anyio.CancelScope | None = None
         """Set while the exchange runs."""
         self.gone = False
@@ -183,7 +182,7 @@ class Served(Responder):
             else:
                 exchange.reason = _REASONS[cause]
         if cause in (Cause.LEFT, Cause.BROKEN):
-            self.outflow.fail(_LEFT)
+            self.outflow.fail(ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response"))
         if self.scope is not None:
             self.scope.cancel()
 

@@ -73,11 +73,14 @@ def _validating(settings: CheckSettings, rules: Rules, validity: Validity, handl
         message = SoapMessage(head, limits)  # from its beginning, though a matcher may have seen some of it
         message.keep()
         request.exchange.stash[SOAP_MESSAGE] = message
-        body = await looked_at(request.body, message, rules.check, whole=validity.of_requests)
-        operation = rules.check(message)
-        assert operation is not None, "there is a WSDL"
-        if validity.of_requests:
-            await validity.check_request(message, operation)
+        try:
+            body = await looked_at(request.body, message, rules.check, whole=validity.of_requests)
+            operation = rules.check(message)
+            assert operation is not None, "there is a WSDL"
+            if validity.of_requests:
+                await validity.check_request(message, operation)
+        finally:
+            message.forget()
         request = request.with_body(body)
         if not validity.of_responses:
             return await handler(request)

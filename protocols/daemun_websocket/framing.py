@@ -129,6 +129,9 @@ class Framing:
     def drop(self) -> None:
         """Nothing more is read or written: gives back what is held, now and not when garbage is collected."""
         vars(self._protocol).clear()  # its parser is a generator that holds on to what holds it
+        self._guard.drop()
+        self._waiting, self._place = b"", 0
+        self._text, self._binary = _Joined(""), _Joined(b"")
 
     def _message(self, frame: Frame) -> Message | None:
         payload, last = frame.payload, frame.message_finished
@@ -201,6 +204,10 @@ class _Guard(Extension):
         self._fragments = 0
         self._packing = False
         """The message that is being sent is compressed."""
+
+    def drop(self) -> None:
+        """Gives back the memory of compression."""
+        self._inflater = self._deflater = None
 
     def enabled(self) -> bool:
         return True

@@ -170,6 +170,7 @@ class Way:
         self.over.set()
         if self._scope is not None:
             self._scope.cancel()
+        self._shown = None
         self._reader.drop()
 
     def _say_last(self, word: Close) -> bytes:

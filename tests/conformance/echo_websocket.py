@@ -6,13 +6,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-__all__ = ["SUBPROTOCOL", "serving"]
+__all__ = ["MODES", "SUBPROTOCOL", "serving"]
 
+MODES: dict[str, list[dict[str, Any]]] = {"bytes": [], "lens": [{"type": "ws_log", "settings": {"fraction": 0.01}}]}
+"""Filters of a route to it: with one for messages, every frame is read and written anew."""
 SUBPROTOCOL = Subprotocol("echo.test")
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
-from typing import Any
 
 import pytest
 
@@ -18,11 +17,11 @@ from daemun.testing.program import soon
 
 from . import echo_websocket
 from .conftest import Start
+from .echo_websocket import MODES
 from .tools import FOREIGN, debian_tool
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(600)]  # it may have to be installed
 
-MODES: dict[str, list[dict[str, Any]]] = {"bytes": [], "lens": [{"type": "ws_log", "settings": {"fraction": 0.01}}]}
 SIDES = {"ws": ("http1", False), "wss": ("http1", True), "wss over http2": ("http2", True)}
 """What the listener speaks, and whether with TLS."""
 ALPN = {"http1": "http/1.1", "http2": "h2"}

@@ -17,11 +17,11 @@ from websockets.typing import Subprotocol
 
 from . import echo_websocket
 from .conftest import GatewayProcess, Start
+from .echo_websocket import MODES
 from .tools import node, node_folder, told_by_node
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(300)]  # packages may have to be installed
 
-MODES: dict[str, list[dict[str, Any]]] = {"bytes": [], "lens": [{"type": "ws_log", "settings": {"fraction": 0.01}}]}
 FACTS = {
     "protocol": "echo.test",
     "compressed": True,

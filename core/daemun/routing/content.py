@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from daemun.errors import ExchangeError, Reason
 from daemun.extend.types import Matcher
 from daemun.headers import Headers
-from daemun.message import Body, Buffered, NoContent, Request
+from daemun.message import EMPTY, Body, Buffered, NoContent, Request
 
 __all__ = ["ByContent", "Peeked", "first_match"]
 
@@ -117,7 +117,7 @@ async def first_match(request: Request, routes: Iterable[R]) -> tuple[R, Request
 
     Raises what a matcher raises.
     """
-    body = request.body
+    body = EMPTY if request.protocol else request.body  # a tunnel has no content
     peek = _InMemory(body) if isinstance(body, Buffered | NoContent) else Peeked(body)
     for route in routes:
         for matcher, limit in route.matchers:

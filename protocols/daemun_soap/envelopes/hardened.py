@@ -176,7 +176,7 @@ def _elsewhere(work: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     if failures:
-        raise failures[0]
+        raise failures.pop()  # which no frame holds then
     return results[0]
 
 

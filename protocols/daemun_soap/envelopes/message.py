@@ -92,6 +92,10 @@ class SoapMessage:
         """From now on, which is the beginning, the envelope is kept."""
         self._kept = []
 
+    def forget(self) -> None:
+        """The envelope is kept no longer."""
+        self._kept = None
+
     @property
     def envelope(self) -> bytes:
         """The envelope that was kept."""

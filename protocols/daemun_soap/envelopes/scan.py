@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from lxml import etree
 
 from daemun_soap.envelopes.fault import Code, FaultError
@@ -20,6 +22,16 @@ _ACTIONS = tuple(
 )
 
 
+class _Left:
+    """What parsers were fed that may still be there: each is in a circle with what it holds."""
+
+    bytes = 0
+
+
+_LEFT = _Left()
+_MAX_LEFT_BYTES = 16 * 1024 * 1024
+
+
 class EnvelopeScan:
     """Reads one envelope, whole or in pieces; it keeps none of the bytes.
 
@@ -35,6 +47,7 @@ class EnvelopeScan:
         "_later",
         "_parser",
         "_root",
+        "_size",
         "foreign",
         "operation",
         "siblings",
@@ -60,6 +73,7 @@ class EnvelopeScan:
         self._doubled = 0
         self._expected = version
         self._headed = False
+        self._size = 0
 
     def read(self, data: bytes) -> None:
         """Reads all of it."""
@@ -71,6 +85,7 @@ class EnvelopeScan:
 
     def feed(self, data: bytes) -> None:
         """Reads the next bytes."""
+        self._size += len(data)
         try:
             self._feed(data)
         except BaseException:
@@ -88,10 +103,12 @@ class EnvelopeScan:
         self._drop()
 
     def _drop(self) -> None:
+        """Frees the tree: a parser that reads in pieces is in a circle, which only a rare collection finds."""
         parser, root = self._parser, self._root
         self._parser = self._root = self._later = None
         if parser is not None:
             _free(parser, root)
+            _LEFT.bytes += self._size
 
     def _feed(self, data: bytes) -> None:
         content = self._document.feed(data)
@@ -132,6 +149,9 @@ class EnvelopeScan:
             raise malformed("it is no Envelope")
 
     def _new_parser(self) -> etree.XMLPullParser[etree._Element]:
+        if _LEFT.bytes > _MAX_LEFT_BYTES:
+            _LEFT.bytes = 0
+            gc.collect(1)
         return etree.XMLPullParser(("start",), tag="{*}Envelope", **parser_options(self._document.encoding))
 
     def _parse(self, content: bytes) -> None:
