@@ -97,6 +97,8 @@ class Exchange(Struct, eq=False):
     """Set by whoever waits without using the connection: called once if the client stops sending."""
     on_drain: Callable[[], None] | None = None
     """Set by who switches protocols: called once when the gateway begins to drain, or after the switch if it has."""
+    pumped: bool = False
+    """Set by an upstream that sends on what the client says in a tunnel; it closes the request's body in the end."""
     interim: Callable[[int, Headers], Awaitable[None]] | None = None
     """Sends a 1xx response to the client, if its protocol has them."""
     dialect: Spoken | None = None

@@ -169,7 +169,7 @@ class RequestBody:
 class TunnelBody:
     """Raw bytes of a client that asked to switch protocols. There are none before the upstream agreed."""
 
-    __slots__ = ("_exchange", "_opened", "_reader", "_stream", "awaited", "closed", "ended", "length", "trailers")
+    __slots__ = ("_exchange", "_opened", "_reader", "_stream", "closed", "ended", "length", "trailers")
 
     def __init__(self, stream: Stream, reader: Reader, exchange: Exchange) -> None:
         self.length: int | None = None
@@ -177,8 +177,6 @@ class TunnelBody:
         self.closed = anyio.Event()
         """The client has finished, and everything was read."""
         self.ended = False
-        self.awaited = False
-        """Somebody waits for what the client says."""
         self._stream = stream
         self._reader = reader
         self._exchange = exchange
@@ -194,14 +192,11 @@ class TunnelBody:
         await self._opened.wait()
         data = self._reader.take()
         if not data:
-            self.awaited = True
             try:
                 data = await _receive(self._stream)
             except ExchangeError:
                 self.ended = True
                 self.closed.set()
-            finally:
-                self.awaited = False
         self._exchange.received_bytes += len(data)
         return data
 
@@ -210,11 +205,9 @@ class TunnelBody:
         if self._reader.waiting or self.ended:
             return 0
         before = sink.relayed_bytes
-        self.awaited = True
         try:
             return await self._stream.relay(sink, UNBOUNDED_BYTES, came)
         finally:
-            self.awaited = False
             self._exchange.received_bytes += sink.relayed_bytes - before
 
     async def aclose(self) -> None:

@@ -49,6 +49,8 @@ class Pump:
 
     async def run(self, request: Request) -> None:
         """Sends the content of `request`, or the client's half of a tunnel."""
+        if request.protocol:
+            request.exchange.pumped = True
         try:
             await self._send(request)
         except ExchangeError as error:
@@ -64,6 +66,10 @@ class Pump:
             self.sent = True
             if not request.protocol:
                 self._whole()
+        finally:
+            if request.protocol:
+                request.exchange.pumped = False
+                await request.body.aclose()
 
     async def _send(self, request: Request) -> None:
         stream, body = self._stream, request.body

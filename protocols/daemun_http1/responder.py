@@ -212,9 +212,9 @@ class Responder:
             await tunnel.closed.wait()
 
     def client_finished(self) -> None:
-        """The client has said everything. If its tunnel only waits for that, and nobody reads it, it is over."""
-        tunnel = self.body
-        if not self._waits or type(tunnel) is not TunnelBody or tunnel.awaited:
+        """The client has said everything. If its tunnel only waits for that, and nobody sends it on, it is over."""
+        tunnel, exchange = self.body, self.exchange
+        if not self._waits or type(tunnel) is not TunnelBody or exchange is None or exchange.pumped:
             return
         if self._stream.unread_bytes:
             self._watch.wait_for(Cause.TUNNEL, _UNREAD_SECONDS)

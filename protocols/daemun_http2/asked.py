@@ -201,6 +201,8 @@ class Asked:
         request, body, outflow = self._request, self._request.body, self.outflow
         connection = self._connection
         outflow.on_stall = self._stalled
+        if request.protocol:
+            request.exchange.pumped = True
         try:
             if self._continued is not None:
                 with anyio.move_on_after(_CONTINUE_SECONDS):
@@ -221,6 +223,10 @@ class Asked:
             self._give_up(ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed"))
         else:
             self._all_sent()
+        finally:
+            if request.protocol:
+                request.exchange.pumped = False
+                await body.aclose()
 
     def _all_sent(self) -> None:
         self._sent = True

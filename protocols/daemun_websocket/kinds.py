@@ -17,6 +17,9 @@ from daemun_websocket.message_filter import OpenFilter
 
 __all__ = ["MESSAGES_FILTER", "message_filter"]
 
+_AFTER = ("websocket",)
+"""Rules may take away of what is offered: they come first."""
+
 
 def message_filter(
     name: str,
@@ -39,7 +42,7 @@ def message_filter(
         async with build(values, context) as open_filter:
             yield lambda handler: looking(handler, name, open_filter, streamed=streamed)
 
-    return FilterType(name, settings, build_layer, phase)
+    return FilterType(name, settings, build_layer, phase, after=_AFTER)
 
 
 @asynccontextmanager
@@ -49,5 +52,5 @@ async def _build_bounds(settings: MessageSettings, context: FilterContext) -> As
     yield lambda handler: looking(handler, context.name, None, streamed=True, settings=settings)
 
 
-MESSAGES_FILTER = FilterType("websocket-messages", MessageSettings, _build_bounds, Phase.EARLY)
+MESSAGES_FILTER = FilterType("websocket-messages", MessageSettings, _build_bounds, Phase.EARLY, after=_AFTER)
 """Sets how far messages may go on a route, for all its message filters; by itself it does no more than that."""

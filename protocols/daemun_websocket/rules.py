@@ -94,5 +94,5 @@ def _narrowed(rules: Rules, request: Request) -> Request:
     return request
 
 
-RULES_FILTER = FilterType("websocket", Rules, _build, phase=Phase.EARLY, before=("websocket-messages",))
+RULES_FILTER = FilterType("websocket", Rules, _build, phase=Phase.EARLY)
 """Demands or forbids WebSockets, looks at their origin, and says how long they may be quiet."""
