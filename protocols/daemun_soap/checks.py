@@ -33,8 +33,11 @@ _READING = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 def _taken(request: Request, settings: CheckSettings) -> SoapHead | None:
     """What the request says of its message; None: it is none, and may pass. Raises `ExchangeError` if it may not."""
-    if request.method in _READING and type(request.body) is NoContent:
-        return None
+    if request.method in _READING:
+        if settings.reading == "refuse":
+            raise _refused_method()
+        if type(request.body) is NoContent:
+            return None
     head = head_of(request)
     if head is None:
         if settings.other_content == "pass":
@@ -45,8 +48,12 @@ def _taken(request: Request, settings: CheckSettings) -> SoapHead | None:
                 "content that is no SOAP message; accepted: text/xml, application/soap+xml, multipart/related of them",
             )
     if request.method != b"POST":
-        raise ExchangeError(Reason.METHOD_REFUSED, "SOAP messages are sent by POST")
+        raise _refused_method()
     return head
+
+
+def _refused_method() -> ExchangeError:
+    return ExchangeError(Reason.METHOD_REFUSED, "SOAP messages are sent by POST")
 
 
 def _checking(settings: CheckSettings, rules: Rules, handler: Handler) -> Handler:

@@ -68,6 +68,13 @@ class CheckSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["refuse", "pass"],
         Meta(description="What becomes of requests with content of another type: 415, or they pass unseen."),
     ] = "refuse"
+    reading: Annotated[
+        Literal["refuse", "pass"],
+        Meta(
+            description="What becomes of GET, HEAD and OPTIONS, by which some back ends run operations: 405, or they "
+            "pass unseen. The WSDL is published either way."
+        ),
+    ] = "refuse"
     limits: Limits = Limits()
     wsdl: Annotated[
         str, Meta(description='WSDL 1.1 of the service: a file, relative to the settings, or a URL; "": none.')

@@ -32,6 +32,8 @@ _TOGETHER_BYTES = 32 * 1024
 
 _buffer = memoryview(bytearray(_BUFFER_BYTES))
 """Where all streams read into."""
+_grown = False
+"""It is larger than usual."""
 
 
 class SocketStream(asyncio.BufferedProtocol, Stream):
@@ -58,6 +60,11 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         self._plaintext = transport.get_extra_info("sslcontext") is None
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        global _buffer, _grown
+        if sizehint > _BUFFER_BYTES:  # asyncio's TLS reads once more after its peer's end, and drops what is left
+            _buffer, _grown = memoryview(bytearray(sizehint)), True
+        elif _grown:
+            _buffer, _grown = memoryview(bytearray(_BUFFER_BYTES)), False
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -12,7 +12,7 @@ from daemun_soap.envelopes.media import SoapType
 from daemun_soap.envelopes.prolog import malformed
 from daemun_soap.names import local_name
 
-__all__ = ["agreed_action", "announced_action", "names_operation"]
+__all__ = ["agreed_action", "announced_action", "joined_action", "names_operation"]
 
 _QUOTED = re.compile(rb'[ \t]*"([^"]*)"[ \t]*')
 _BARE = re.compile(rb'[ \t]*([^" \t]*)[ \t]*')
@@ -34,6 +34,13 @@ def announced_action(field: bytes | None, media: SoapType) -> str | None:
     if said and action and said != action:
         raise malformed("SOAPAction and the action of its content-type differ")
     return action or said or ""
+
+
+def joined_action(announced: str | None, said: str | None) -> str | None:
+    """The one action that the head of a request and that of the envelope's part say. Raises `ExchangeError` for two."""
+    if announced and said and announced != said:
+        raise malformed("the action that its first part says and that of its head differ")
+    return announced or said
 
 
 def agreed_action(announced: str | None, addressed: str | None) -> str:

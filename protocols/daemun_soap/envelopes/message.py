@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from daemun import ExchangeError, Reason, Request, StashKey
-from daemun_soap.envelopes.action import agreed_action, announced_action
+from daemun_soap.envelopes.action import agreed_action, announced_action, joined_action
 from daemun_soap.envelopes.inflate import Inflater
 from daemun_soap.envelopes.limits import Limits
 from daemun_soap.envelopes.media import SoapType, soap_type
@@ -47,8 +47,12 @@ class SoapMessage:
         self.seen = 0
         """How many bytes of the request's content were looked at."""
         self.announced = announced_action(head.action, media)
-        """What `SOAPAction` or the parameter `action` says; None: neither is there."""
+        """What `SOAPAction` or the parameter `action` says, with the operation also that of the envelope's part; None:
+        neither is there."""
         self._inflater = _inflater(head.coding) if head.coding is not None else None
+        if self._inflater is not None and media.boundary:
+            # gzip may hold a boundary in its head, where who does not inflate finds another envelope
+            raise _unread("a message with attachments in a content coding", "none")
         self._kept: list[bytes] | None = None
         self._part = RootPart(media) if media.boundary else None
         self._scan: EnvelopeScan | None = None if media.boundary else EnvelopeScan(limits, media.charset, media.version)
@@ -104,7 +108,7 @@ class SoapMessage:
     @property
     def charset(self) -> str:
         """What is said of the envelope's characters outside of it."""
-        return self._part.charset if self._part is not None else self.media.charset
+        return (self.media if self._part is None else self._part.media).charset
 
     def read(self, data: bytes) -> None:
         """Looks at the whole content, also at what was looked at before: it costs less than to go on in pieces."""
@@ -158,7 +162,11 @@ class SoapMessage:
 
     def _begun(self) -> EnvelopeScan:
         if self._scan is None:
-            self._scan = EnvelopeScan(self.limits, self.charset, self.media.version)
+            media = self.media
+            if self._part is not None:
+                media = self._part.media
+                self.announced = joined_action(self.announced, media.action)
+            self._scan = EnvelopeScan(self.limits, media.charset, media.version or self.media.version)
         return self._scan
 
     def _close_scan(self) -> None:
@@ -172,9 +180,11 @@ def _inflater(coding: bytes) -> Inflater | None:
         return None
     if coding in (b"gzip", b"x-gzip"):
         return Inflater()
-    raise ExchangeError(
-        Reason.UNSUPPORTED_CONTENT, "a SOAP message in a content coding that is not accepted; accepted: gzip, none"
-    )
+    raise _unread("a SOAP message in a content coding that is not accepted", "gzip, none")
+
+
+def _unread(words: str, accepted: str) -> ExchangeError:
+    return ExchangeError(Reason.UNSUPPORTED_CONTENT, f"{words}; accepted: {accepted}")
 
 
 SOAP_MESSAGE: StashKey[SoapMessage] = StashKey("soap message")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 
-from daemun_soap.envelopes.media import SoapType, parse_media
+from daemun_soap.envelopes.media import SoapType, part_type
 from daemun_soap.envelopes.prolog import malformed
 
 __all__ = ["RootPart"]
@@ -23,7 +23,6 @@ _PARTLY_DELIMITED = re.compile(rb"-|(?:--)?[ \t]*\r?")
 _CLOSED = re.compile(rb"--[ \t]*\r?")
 _MAX_PADDING_BYTES = 64
 _ENCODINGS = (b"7bit", b"8bit", b"binary")
-_ENVELOPES = ("text/xml", "application/soap+xml", "application/xop+xml")
 
 
 class _Step(enum.Enum):
@@ -39,11 +38,11 @@ class _Step(enum.Enum):
 class RootPart:
     """Takes the bytes of a message with attachments and gives those of its envelope."""
 
-    __slots__ = ("_delimiter", "_held", "_lead", "_start", "_step", "charset", "over")
+    __slots__ = ("_delimiter", "_held", "_lead", "_start", "_step", "media", "over")
 
     def __init__(self, media: SoapType) -> None:
-        self.charset = ""
-        """What the part says of its characters; valid with the first byte of the envelope."""
+        self.media = SoapType(media.version)
+        """What the part says of itself; valid with the first byte of the envelope."""
         self.over = False
         """Whether the envelope was passed: what follows need not be shown."""
         self._delimiter = b"--" + media.boundary
@@ -116,10 +115,12 @@ class RootPart:
         if fields.get(b"content-transfer-encoding", b"8bit").lower() not in _ENCODINGS:
             raise malformed("an envelope in a transfer encoding; accepted: 7bit, 8bit, binary")
         if b"content-type" in fields:
-            media = parse_media(fields[b"content-type"])
-            if media.name not in _ENVELOPES:
+            media = part_type(fields[b"content-type"])
+            if media is None:
                 raise malformed("its first part is no envelope")
-            self.charset = media.parameters.get("charset", "")
+            if None not in (self.media.version, media.version) and self.media.version is not media.version:
+                raise malformed("its first part and its content-type differ in the version of SOAP")
+            self.media = media
 
     def _envelope(self, held: bytes) -> tuple[bytes, bytes]:
         """What of `held` is sure to be the envelope's, and what is not."""

@@ -17,9 +17,9 @@ __all__ = ["EnvelopeScan"]
 _SPOKEN = ((SOAP11, Version.V1_1), (SOAP12, Version.V1_2))
 _VERSIONS = {qualified(uri, "Envelope"): version for uri, version in _SPOKEN}
 _TAGS = {version: (qualified(uri, "Header"), qualified(uri, "Body")) for uri, version in _SPOKEN}
-_ACTIONS = tuple(
-    qualified(namespace, "Action") for namespace in (WSA, "http://schemas.xmlsoap.org/ws/2004/08/addressing")
-)
+_ADDRESSING = (WSA, *(f"http://schemas.xmlsoap.org/ws/{when}/addressing" for when in ("2004/08", "2004/03", "2003/03")))
+"""All versions of WS-Addressing that back ends read."""
+_ACTIONS = tuple(qualified(namespace, "Action") for namespace in _ADDRESSING)
 
 
 class _Left:
