@@ -85,6 +85,7 @@ class Downstream:
                 stream.abort()
             else:
                 await stream.aclose()
+            self._request = self._responder.exchange = self._responder.body = None  # what they hold goes now
 
     # --- exchanges ---
 
