@@ -16,7 +16,7 @@ __all__ = ["Pump"]
 log = logging.getLogger("daemun.http1")
 
 _CONTINUE_SECONDS = 1.0
-_TUNNEL_CLOSE_SECONDS = 5.0
+_TUNNEL_CLOSE_SECONDS = 10.0
 """An upstream has it to end a tunnel that its client has left, where it cannot be told so."""
 
 

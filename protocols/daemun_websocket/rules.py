@@ -58,20 +58,24 @@ def _check_origin(rules: Rules, request: Request) -> None:
         if rules.require_origin:
             raise ExchangeError(Reason.FORBIDDEN, "a WebSocket without Origin is not taken here")
         return
-    if rules.origins and (len(origins) > 1 or not _allowed(rules, origins[0], request.authority)):
+    if rules.origins and (len(origins) > 1 or not _allowed(rules, origins[0], request)):
         raise ExchangeError(Reason.FORBIDDEN, "pages of this origin may not open a WebSocket here")
 
 
-def _allowed(rules: Rules, origin: bytes, authority: bytes) -> bool:
+def _allowed(rules: Rules, origin: bytes, request: Request) -> bool:
     text = origin.decode("latin-1").lower()
-    return text in rules.origins or "*" in rules.origins or ("same" in rules.origins and _is_same(text, authority))
+    return text in rules.origins or "*" in rules.origins or ("same" in rules.origins and _is_same(text, request))
 
 
-def _is_same(origin: str, authority: bytes) -> bool:
-    """Whether a page of `origin` is of the host that it asks; a port that is the scheme's own need not be said."""
+def _is_same(origin: str, request: Request) -> bool:
+    """Whether a page of `origin` is of the host that it asks; a port that is the scheme's own need not be said, and a
+    page that came without TLS is no page of a host that is asked with it."""
+    scheme = request.header(b"x-forwarded-proto") or request.exchange.peer.scheme.encode()
     try:
         parts = urlsplit(origin)
-        asked = urlsplit(f"{parts.scheme}://{authority.decode('latin-1')}")
+        if parts.scheme == "http" and scheme == b"https":
+            return False
+        asked = urlsplit(f"{parts.scheme}://{request.authority.decode('latin-1')}")
         usual = _PORTS.get(parts.scheme)
         return bool(parts.hostname) and (parts.hostname, parts.port or usual) == (asked.hostname, asked.port or usual)
     except ValueError:

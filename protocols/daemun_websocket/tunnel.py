@@ -199,6 +199,7 @@ class FromUpstream:
                 if not data:
                     continue
             self._boundary.feed(data)
+            self._ping = b""  # it was due for nothing was said
             return data
 
     async def relay(self, sink: Stream) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, cast
@@ -126,8 +127,12 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
         return self._plaintext
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and not self._closed:
-            self._rescue()
+        if not self._closed:
+            if exc is not None:
+                self._rescue()
+            elif not self._plaintext and not self.at_eof:  # uvloop, where the peer's TLS ends without a word
+                self._rescue_tls()
+                self.at_eof = True
         self.lost = True
         self._wake()
         self._wake_writers()
@@ -144,6 +149,16 @@ class SocketStream(asyncio.BufferedProtocol, Stream):
                 self._chunks.append(data)
                 self.unread_bytes += len(data)
         except OSError:
+            pass  # there is no more
+
+    def _rescue_tls(self) -> None:
+        """Takes in what was decrypted and not read yet."""
+        tls = self.transport.get_extra_info("ssl_object")
+        try:
+            while tls is not None and (data := tls.read(RECEIVE_BYTES)):
+                self._chunks.append(data)
+                self.unread_bytes += len(data)
+        except (ssl.SSLError, OSError, ValueError):
             pass  # there is no more
 
     def pause_writing(self) -> None:
