@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
+from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSStream
 
-from daemun.testing import Proxy, Scene, proxying
+from daemun.testing import Proxy, Scene, proxying, running
 
 pytestmark = pytest.mark.anyio
 
@@ -112,3 +116,37 @@ async def test_small_messages_go_back_and_forth(certificate: Path) -> None:
         for size in (1, 100, 3, 70_000, 5):
             await stream.send(BIG[:size])
             assert await read(stream, size) == BIG[:size]
+
+
+def _says_all_and_leaves(listening: socket.socket, certificate: Path) -> None:
+    """Answers over TLS, and ends the connection without a word."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    accepted, _ = listening.accept()
+    with accepted, context.wrap_socket(accepted, server_side=True) as stream:
+        data = b""
+        while not data.endswith(b"\r\n\r\n"):
+            data += stream.recv(1000)
+        stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BIG) + BIG)
+        os.close(stream.detach())  # nothing of TLS is said any more
+
+
+async def test_an_upstream_that_ends_its_tls_without_a_word_has_said_all_that_it_said(certificate: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, anyio.fail_after(30):
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        backends = {"up": {"endpoints": [{"url": url}], "settings": {"tls": {"verify": False}}}}
+        sources = [{"type": "inline", "backends": backends, "routes": [{"name": "all", "to": "up"}]}]
+        async with running({"sources": sources}) as gateway, anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, _says_all_and_leaves, listening, certificate)
+            async with await gateway.connect() as stream:
+                stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                await stream.send(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+                digest, size, head = hashlib.sha256(), 0, b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += await stream.receive(1)
+                await anyio.sleep(0.2)  # the gateway has more to read than it may hold
+                while size < len(BIG):
+                    data = await stream.receive(64 * 1024)
+                    size += len(data)
+                    digest.update(data)
+                assert digest.digest() == hashlib.sha256(BIG).digest()
