@@ -1,4 +1,5 @@
-"""Every test of asynchronous code runs on asyncio, on uvloop and on trio. No property has a time limit of its own."""
+"""Every test of asynchronous code runs on uvloop and on trio, and with `--asyncio` on asyncio's own loop. No property has
+a time limit of its own."""
 
 from __future__ import annotations
 
@@ -12,9 +13,30 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
+_PLAIN = ("asyncio", {"use_uvloop": False})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--asyncio", action="store_true", help="run on asyncio's own loop what has not run on it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The two passes share nothing: with `--asyncio` only what runs on asyncio's own loop, without it all else."""
+    plain = config.getoption("--asyncio")
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        spec = getattr(item, "callspec", None)
+        on_plain = spec is not None and spec.params.get("anyio_backend") == _PLAIN
+        (kept if on_plain == plain else left).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
 @pytest.fixture(
     params=[
-        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(_PLAIN, id="asyncio"),
         pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
         pytest.param(("trio", {}), id="trio"),
     ]
