@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import http.client
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from msgspec import Struct
 
@@ -32,9 +24,15 @@ class Endpoint(Struct, frozen=True):
     """Longest answer."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{self.url!r} is no endpoint (accepted: an http or https URL)")
+        accepted = "accepted: an http or https URL in ASCII, without name and password"
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            raise ValueError(f"a malformed endpoint ({accepted})") from None
+        if "@" in parts.netloc:
+            raise ValueError(f"an endpoint with a name or a password ({accepted}; -H 'Authorization: …' says them)")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not self.url.isascii():
+            raise ValueError(f"{self.url!r} is no endpoint ({accepted})")
 
 
 def post(endpoint: Endpoint, headers: Headers, content: bytes) -> Response:
@@ -43,25 +41,24 @@ def post(endpoint: Endpoint, headers: Headers, content: bytes) -> Response:
     for name, value in headers:
         request.add_header(name.decode("latin-1"), value.decode("latin-1"))
     opener = OpenerDirector()
-    for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(), HTTPDefaultErrorHandler(), HTTPErrorProcessor()):
+    for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler()):  # and none for statuses: each is an answer
         opener.add_handler(handler)
     try:
         return _read(opener.open(request, timeout=endpoint.timeout_seconds), endpoint.max_bytes)
-    except HTTPError as error:
-        with error:
-            return _read(error, endpoint.max_bytes)
     except TimeoutError:
         raise ExchangeError(Reason.UPSTREAM_TIMEOUT, f"no answer for {endpoint.timeout_seconds:g} s") from None
-    except (URLError, OSError, http.client.HTTPException) as error:
+    except (URLError, OSError, ValueError, http.client.HTTPException) as error:
         words = getattr(error, "reason", None) or error
         raise ExchangeError(Reason.CONNECT_FAILED, f"{endpoint.url} cannot be called: {words}") from None
 
 
-def _read(answer: http.client.HTTPResponse | HTTPError, max_bytes: int) -> Response:
+def _read(answer: http.client.HTTPResponse, max_bytes: int) -> Response:
     with answer:
         content = answer.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise ExchangeError(Reason.UPSTREAM_PROTOCOL, f"the answer is longer than {max_bytes} bytes")
+        if answer.length:
+            raise ExchangeError(Reason.UPSTREAM_PROTOCOL, "the answer breaks off")
         headers = tuple(
             (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in answer.headers.items()

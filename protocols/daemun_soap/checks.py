@@ -1,7 +1,7 @@
 """The filter `soap`: what reaches the back end is one envelope, and asks for an operation that it may ask for.
 
-Content in memory is checked whole before anything is sent on. Content that streams goes on as soon as its operation is
-known and allowed, and is checked to its end while it passes. No byte is changed.
+An envelope is checked whole before anything is sent on: who reads while it comes would act on a message that is refused
+in the end. Attachments behind it stream. No byte is changed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _checking(settings: CheckSettings, rules: Rules, handler: Handler) -> Handle
         if head is None:
             return await handler(request)
         message = message_of(request, head, limits)
-        body = await looked_at(request.body, message, rules.check, whole=False)
+        body = await looked_at(request.body, message, rules.check)
         return await handler(request if body is request.body else request.with_body(body))
 
     return handle
@@ -81,7 +81,7 @@ def _validating(settings: CheckSettings, rules: Rules, validity: Validity, handl
         message.keep()
         request.exchange.stash[SOAP_MESSAGE] = message
         try:
-            body = await looked_at(request.body, message, rules.check, whole=validity.of_requests)
+            body = await looked_at(request.body, message, rules.check)
             operation = rules.check(message)
             assert operation is not None, "there is a WSDL"
             if validity.of_requests:

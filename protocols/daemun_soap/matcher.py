@@ -56,7 +56,10 @@ async def _is_told(request: Request, message: SoapMessage, peek: Peek) -> bool:
             while await peek.more():
                 pass
         await _read_on(message, peek)
-    except ExchangeError:
+    except BaseException as error:
+        message.drop()
+        if not isinstance(error, ExchangeError):
+            raise
         if message.foreign and _may_be_another(message):
             return False
         raise

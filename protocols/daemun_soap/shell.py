@@ -39,7 +39,7 @@ _port = click.option("--port", default="", help="The port; default: its first fo
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file to write to.")
 def _openapi(wsdl: str, service: str, port: str, server: str, output: Path | None) -> None:
     """Print the OpenAPI 3.1 of the JSON façade of WSDL."""
-    document = _formatted(to_json(openapi(Facade(_read(wsdl), service, port), server)))
+    document = msgspec.json.format(to_json(openapi(Facade(_read(wsdl), service, port), server))).decode()
     if output is None:
         click.echo(document)
     else:
@@ -134,8 +134,11 @@ def _read(wsdl: str) -> Wsdl:
     return anyio.run(read_wsdl, wsdl, Path.cwd())
 
 
-def _formatted(data: bytes) -> str:
-    return msgspec.json.format(data).decode()
+def _formatted(data: bytes) -> str | bytes:
+    try:
+        return msgspec.json.format(data).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data  # it only says that it is JSON
 
 
 def _style(operation: Operation) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -148,52 +149,62 @@ async def test_content_is_closed_whatever_happens() -> None:
     assert await back_end.requests[0].body.read() == b""
 
 
-async def test_what_streams_goes_on_when_its_operation_is_known() -> None:
-    begins = envelope("<GetPrice>")[: -len("</s:Body></s:Envelope>")]
-    ends = b"</GetPrice></s:Body></s:Envelope>"
-    reached: list[bytes] = []
+class Slow:
+    """Content of which the last piece comes when something reached the back end."""
 
-    class Slow:
-        length = None
-        trailers: Headers = ()
+    length = None
+    trailers: Headers = ()
 
-        def __init__(self) -> None:
-            self.left = [begins[:50], begins[50:], b"<a/>", b"<b/>", ends]
+    def __init__(self, reached: list[bytes], *pieces: bytes) -> None:
+        self.left = list(pieces)
+        self.reached = reached
 
-        async def read(self) -> bytes:
-            if not self.left:
-                return b""
-            if self.left[0] == b"<b/>":
-                assert reached, "nothing was passed on before the rest came"
-            return self.left.pop(0)
+    async def read(self) -> bytes:
+        if len(self.left) == 1:
+            assert self.reached, "nothing was passed on before the rest came"
+        return self.left.pop(0) if self.left else b""
 
-        async def aclose(self) -> None:
-            self.left.clear()
+    async def aclose(self) -> None:
+        self.left.clear()
 
-    async def back_end(request: Request) -> Response:
-        while data := await request.body.read():
-            reached.append(data)
-        return Response(200)
 
-    async with filtered(back_end) as handle:
-        await handle(request(Slow()))
-    assert b"".join(reached) == begins + b"<a/><b/>" + ends
+async def test_attachments_go_on_when_the_envelope_is_right() -> None:
+    back_end = BackEnd()
+    ends = (b"</GetPrice>", b"</s:Body></s:Envelope>\r\n--bb\r\n\r\n", b"attachment", b"\r\n--bb--")
+    async with filtered(back_end.handle) as handle:
+        body = Slow(back_end.received, FIRST + envelope("<GetPrice>")[: -len("</s:Body></s:Envelope>")], *ends)
+        await handle(request(body, MTOM))
+    assert back_end.content.endswith(b"".join(ends))
 
 
 # --- what does not ---
 
 
 @pytest.mark.parametrize("rest", [b"</wrong>", b"</a><?pi?>", b"</a></GetPrice></s:Body><s:Body/></s:Envelope>", b""])
-async def test_a_back_end_never_gets_all_of_a_message_that_is_refused(rest: bytes) -> None:
+async def test_a_back_end_gets_nothing_of_a_message_that_is_refused(rest: bytes) -> None:
     data = LONG[: LONG.index(b"</GetPrice>")] + b"<a>" + rest
     if b"?pi" in rest:
         data += b"</GetPrice></s:Body></s:Envelope>"
     for size in (10_000, len(data) - 7, len(data)):
-        back_end = BackEnd()
-        async with filtered(back_end.handle) as handle:
-            with pytest.raises(ExchangeError):
-                await handle(request(pieces(data, size)))
-        assert len(back_end.content) < len(data)
+        await refused(request(pieces(data, size)))
+
+
+async def test_what_the_end_of_a_message_makes_wrong_is_refused_before_anything_passes() -> None:
+    begins, ends = envelope("<GetPrice/>@<DropTable/>").split(b"@")
+    blanks = [b" " * 1000] * 3
+    await refused(request(Pieces(begins, ends, *blanks)))
+    await refused(request(Pieces(begins, ends, *blanks, length=len(begins + ends) + 3000)))
+    await refused(request(Pieces(FIRST + begins, ends, *blanks, b"\r\n--bb\r\n\r\n", b"\r\n--bb--"), MTOM))
+    await refused(request(pieces(gzip.compress(begins + ends), 20), TEXT, (b"content-encoding", b"gzip")))
+
+
+async def test_compressed_content_that_says_nothing_ends() -> None:
+    gzipped = zlib.compressobj(wbits=31)
+    begins = gzipped.compress(envelope()) + gzipped.flush(zlib.Z_FULL_FLUSH)
+    nothing = b"\0\0\0\xff\xff" * 1000
+    body = Pieces(begins, *[nothing] * 20)
+    error = await refused(request(body, TEXT, (b"content-encoding", b"gzip")), limits={"max_envelope_bytes": 20_000})
+    assert error.reason is Reason.CONTENT_TOO_LARGE
 
 
 async def test_a_sender_that_breaks_off_is_told_of() -> None:
@@ -288,9 +299,33 @@ async def test_other_methods_and_other_content(
     assert (await refused(asked)).status == status
 
 
-async def test_what_is_asked_for_without_content_passes() -> None:
-    for method in ("GET", "HEAD", "OPTIONS"):
-        assert (await sent(request(EMPTY, TEXT, method=method))).requests
+QUERIES = ("/services/Stock/Delete?id=1", "/stock?x&wsdl", "/stock?%77sdl", "/stock?wsdl=stock.wsdl", "/stock.wsdl")
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"operations": ["GetPrice"]}, {"wsdl": "stock.wsdl"}, {"other_content": "pass"}], ids=str
+)
+async def test_what_is_only_read_passes_where_it_may(settings: dict[str, Any]) -> None:
+    back_end = BackEnd()
+    nothing = (b"x-nothing", b"1")
+    reads = [
+        request(body, nothing, method=method, url=f"http://a.test{query}")
+        for method in ("GET", "HEAD", "OPTIONS")
+        for query in QUERIES
+        for body in (EMPTY, b"x=1")
+    ]
+    async with filtered(back_end.handle, **settings) as handle:
+        for asked in reads:
+            with pytest.raises(ExchangeError) as caught:
+                await handle(asked)
+            assert caught.value.status == 405
+    assert not back_end.requests
+    async with filtered(back_end.handle, reading="pass", **settings) as handle:
+        for asked in reads[::2]:
+            await handle(asked)
+        with pytest.raises(ExchangeError):
+            await handle(request(envelope(), TEXT, method="GET"))
+    assert len(back_end.requests) == len(reads) / 2
 
 
 async def test_other_content_passes_where_it_may() -> None:
@@ -337,6 +372,22 @@ async def test_what_a_matcher_saw_is_not_read_again() -> None:
             assert asked.exchange.stash[SOAP_MESSAGE] is message
         else:
             await refused(asked)
+
+
+async def test_what_a_matcher_saw_to_its_end_is_checked_too() -> None:
+    for inside, good in (("<GetPrice/>", True), ("<Buy/>", False)):
+        data = FIRST + envelope(inside) + b"\r\n--bb\r\n\r\n" + b"x" * 5000 + b"\r\n--bb--"
+        looked = Peeked(pieces(data))
+        looked.limit = len(data)
+        asked = request(looked, MTOM)
+        async with SOAP_MATCHER.build(MatchSettings(), MatcherContext("soap", Path())) as matcher:
+            assert await matcher(asked, looked)
+        asked = asked.with_body(looked.whole)
+        assert asked.exchange.stash[SOAP_MESSAGE].over
+        if good:
+            assert (await sent(asked, operations=["GetPrice"])).content == data
+        else:
+            await refused(asked, operations=["GetPrice"])
 
 
 @pytest.mark.parametrize("ends", [b"</s:Body></s:Envelope>", b"</s:Body><s:Body/></s:Envelope>"])
@@ -434,6 +485,47 @@ async def test_the_envelope_of_attachments_is_checked_too(data: bytes) -> None:
         assert len(back_end.content) < len(data)
 
 
+async def test_attachments_in_a_coding_are_not_read() -> None:
+    data = FIRST + envelope() + b"\r\n--bb--\r\n"
+    for coding in (b"gzip", b"X-GZip", b"br"):
+        for body in (Buffered(gzip.compress(data)), pieces(gzip.compress(data))):
+            assert (await refused(request(body, MTOM, (b"content-encoding", coding)))).status == 415
+    assert (await sent(request(data, MTOM, (b"content-encoding", b"identity")))).content == data
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "good"),
+    [
+        (b"", b'; action="urn:Delete"', False),
+        (b"", rb'; type="application/soap+xml; action=\"urn:Delete\""', False),
+        (b"", b'; action="urn:GetPrice"', True),
+        (b'; action="urn:GetPrice"', b'; action="urn:GetPrice"', True),
+        (b'; action="urn:GetPrice"', b'; action="urn:GetPriceRequest"', False),
+        (b'; action="urn:GetPrice"', b"", True),
+    ],
+)
+async def test_the_action_of_the_part_is_that_of_the_body(outer: bytes, inner: bytes, good: bool) -> None:
+    head = b"--bb\r\nContent-Type: application/xop+xml" + inner + b"\r\n\r\n"
+    data = head + envelope(namespace=SOAP12) + b"\r\n--bb--\r\n"
+    kind = b'multipart/related; boundary=bb; type="application/xop+xml"; start-info="application/soap+xml"' + outer
+    for body in (Buffered(data), pieces(data, 50)):
+        asked = request(body, (b"content-type", kind))
+        if good:
+            assert (await sent(asked)).content == data
+        else:
+            assert (await refused(asked)).status in (400, 403)
+
+
+async def test_nothing_of_what_was_broken_off_is_kept() -> None:
+    for rest in (b"<a>" * 1000, ExchangeError(Reason.CLIENT_LEFT)):
+        asked = request(Pieces(LONG[:70_000], b"x", rest, b"</b>"))
+        async with filtered(BackEnd().handle) as handle:
+            with pytest.raises(ExchangeError):
+                await handle(asked)
+        with pytest.raises(ExchangeError, match="broken off"):
+            asked.exchange.stash[SOAP_MESSAGE].show(1 << 20, b"<a/>")
+
+
 @given(st.lists(st.integers(0, 500), max_size=6), st.integers(0, 3), st.integers(0, 500))
 def test_a_decision_does_not_depend_on_pieces(cuts: list[int], kind: int, spoilt: int) -> None:
     inside = ("<GetPrice/>", "<Buy/>", "<GetPrice/><Buy/>", "")[kind]
@@ -482,6 +574,9 @@ async def test_the_wsdl_is_published() -> None:
     assert b"http://a.test/shop" in published
     assert not back_end.requests
     async with filtered(back_end.handle, wsdl="stock.wsdl", publish=False) as handle:
+        with pytest.raises(ExchangeError):
+            await handle(asked)
+    async with filtered(back_end.handle, wsdl="stock.wsdl", publish=False, reading="pass") as handle:
         await handle(asked)
     assert back_end.requests
 
@@ -546,6 +641,20 @@ async def test_responses_are_valid_by_the_schema(response: Response, good: bool)
                 await handle(asked)
             assert caught.value.reason is Reason.UPSTREAM_PROTOCOL
     assert back_end.requests[0].header(b"accept-encoding") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "passes"),
+    [(401, b"text/html", True), (302, b"text/html", True), (503, b"text/plain", True), (500, b"text/html", False)],
+)
+async def test_responses_that_are_about_http_pass(status: int, content_type: bytes, passes: bool) -> None:
+    response = Response(status, ((b"content-type", content_type),), Buffered(b"<html>"))
+    async with filtered(BackEnd(response).handle, wsdl="stock.wsdl", validate="both") as handle:
+        if passes:
+            assert await handle(request(envelope(ASKS))) is response
+        else:
+            with pytest.raises(ExchangeError):
+                await handle(request(envelope(ASKS)))
 
 
 async def test_a_response_that_streams_is_valid_by_the_schema() -> None:

@@ -11,11 +11,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from click.testing import CliRunner, Result
 
 from daemun import SettingsError
 from daemun_soap.commands import soap
+from daemun_soap.wsdl.read import read_wsdl
 
 WSDLS = Path(__file__).parent / "wsdl"
 STOCK = str(WSDLS / "stock.wsdl")
@@ -37,6 +39,8 @@ class Server:
     def __init__(self) -> None:
         self.status = 200
         self.content_type = "text/xml; charset=utf-8"
+        self.cut = False
+        """Whether the answer ends too early."""
         self.content = enveloped("<t:GetPriceResponse><t:price>1.50</t:price></t:GetPriceResponse>")
         self.headers: dict[str, str] = {}
         self.asked = b""
@@ -54,7 +58,7 @@ def server() -> Iterator[Server]:
             self.send_response(told.status)
             self.send_header("content-type", told.content_type)
             self.send_header("location", "/elsewhere")
-            self.send_header("content-length", str(len(told.content)))
+            self.send_header("content-length", str(len(told.content) + told.cut))
             self.end_headers()
             self.wfile.write(told.content)
 
@@ -199,6 +203,9 @@ def test_nobody_at_the_endpoint_is_a_problem() -> None:
         (("Nope",), "operation 'Nope' is not known (accepted: StockService/GetPrice"),
         (("GetPrice", "{"), "JSON: is no JSON"),
         (("GetPrice", "{}", "--endpoint", "file:///etc/passwd"), "accepted: an http or https URL"),
+        (("GetPrice", "{}", "--endpoint", "http://a.test/\u00e9"), "in ASCII"),
+        (("GetPrice", "{}", "--endpoint", "http://[x/"), "a malformed endpoint"),
+        (("GetPrice", "{}", "--endpoint", "http://me:secret@a.test/"), "with a name or a password"),
         (("GetPrice", "{}", "-H", "nope"), "is not `Name: value`"),
         (("GetPrice", "{}", "-H", "a: b\r\nc: d"), "is not `Name: value`"),
         (("GetPrice", "{}", "--soap-version", "1.3"), "1.3"),
@@ -209,6 +216,25 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], words: str) -> N
     result = run("call", STOCK, *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_a_location_that_is_none_is_an_error_of_ours() -> None:
+    with pytest.raises(SettingsError, match="malformed"):
+        anyio.run(read_wsdl, "http://[x/a.wsdl", WSDLS)
+
+
+def test_an_answer_that_only_says_that_it_is_json_is_printed_as_it_came(server: Server) -> None:
+    server.content, server.content_type = b"{no", "application/json"
+    result = run("call", STOCK, "GetPrice", PRICE, "--endpoint", server.url, "--raw")
+    assert result.stdout_bytes == b"{no\n"
+
+
+def test_an_error_that_breaks_off_is_a_problem(server: Server) -> None:
+    server.status, server.cut = 500, True
+    result = run("call", STOCK, "GetPrice", PRICE, "--endpoint", server.url)
+    assert result.exit_code == 1
+    assert "breaks off" in json.loads(result.stderr)["detail"]
 
 
 # --- a server that nobody here wrote ---

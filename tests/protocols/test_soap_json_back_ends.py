@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -18,6 +19,13 @@ from daemun_soap.facade.settings import JsonToSoapSettings, SoapToJsonSettings
 from daemun_soap.kinds import JSON_TO_SOAP, SOAP_TO_JSON
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What is tested here depends on no event loop."""
+    return "asyncio"
+
 
 WSDLS = Path(__file__).parent / "wsdl"
 JSON = (b"content-type", b"application/json")
@@ -99,10 +107,10 @@ async def test_an_envelope_becomes_json_and_its_answer_an_envelope(version: int)
 @pytest.mark.parametrize(
     ("template", "method", "target", "sent"),
     [
-        ("GET /prices/{symbol}", b"GET", b"/prices/A%2FB%20%3F?%40priority=3&currency=EUR", b""),
-        ("GET /prices?s={symbol}", b"GET", b"/prices?s=A%2FB%20%3F&%40priority=3&currency=EUR", b""),
-        ("PUT /prices/{symbol}/price", b"PUT", b"/prices/A%2FB%20%3F/price", b'{"@priority":3,"currency":"EUR"}'),
-        ("DELETE /prices/{symbol}/{currency}", b"DELETE", b"/prices/A%2FB%20%3F/EUR?%40priority=3", b""),
+        ("GET /prices/{symbol}", b"GET", b"/prices/A%3AB%20%3F?%40priority=3&currency=EUR", b""),
+        ("GET /prices?s={symbol}", b"GET", b"/prices?s=A%3AB%20%3F&%40priority=3&currency=EUR", b""),
+        ("PUT /prices/{symbol}/price", b"PUT", b"/prices/A%3AB%20%3F/price", b'{"@priority":3,"currency":"EUR"}'),
+        ("DELETE /prices/{symbol}/{currency}", b"DELETE", b"/prices/A%3AB%20%3F/EUR?%40priority=3", b""),
     ],
 )
 async def test_members_go_into_path_and_query(
@@ -111,13 +119,13 @@ async def test_members_go_into_path_and_query(
     loose = (WSDLS / "stock.wsdl").read_text().replace("[A-Z]{1,5}", ".*")
     (tmp_path / "loose.wsdl").write_text(loose)
     back_end = BackEnd()
-    request = post(enveloped(ASK.replace("ABC", "A/B ?")))
+    request = post(enveloped(ASK.replace("ABC", "A:B ?")))
     await filtered(back_end.handle, request, wsdl=str(tmp_path / "loose.wsdl"), paths={"GetPrice": template})
     assert back_end.request is not None
     assert (back_end.request.method, back_end.request.target, back_end.content) == (method, target, sent)
 
 
-@pytest.mark.parametrize("symbol", [".", "..", ""])
+@pytest.mark.parametrize("symbol", [".", "..", "", "../admin", "..\\admin", "a/b"])
 async def test_members_that_no_path_can_hold_are_refused(tmp_path: Path, symbol: str) -> None:
     (tmp_path / "loose.wsdl").write_text((WSDLS / "stock.wsdl").read_text().replace("[A-Z]{1,5}", ".*"))
     back_end = BackEnd()
@@ -128,6 +136,10 @@ async def test_members_that_no_path_can_hold_are_refused(tmp_path: Path, symbol:
         )
     assert caught.value.code is Code.SENDER
     assert back_end.request is None
+    if "/" in symbol:
+        paths = {"GetPrice": "GET /prices?s={symbol}"}
+        await filtered(back_end.handle, request, wsdl=str(tmp_path / "loose.wsdl"), paths=paths)
+        assert back_end.request is not None
 
 
 @pytest.mark.parametrize(
@@ -245,6 +257,16 @@ async def test_what_is_no_soap_passes_as_it_is(request_: Request) -> None:
             Code.MUST_UNDERSTAND,
             "{urn:example:stock:types}Pay",
         ),
+        (
+            enveloped(
+                ASK,
+                SOAP12,
+                f'<s:Header><t:Pay s:mustUnderstand="1" s:role="{SOAP12}/role/ultimateReceiver"/></s:Header>',
+            ),
+            (XML12,),
+            Code.MUST_UNDERSTAND,
+            "{urn:example:stock:types}Pay",
+        ),
     ],
 )
 async def test_what_does_not_fit_is_a_fault(
@@ -329,6 +351,28 @@ async def test_header_blocks_that_the_operation_declares_are_one_member() -> Non
     await filtered(back_end.handle, post(data), paths={"GetPrice": "GET /prices/{symbol}"})
     assert back_end.request is not None
     assert back_end.request.target == b"/prices/ABC?%40priority=3&currency=EUR"
+
+
+async def test_a_message_full_of_errors_is_told_by_the_first_of_them() -> None:
+    wrong = " ".join(f'a{number}="1"' for number in range(250))
+    for inside in (f"<t:x {wrong}/>" * 60, "<t:x/>" * 9000):
+        request = post(enveloped(f"<t:GetPrice>{inside}</t:GetPrice>"))
+        began = process_time()
+        with pytest.raises(FaultError, match="not valid"):
+            await filtered(BackEnd().handle, request)
+        assert process_time() - began < 2
+
+
+async def test_a_body_is_one_and_has_one_child() -> None:
+    for data in (enveloped(ASK + "<t:Ping/>"), enveloped(ASK).replace(b"</s:Envelope>", b"<s:Body/></s:Envelope>")):
+        with pytest.raises(ExchangeError, match="one"):
+            await filtered(BackEnd().handle, post(data))
+
+
+async def test_namespaces_without_end_are_refused() -> None:
+    many = " ".join(f'xmlns:p{number}="urn:{number}"' for number in range(128))
+    with pytest.raises(ExchangeError, match="128 namespaces"):
+        await filtered(BackEnd().handle, post(enveloped(ASK.replace("<t:GetPrice", f"<t:GetPrice {many}"))))
 
 
 # --- answers ---

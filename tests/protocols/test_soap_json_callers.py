@@ -30,6 +30,13 @@ from daemun_soap.kinds import JSON_TO_SOAP
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What is tested here depends on no event loop."""
+    return "asyncio"
+
+
 WSDLS = Path(__file__).parent / "wsdl"
 JSON = (b"content-type", b"application/json")
 XML = (b"content-type", b"text/xml; charset=utf-8")
@@ -196,6 +203,13 @@ async def test_unknown_operations_tell_nothing(path: str) -> None:
     assert back_end.request is None
 
 
+async def test_the_path_itself_is_no_operation() -> None:
+    back_end = BackEnd()
+    response = await filtered(back_end.handle, post("/api", enveloped(""), XML), path="/api")
+    assert response.status == 404
+    assert back_end.request is None
+
+
 async def test_operations_without_content_take_none() -> None:
     back_end = BackEnd(enveloped(""))
     response = await filtered(back_end.handle, make_request("POST", "http://a.test/Weather/Reset"), wsdl="bare.wsdl")
@@ -341,10 +355,16 @@ async def test_details_that_no_schema_knows_are_told_as_they_are() -> None:
     assert found["fault"]["detail"] == {"#text": "just words"}
 
 
+MANY = " ".join(f'xmlns:p{number}="urn:{number}"' for number in range(128))
+"""More namespaces than may be around an element, with those of the envelope."""
+MIXED = (b"content-type", b'multipart/related; boundary=b; type="text/xml"')
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "content", "expected"),
     [
         (401, ((b"content-type", b"text/html"), (b"www-authenticate", b"Basic")), b"no", 401),
+        (401, (XML, (b"www-authenticate", b"Basic")), b"<html/>", 401),
         (503, ((b"retry-after", b"5"),), b"", 503),
         (302, ((b"location", b"http://inside.test/"),), b"", None),
         (404, ((b"content-type", b"text/html"),), b"secret page", None),
@@ -354,6 +374,8 @@ async def test_details_that_no_schema_knows_are_told_as_they_are() -> None:
         (200, (XML,), b"", None),
         (200, (XML,), enveloped(""), None),
         (200, (XML,), enveloped("<t:PingResponse/>"), None),
+        (200, (XML,), enveloped(f"<t:GetPriceResponse {MANY}/>"), None),
+        (200, (MIXED,), b"--b\r\nContent-Type: garbage\r\n\r\n" + PRICED + b"\r\n--b--", None),
         (500, (XML,), PRICED, None),
         (200, (XML, (b"content-encoding", b"gzip")), PRICED, None),
         (200, (XML,), b'<!DOCTYPE a [<!ENTITY b "c">]>' + PRICED, None),

@@ -81,7 +81,22 @@ def test_start_names_the_first_part() -> None:
 def test_its_charset_is_that_of_the_part() -> None:
     root = part()
     root.feed(message(HEAD.replace(b"UTF-8", b"utf-16")))
-    assert root.charset == "utf-16"
+    assert root.media.charset == "utf-16"
+
+
+@pytest.mark.parametrize(
+    ("value", "action"),
+    [
+        (b'application/xop+xml; type="text/xml"', None),
+        (rb'application/xop+xml; type="text/xml; action=\"urn:a\""', "urn:a"),
+        (b'application/xop+xml; type="text/xml"; action="urn:a"', "urn:a"),
+        (b"text/xml; action=urn:a", "urn:a"),
+    ],
+)
+def test_its_action_is_that_of_the_part_too(value: bytes, action: str | None) -> None:
+    root = part()
+    root.feed(message(b"Content-Type: " + value + b"\r\n"))
+    assert root.media.action == action
 
 
 @pytest.mark.parametrize(
@@ -103,7 +118,12 @@ def test_its_charset_is_that_of_the_part() -> None:
         message(b"Content-Type: image/png\r\n"),
         message(b"Content-Type: multipart/mixed; boundary=c\r\n"),
         message(b"Content-Type: text/xml; charset=a; charset=b\r\n"),
+        message(b"Content-Type: application/soap+xml\r\n"),
+        message(b"Content-Type: application/xop+xml; type=application/soap+xml\r\n"),
+        message(b"Content-Type: application/xop+xml; type=image/png\r\n"),
         message(b"Content-Transfer-Encoding: base64\r\n"),
+        message(b"x:" + b" " * 15_000 + b"\0\r\n"),
+        message(b"x:" + b" \t" * 7_000 + b"\n\r\n"),
         message(b"Content-Transfer-Encoding: quoted-printable\r\n"),
         message(ends=b""),
         message(ends=b"\r\n--boun"),

@@ -20,6 +20,13 @@ from daemun_soap.wsdl.read import read_wsdl
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What is tested here depends on no event loop."""
+    return "asyncio"
+
+
 WSDLS = Path(__file__).parent / "wsdl"
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -106,6 +109,14 @@ def test_another_kind_of_xml_is_told_by_its_first_tag(read: Callable[[bytes], En
     assert scan.foreign
 
 
+@pytest.mark.parametrize("month", ["2003/03", "2004/03", "2004/08"])
+def test_an_action_of_any_version_of_ws_addressing_is_told(month: str) -> None:
+    header = HEADER.replace(WSA, f"http://schemas.xmlsoap.org/ws/{month}/addressing")
+    assert scanned(envelope(f"{header}<s:Body><a/></s:Body>")).wsa_action == "urn:do"
+    with pytest.raises(ExchangeError, match="more than one Action"):
+        scanned(envelope(f"<s:Header>{HEADER[10:-11]}{header[10:-11]}</s:Header><s:Body><a/></s:Body>"))
+
+
 def test_an_unknown_version_is_a_mismatch() -> None:
     for cuts in ((), (30,)):
         with pytest.raises(FaultError) as caught:
@@ -127,6 +138,40 @@ def test_the_operation_is_known_with_its_tag() -> None:
     assert scan.operation is None
     scan.feed(data[end - 1 : end])
     assert scan.operation == "{urn:x}a"
+
+
+def test_a_header_that_comes_in_crumbs_is_not_read_again_with_each() -> None:
+    data = envelope(f"<s:Header>{'<h/>' * 10_000}</s:Header><s:Body><a/></s:Body>")
+    scan = EnvelopeScan(LIMITS)
+    began = process_time()
+    for at in range(0, len(data), 8):
+        scan.feed(data[at : at + 8])
+    scan.close()
+    assert process_time() - began < 1
+    assert scan.operation == "a"
+
+
+def test_a_scan_may_be_dropped_in_another_thread() -> None:
+    for index in range(200):
+        scan = EnvelopeScan(LIMITS)
+        scan.feed(envelope(f"<s:Body><a{index}><b{index} c{index}='1'>text")[: -len("</s:Envelope>")])
+        circle: list[object] = [scan]
+        circle.append(circle)
+        del scan, circle
+        if index % 20 == 0:
+            thread = threading.Thread(target=gc.collect)
+            thread.start()
+            thread.join()
+
+
+def test_what_was_broken_off_is_not_read_on() -> None:
+    scan = EnvelopeScan(LIMITS)
+    scan.feed(envelope("<s:Bo")[:-10])
+    scan.drop()
+    with pytest.raises(ExchangeError, match="broken off"):
+        scan.feed(envelope("<s:Body/>"))
+    with pytest.raises(ExchangeError, match="broken off"):
+        scan.close()
 
 
 @pytest.mark.parametrize("cuts", [(), (60,)])
@@ -168,6 +213,15 @@ def test_pieces_say_what_the_whole_says(inside: str, cuts: list[int], wide: bool
         (b"Text/XML ; Charset=UTF-8", SoapType(Version.V1_1, "UTF-8")),
         (b'application/soap+xml; charset="utf-8"; action="urn:a;b"', SoapType(Version.V1_2, "utf-8", "urn:a;b")),
         (b"application/soap+xml;action=urn:a;", SoapType(Version.V1_2, "", "urn:a")),
+        (b"text/xml; action=urn:a", SoapType(Version.V1_1, "", "urn:a")),
+        (
+            b"multipart/related; boundary=uuid:1+id=2; type=text/xml; start=<http://tempuri.org/0>",
+            SoapType(Version.V1_1, boundary=b"uuid:1+id=2", start="<http://tempuri.org/0>"),
+        ),
+        (
+            rb'multipart/related; boundary=b; type="application/soap+xml; action=\"urn:a\""',
+            SoapType(Version.V1_2, "", "urn:a", b"b"),
+        ),
         (
             b'multipart/related; boundary="a b"; type="text/xml"; start="<r@x>"',
             SoapType(Version.V1_1, boundary=b"a b", start="<r@x>"),
@@ -213,6 +267,26 @@ def test_content_types(value: bytes, expected: SoapType | None) -> None:
         b'multipart/related; boundary=b; type="application/xop+xml"; start-info="text/xml;charset"',
         b"multipart/related; boundary=b; type=application/soap+xml; action=a; "
         b'start-info="application/soap+xml;action=b"',
+        b'multipart/related; boundary=b; action=a; type="application/soap+xml;action=b"',
+        rb'multipart/related; type="text/xml"; boundary="a\b"',
+        rb'multipart/related; type="text/xml"; boundary=b; start="<\r>"',
+        rb'multipart/related; type="text\/xml"; boundary=b',
+        rb'multipart/related; type="text/xml"; boundary=b; x="\"; boundary=c; y=\""',
+        rb'multipart/related; type="text/xml; a=\"; boundary=c; y=\""; boundary=b',
+        rb'multipart/related; type="text/xml; a=\"b\"; c=\"d\""; boundary=b',
+        rb'multipart/related; boundary=b; type="application/xop+xml"; start-info="text\/xml"',
+        rb'text/xml; charset="utf\-8"',
+        rb'application/soap+xml; action="urn:\a"',
+        b"multipart/related; type=text/xml; boundary=b; boundary*=us-ascii''c",
+        b"multipart/related; type=text/xml; boundary*0=b",
+        b"multipart/related; type=text/xml; boundary=b; start*=us-ascii''%3Cr%3E",
+        b"multipart/related; type=text/xml; boundary=b(x)",
+        b"multipart/related; type=text/xml; boundary=b; start=[r]",
+        b"application/soap+xml; x-action=urn:a",
+        b'application/soap+xml; x="action=urn:a"',
+        b'application/soap+xml; x="my action = urn:a"; action="urn:b"',
+        b'application/soap+xml; type="application/soap+xml; action=urn:a"; action="urn:b"',
+        b"application/soap+xml; start-info=action=urn:a",
     ],
 )
 def test_malformed_content_types(value: bytes) -> None:
@@ -242,6 +316,7 @@ TYPE_1_1, TYPE_1_2 = SoapType(Version.V1_1), SoapType(Version.V1_2, action="urn:
         (None, TYPE_1_1, None),
         (b'"urn:a"', TYPE_1_1, "urn:a"),
         (b"urn:a", TYPE_1_1, "urn:a"),
+        (b' \t"urn:a" ', TYPE_1_1, "urn:a"),
         (b'""', TYPE_1_1, ""),
         (b"", TYPE_1_1, ""),
         (None, TYPE_1_2, "urn:a"),
@@ -259,6 +334,7 @@ def test_the_action_that_a_head_says(field: bytes | None, media: SoapType, actio
         (b'"urn:a', TYPE_1_1),
         (b'"a" "b"', TYPE_1_1),
         (b"a b", TYPE_1_1),
+        (b" " * 30_000 + b"a b", TYPE_1_1),
         (b'"a", "b"', TYPE_1_1),
         (b'"urn:b"', TYPE_1_2),
     ],

@@ -15,6 +15,13 @@ from daemun_soap.wsdl.documents import Documents, load_documents
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What is tested here depends on no event loop."""
+    return "asyncio"
+
+
 BASE = Path(__file__).parent / "wsdl"
 XS = 'xmlns:xs="http://www.w3.org/2001/XMLSchema"'
 Answer = tuple[int, dict[str, str], bytes]

@@ -137,6 +137,28 @@ def test_a_port_without_an_address_of_its_version_gets_one(tmp_path: Path) -> No
     assert document.count(f'<soap12:address location="{OUTSIDE}"/>'.encode()) == 1
 
 
+def test_attributes_and_secrets_show_no_inside_host(tmp_path: Path) -> None:
+    hidden = (
+        '<p:Ref xmlns:p="urn:p" href="http://STOCK.inside.test:8080/policy" other="https://stock.inside.test:8443/x"/>'
+        "http://user:pw@stock.inside.test/x"
+    )
+    text = (BASE / "stock.wsdl").read_text().replace("What is in stock.", hidden)
+    (tmp_path / "a.wsdl").write_text(text)
+    document = data(asked(anyio.run(open_contract, "a.wsdl", tmp_path), f"{OUTSIDE}?wsdl"))
+    assert b"inside.test" not in document.lower()
+    assert b"user:pw" not in document
+    assert b'/policy"' in document
+
+
+def test_marks_that_a_caller_writes_are_only_text() -> None:
+    request = make_request("GET", "http://a&b.test/daemun-outside-origin-in-comment/daemun-outside-url?wsdl")
+    response = contract("stock.wsdl").published(request)
+    assert response is not None
+    found = etree.fromstring(data(response)).find(".//{*}address")
+    assert found is not None
+    assert found.get("location") == "http://a&b.test/daemun-outside-origin-in-comment/daemun-outside-url"
+
+
 def test_policies_show_no_inside_host() -> None:
     document = data(asked(contract("mtom.wsdl"), f"{OUTSIDE}?wsdl"))
     assert b">https://api.example.com/sts</wsa:Address>" in document

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import anyio
 import pytest
+import xmlschema
 import zeep
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from zeep.transports import Transport
 
 from daemun_soap.names import SOAP11, SOAP12
 from daemun_soap.wsdl import validate
+from daemun_soap.wsdl.check import Compiled, Typed
 from daemun_soap.wsdl.documents import load_documents
 from daemun_soap.wsdl.gather import gather_schemas
 from daemun_soap.wsdl.known import known_schema
@@ -28,6 +30,29 @@ from daemun_soap.wsdl.validate import InvalidMessage, Validator
 
 BASE = Path(__file__).parent / "wsdl"
 STOCK = 'xmlns="urn:example:stock:types"'
+
+
+HARD = r"""<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="m"><xs:simpleType>
+ <xs:restriction base="xs:string"><xs:pattern value="[a-z]+@[a-z](\.?[\-a-z]*[a-z])*"/></xs:restriction>
+</xs:simpleType></xs:element></xs:schema>"""
+
+
+def test_a_pattern_that_libxml2_gives_up_is_no_way_through() -> None:
+    compiled = Compiled(etree.XMLSchema(etree.fromstring(HARD)))
+    good, hard = (etree.fromstring(f"<m>{text}</m>") for text in ("a@b.cd", "a@" + "a" * 30 + "!"))
+    assert compiled.wrong(good) is None
+    wrong = compiled.wrong(hard)
+    assert wrong is not None
+    assert "takes too long" in wrong.words
+
+
+def test_namespaces_without_end_are_not_looked_through() -> None:
+    typed = Typed(xmlschema.XMLSchema(HARD))
+    names = " ".join(f'xmlns:p{number}="urn:{number}"' for number in range(129))
+    assert typed.wrong(etree.fromstring("<m>a@b</m>")) is None
+    wrong = typed.wrong(etree.fromstring(f"<m {names}>a@b</m>"))
+    assert wrong is not None
+    assert "namespaces" in wrong.words
 
 
 class Checked:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import zlib
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -27,6 +29,13 @@ from daemun_soap.names import SOAP11
 from daemun_soap.settings import CheckSettings, MatchSettings
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What is tested here depends on no event loop."""
+    return "asyncio"
+
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "corpus" / "xml_cases.jsonl"
 OPEN, CLOSE = f'<s:Envelope xmlns:s="{SOAP11}"><s:Body>', "</s:Body></s:Envelope>"
@@ -80,6 +89,17 @@ class Looked:
         if data:
             self.pieces.append(data)
         return data
+
+
+@pytest.fixture(autouse=True, scope="module")
+def timed() -> Iterator[None]:
+    """What a route of SOAP imports is there, and what other tests left is not looked through: both take time."""
+    for name in ("checks", "matcher"):
+        import_module(f"daemun_soap.{name}")
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 async def passes(data: bytes, *fields: tuple[bytes, bytes], piece: int = 0, matched: bool = True) -> bytes:
@@ -330,6 +350,25 @@ async def test_operations_are_told_also_when_documents_are_parsed_elsewhere(monk
             await passes(f"{OPEN}<a/></s:Body><s:Body/></s:Envelope>".encode(), XML, piece=piece)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!---->" * 2300 + PLAIN.encode(),
+        f"{OPEN}<a b='{'x' * 60_000}'/>{CLOSE}".encode(),
+        f"{OPEN}<!--{'<a ' * 20_000}--><a/>{CLOSE}".encode(),
+    ],
+    ids=["prolog", "tag", "comment"],
+)
+def test_what_comes_in_crumbs_is_not_read_again_with_each(data: bytes) -> None:
+    scan = EnvelopeScan(LIMITS)
+    began = process_time()
+    for at in range(0, len(data), 4):
+        scan.feed(data[at : at + 4])
+    scan.close()
+    assert process_time() - began < 1
+    assert scan.operation == "a"
+
+
 FRAGMENTS = st.sampled_from(
     [OPEN, CLOSE, "<a>", "</a>", "<a b='1'/>", "<!--", "-->", "<![CDATA[", "]]>", "<?", "?>", "<!DOCTYPE a>", "&x;", "&lt;",
      '<?xml version="1.0"?>', "<", ">", "=", '"', "'", " ", "text", "\xe9", "\ufeff", "\0", "<s:Header>", "</s:Header>"]
@@ -348,6 +387,7 @@ ALIKE = st.lists(FRAGMENTS, max_size=30).map("".join)
 @example(b"\xff\xfe", "")
 @example(b"\xef", "")
 @example(b"<?xml version='1.0'", "")
+@example(b"<?", "")
 def test_anything_is_a_tree_or_an_error_of_ours(data: bytes, charset: str) -> None:
     try:
         root = parse(data, LIMITS, charset)
@@ -359,6 +399,8 @@ def test_anything_is_a_tree_or_an_error_of_ours(data: bytes, charset: str) -> No
 
 
 @given(ALIKE.map(str.encode), st.integers(min_value=0, max_value=200))
+@example(b'<?xml version="1.0"?>', 2)
+@example(b'<?xml version="1.0"?>', 5)
 def test_a_prolog_that_is_told_stays_told(data: bytes, cut: int) -> None:
     try:
         part = read_prolog(data[:cut])

@@ -14,8 +14,7 @@ from daemun_soap.names import local_name
 
 __all__ = ["agreed_action", "announced_action", "joined_action", "names_operation"]
 
-_QUOTED = re.compile(rb'[ \t]*"([^"]*)"[ \t]*')
-_BARE = re.compile(rb'[ \t]*([^" \t]*)[ \t]*')
+_SAID = re.compile(rb'"([^"]*)"|([^" \t]*)')
 _SUFFIX = "Request"
 
 
@@ -27,10 +26,10 @@ def announced_action(field: bytes | None, media: SoapType) -> str | None:
     said = media.action
     if field is None:
         return said
-    match = _QUOTED.fullmatch(field) or _BARE.fullmatch(field)
+    match = _SAID.fullmatch(field.strip(b" \t"))
     if match is None:
         raise malformed('its SOAPAction is malformed; accepted: "URI"')
-    action = match[1].decode("latin-1")
+    action = (match[1] or match[2] or b"").decode("latin-1")
     if said and action and said != action:
         raise malformed("SOAPAction and the action of its content-type differ")
     return action or said or ""

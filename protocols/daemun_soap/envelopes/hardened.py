@@ -1,7 +1,7 @@
 """XML from strangers: lxml behind caps. No DTD, no entities, no processing instructions, no network, one encoding.
 
 libxml2 keeps every name that it ever met in a thread for as long as the thread lives. Names come from strangers here,
-so once what was learnt is too much, documents are parsed in threads of their own.
+so once what was learnt is too much, documents are parsed in other threads, each until it has learnt as much.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -18,10 +19,22 @@ from daemun import ExchangeError, Reason
 from daemun_soap.envelopes.limits import MAX_DEPTH, Caps, Limits
 from daemun_soap.envelopes.prolog import Prolog, malformed, read_prolog
 
-__all__ = ["Document", "crowded", "learning", "parse", "parser_options", "tree", "xml_error"]
+__all__ = [
+    "MAX_NAMESPACES",
+    "Document",
+    "crowded",
+    "learning",
+    "namespaces_around",
+    "parse",
+    "parser_options",
+    "tree",
+    "xml_error",
+]
 
 T = TypeVar("T")
 
+MAX_NAMESPACES = 128
+"""Namespaces around an element where each element costs all of them: in what is written in Python."""
 _MAX_LEARNT_BYTES = 16 * 1024 * 1024
 _KINDS: dict[object, str] = {code: kind for kind, code in vars(etree.ErrorTypes).items() if isinstance(code, int)}
 
@@ -56,7 +69,18 @@ class Document:
     `feed` gives what the parser may have: nothing until the prolog is over, then bytes in `encoding`.
     """
 
-    __slots__ = ("_caps", "_charset", "_decoder", "_held", "_limits", "_open", "encoding", "prolog", "suspect")
+    __slots__ = (
+        "_caps",
+        "_charset",
+        "_decoder",
+        "_enough",
+        "_held",
+        "_limits",
+        "_open",
+        "encoding",
+        "prolog",
+        "suspect",
+    )
 
     def __init__(self, limits: Limits, charset: str = "") -> None:
         self.prolog: Prolog | None = None
@@ -65,6 +89,7 @@ class Document:
         self._caps = Caps(limits)
         self._charset = charset
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._enough = 0
         self._held = b""
         self._limits = limits
         self._open = False
@@ -76,7 +101,9 @@ class Document:
         at = 0
         if self.prolog is None:
             data = self._held + data if self._held else data
-            self.prolog = read_prolog(data, self._charset)
+            if len(data) >= self._enough or last:
+                self.prolog = read_prolog(data, self._charset)
+                self._enough = 2 * len(data)
             if self.prolog is None:
                 self._held = data
                 return b""
@@ -135,6 +162,15 @@ def parse(data: bytes, limits: Limits, charset: str = "", *, reason: Reason = Re
     return root
 
 
+def namespaces_around(root: etree._Element) -> int:
+    """How many declarations of namespaces are in force at most, those that are declared again counted twice."""
+    now = most = 0
+    for event, _ in etree.iterwalk(root, events=("start-ns", "end-ns")):
+        now += 1 if event == "start-ns" else -1
+        most = max(most, now)
+    return most
+
+
 def crowded() -> bool:
     """Whether so much was learnt that documents are parsed elsewhere, each as a whole."""
     return _LEARNT.bytes > _MAX_LEARNT_BYTES
@@ -143,7 +179,7 @@ def crowded() -> bool:
 def learning(size: int, work: Callable[[], T]) -> T:
     """What `work` returns, which parses a document of `size` bytes. It may run in another thread."""
     if crowded():
-        return _elsewhere(work)
+        return _elsewhere(size, work)
     before = _names()
     try:
         return work()
@@ -162,19 +198,36 @@ _LEARNT = _Learnt()
 _names: Callable[[], int] = etree.memory_debugger.dict_size  # type: ignore[attr-defined]
 
 
-def _elsewhere(work: Callable[[], T]) -> T:
+class _Elsewhere(threading.local):
+    """Where a thread has its documents parsed: in another, until that has learnt too much itself."""
+
+    def __init__(self) -> None:
+        self.executor: ThreadPoolExecutor | None = None
+        self.learnt_bytes = 0
+
+
+_ELSEWHERE = _Elsewhere()
+
+
+def _elsewhere(size: int, work: Callable[[], T]) -> T:
+    place = _ELSEWHERE
+    if place.executor is None or place.learnt_bytes > _MAX_LEARNT_BYTES:
+        if place.executor is not None:
+            place.executor.shutdown(wait=False)
+        place.executor, place.learnt_bytes = ThreadPoolExecutor(1, "daemun-xml"), 0
     results: list[T] = []
     failures: list[Exception] = []
 
-    def run() -> None:
+    def run() -> bool:
+        before = _names()
         try:
             results.append(work())
         except Exception as error:
             failures.append(error)
+        return _names() > before
 
-    thread = threading.Thread(target=run, name="daemun-xml")
-    thread.start()
-    thread.join()
+    if place.executor.submit(run).result():
+        place.learnt_bytes += size
     if failures:
         raise failures.pop()  # which no frame holds then
     return results[0]

@@ -60,7 +60,7 @@ def _too_much(words: str) -> ExchangeError:
 class Caps:
     """Counts one document as it comes, in UTF-8 or another superset of ASCII."""
 
-    __slots__ = ("_attributes", "_bytes", "_carry", "_limits", "markup")
+    __slots__ = ("_attributes", "_bytes", "_enough", "_limits", "_pending", "markup")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -68,10 +68,14 @@ class Caps:
         self.markup = 0
         """How many `<` there were."""
         self._attributes = 0
-        self._carry = b""
+        self._enough = 0
+        self._pending = bytearray()
 
     def feed(self, data: bytes, *, last: bool = False) -> None:
-        """Counts the next bytes, the last ones perhaps. Raises `ExchangeError` for what is too much."""
+        """Counts the next bytes, the last ones perhaps. Raises `ExchangeError` for what is too much.
+
+        A tag that came in part is looked at again when it is twice as long, or too long.
+        """
         limits = self._limits
         size = self._bytes = self._bytes + len(data)
         if size > limits.max_envelope_bytes:
@@ -82,13 +86,19 @@ class Caps:
         self._attributes += data.count(b"=")
         if self._attributes > limits.max_attributes:
             raise _too_much(f"more than {limits.max_attributes} attributes")
-        text = self._carry + data if self._carry else data
+        text = data
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._enough and not last:
+                return
+            text = bytes(self._pending)
         if self._attributes > limits.max_element_attributes:
             self._check_attributes(text)
         if size > limits.max_tag_bytes:
             self._check_tags(text)
         if not last:
-            self._carry = self._unfinished(text)
+            self._pending = bytearray(self._unfinished(text))
+            self._enough = min(2 * len(self._pending), limits.max_tag_bytes + 1)
 
     def _check_attributes(self, text: bytes) -> None:
         most = self._limits.max_element_attributes

@@ -19,7 +19,7 @@ __all__ = ["Media", "SoapType", "parse_media", "part_type", "soap_type"]
 _TYPE = re.compile(rb"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*")
 _PARAMETER = re.compile(
     rb""";[ \t]*(?:([!#$%&'+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*"""
-    rb"""(?:"((?:[^"\\]++|\\")*+)"|([!#$%&'*+.^_`|~0-9A-Za-z/:=<>@?-]+)))?[ \t]*"""
+    rb"""(?:"((?:[^"\\]++|\\.)*+)"|([!#$%&'*+.^_`|~0-9A-Za-z/:=<>@?-]+)))?[ \t]*"""
 )
 _TYPES = ("type", "start-info")
 """Parameters that are types themselves, with an action in escaped quotes perhaps."""

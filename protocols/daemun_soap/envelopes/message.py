@@ -100,6 +100,12 @@ class SoapMessage:
         """The envelope is kept no longer."""
         self._kept = None
 
+    def drop(self) -> None:
+        """Nothing of it is kept any longer: it is not read on. What it said is still known."""
+        self._kept = None
+        if self._scan is not None:
+            self._scan.drop()
+
     @property
     def envelope(self) -> bytes:
         """The envelope that was kept."""

@@ -17,7 +17,7 @@ __all__ = ["RootPart"]
 _MAX_PREAMBLE_BYTES = 4 * 1024
 _MAX_HEAD_BYTES = 16 * 1024
 _FOLD = re.compile(rb"\r\n[ \t]+")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
 _DELIMITED = re.compile(rb"(--)?[ \t]*\r\n")
 _PARTLY_DELIMITED = re.compile(rb"-|(?:--)?[ \t]*\r?")
 _CLOSED = re.compile(rb"--[ \t]*\r?")
@@ -109,7 +109,7 @@ class RootPart:
             name = match[1].lower()
             if name in fields:
                 raise malformed("a field twice in its first part")
-            fields[name] = match[2]
+            fields[name] = match[2].strip(b" \t")
         if self._start and fields.get(b"content-id", b"").decode("latin-1") != self._start:
             raise malformed("its first part is not the one that start names; accepted: the envelope first")
         if fields.get(b"content-transfer-encoding", b"8bit").lower() not in _ENCODINGS:

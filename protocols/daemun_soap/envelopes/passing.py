@@ -1,4 +1,4 @@
-"""Content of a SOAP message on its way: looked at while it passes, and not passed to its end before it is right."""
+"""Content of a SOAP message on its way: nothing passes before its envelope is right."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ Check = Callable[[SoapMessage], object]
 """What is asked of a message whose operation is known, and again when more of it was read. Raises `ExchangeError`."""
 
 
-async def looked_at(body: Body, message: SoapMessage, check: Check, *, whole: bool) -> Body:
-    """`body`, to be read from its beginning, of which so much was looked at that `check` was asked.
+async def looked_at(body: Body, message: SoapMessage, check: Check) -> Body:
+    """`body`, to be read from its beginning: its envelope was read to the end and is right, attachments stream.
 
-    `whole`: until the envelope is over; otherwise until its operation is known, and what follows is looked at when it
-    is read. What streams is in memory when its end was met. Raises `ExchangeError`, also out of what it returns.
+    Raises `ExchangeError`.
     """
+    try:
+        return await _looked_at(body, message, check)
+    except BaseException:
+        message.drop()
+        raise
+
+
+async def _looked_at(body: Body, message: SoapMessage, check: Check) -> Body:
     if isinstance(body, Buffered | NoContent):
         message.read(body.data)
         check(message)
         return body
+    limit = None if message.media.boundary else message.limits.max_envelope_bytes
     length = body.length
     if length is not None:
-        limit = message.limits.max_envelope_bytes
-        if message.alone and length > limit:
-            raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"SOAP message too large: more than {limit} bytes")
+        _bound(length, limit)
         if length <= SHORT_BYTES:
             gathered = await _gathered(body)
             message.read(gathered.data)
@@ -36,7 +42,7 @@ async def looked_at(body: Body, message: SoapMessage, check: Check, *, whole: bo
             return gathered
     pieces: list[bytes] = []
     offset = 0
-    while not message.over and (whole or message.operation is None or offset < message.seen):
+    while not message.over:
         data = await body.read()
         if not data:
             message.close()
@@ -46,9 +52,16 @@ async def looked_at(body: Body, message: SoapMessage, check: Check, *, whole: bo
         pieces.append(data)
         message.show(offset, data)
         offset += len(data)
+        _bound(offset, limit)  # what is compressed may be nothing for ever
         if message.operation is not None:
             check(message)
-    return _PassingBody(body, message, pieces, check)
+    check(message)
+    return _PassingBody(body, pieces)
+
+
+def _bound(size: int, limit: int | None) -> None:
+    if limit is not None and size > limit:
+        raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"SOAP message too large: more than {limit} bytes")
 
 
 async def _gathered(body: Body) -> Buffered:
@@ -60,18 +73,13 @@ async def _gathered(body: Body) -> Buffered:
 
 
 class _PassingBody:
-    """Content whose beginning was read already. One piece is held back until the next came, or the envelope is over:
-    a back end never gets all of a message that was refused. Attachments pass unseen."""
+    """Content whose beginning was read already."""
 
-    __slots__ = ("_body", "_check", "_held", "_message", "_offset", "_pieces")
+    __slots__ = ("_body", "_pieces")
 
-    def __init__(self, body: Body, message: SoapMessage, pieces: list[bytes], check: Check) -> None:
+    def __init__(self, body: Body, pieces: list[bytes]) -> None:
         self._body = body
-        self._check = check
-        self._message = message
-        self._offset = sum(map(len, pieces))
         self._pieces = deque(pieces)
-        self._held = b"" if message.over or not pieces else self._pieces.pop()
 
     @property
     def length(self) -> int | None:
@@ -82,26 +90,8 @@ class _PassingBody:
         return self._body.trailers
 
     async def read(self) -> bytes:
-        if self._pieces:
-            return self._pieces.popleft()
-        message = self._message
-        while not message.over:
-            data = await self._body.read()
-            held, self._held = self._held, data
-            if data:
-                message.show(self._offset, data)
-                self._offset += len(data)
-            else:
-                message.close()
-            self._check(message)
-            if held:
-                return held
-        if self._held:
-            held, self._held = self._held, b""
-            return held
-        return await self._body.read()
+        return self._pieces.popleft() if self._pieces else await self._body.read()
 
     async def aclose(self) -> None:
         self._pieces.clear()
-        self._held = b""
         await self._body.aclose()

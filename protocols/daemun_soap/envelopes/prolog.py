@@ -73,6 +73,8 @@ def read_prolog(data: bytes, charset: str = "") -> Prolog | None:
     if text is None:
         return None
     declared, at = "", 0
+    if b"<?xml".startswith(text):
+        return None
     if text.startswith(b"<?xml") and text[5:6] in (b" ", b"\t", b"\r", b"\n"):
         match = _DECLARATION.match(text)
         if match is None:

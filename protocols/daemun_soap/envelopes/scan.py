@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 
 from lxml import etree
 
 from daemun_soap.envelopes.fault import Code, FaultError
-from daemun_soap.envelopes.hardened import Document, crowded, learning, parser_options, tree, xml_error
+from daemun_soap.envelopes.hardened import Document, learning, parser_options, tree, xml_error
 from daemun_soap.envelopes.limits import Limits
 from daemun_soap.envelopes.prolog import malformed
 from daemun_soap.names import SOAP11, SOAP12, WSA, Version, qualified
@@ -22,8 +23,12 @@ _ADDRESSING = (WSA, *(f"http://schemas.xmlsoap.org/ws/{when}/addressing" for whe
 _ACTIONS = tuple(qualified(namespace, "Action") for namespace in _ADDRESSING)
 
 
+_FREE_LOOKS_BYTES = 16 * 1024
+"""What may be parsed before its operation is known, beside four times what came."""
+
+
 class _Left:
-    """What parsers were fed that may still be there: each is in a circle with what it holds."""
+    """What parsers were fed that may still be there: each is in a circle, which only a rare collection finds."""
 
     bytes = 0
 
@@ -33,21 +38,20 @@ _MAX_LEFT_BYTES = 16 * 1024 * 1024
 
 
 class EnvelopeScan:
-    """Reads one envelope, whole or in pieces; it keeps none of the bytes.
+    """Reads one envelope, whole or in pieces.
 
-    Only the Body that is a child of the Envelope counts. `feed`, `read` and `close` raise `ExchangeError`; after that
-    the scan is of no more use.
+    Pieces are kept and parsed from their beginning, again and again until they tell the operation, and once more when
+    they are complete: no parser lives longer than a call, for none may be ended in another thread than its own. Only
+    the Body that is a child of the Envelope counts. `feed`, `read` and `close` raise `ExchangeError`; after that the
+    scan is of no more use.
     """
 
     __slots__ = (
+        "_content",
         "_document",
-        "_doubled",
         "_expected",
         "_headed",
-        "_later",
-        "_parser",
-        "_root",
-        "_size",
+        "_parsed",
         "foreign",
         "operation",
         "siblings",
@@ -65,82 +69,41 @@ class EnvelopeScan:
         """Whether it turned out to be XML of another kind."""
         self.siblings = False
         """Whether the Body has more than one child, as far as it is known."""
-        self._parser: etree.XMLPullParser[etree._Element] | None = None
-        self._root: etree._Element | None = None
-        self._later: list[bytes] | None = None
-        """What is parsed as a whole, in the end."""
+        self._content: bytearray | None = bytearray()
+        """What came in pieces; None: it is kept no longer."""
         self._document = Document(limits, charset)
-        self._doubled = 0
         self._expected = version
         self._headed = False
-        self._size = 0
+        self._parsed = 0
 
     def read(self, data: bytes) -> None:
         """Reads all of it."""
-        document = self._document
-        content = document.feed(data, last=True)
-        self._check_name()
-        document.close()
-        learning(len(content), lambda: self._settle(tree(content, document.encoding)))
+        self._settle(self._document.feed(data, last=True))
 
     def feed(self, data: bytes) -> None:
         """Reads the next bytes."""
-        self._size += len(data)
-        try:
-            self._feed(data)
-        except BaseException:
-            self._drop()
-            raise
+        content = self._kept()
+        content += self._document.feed(data)
+        if self.operation is None and content:
+            self._check_name()
+            self._look_ahead(content)
 
     def close(self) -> None:
         """Ends it. Raises `ExchangeError` if it is not complete, or no envelope."""
-        try:
-            self._close()
-        finally:
-            self._drop()
+        content = bytes(self._kept() + self._document.feed(b"", last=True))
+        self._content = None
+        self._settle(content)
 
-    def __del__(self) -> None:
-        self._drop()
+    def drop(self) -> None:
+        """Lets go of what was kept, whoever still has it: nothing more can be read."""
+        if self._content is not None:
+            self._content.clear()
+        self._content = None
 
-    def _drop(self) -> None:
-        """Frees the tree: a parser that reads in pieces is in a circle, which only a rare collection finds."""
-        parser, root = self._parser, self._root
-        self._parser = self._root = self._later = None
-        if parser is not None:
-            _free(parser, root)
-            _LEFT.bytes += self._size
-
-    def _feed(self, data: bytes) -> None:
-        content = self._document.feed(data)
-        if not content:
-            return
-        if self._later is not None:
-            self._later.append(content)
-            self._look_ahead(self._later)
-            return
-        if self._parser is None:
-            self._check_name()
-            if crowded():
-                self._later = [content]
-                self._look_ahead(self._later)
-                return
-            self._parser = self._new_parser()
-        learning(len(content), lambda: self._parse(content))
-
-    def _close(self) -> None:
-        self._document.close()
-        self._check_name()
-        if self._later is not None:
-            content = b"".join(self._later)
-            learning(len(content), lambda: self._settle(tree(content, self._document.encoding)))
-            return
-        assert self._parser is not None
-        try:
-            root = self._parser.close()
-        except (etree.LxmlError, ValueError) as error:
-            raise xml_error(error) from None
-        self._root = root
-        self._settle(root)
+    def _kept(self) -> bytearray:
+        if self._content is None:
+            raise malformed("it was broken off")
+        return self._content
 
     def _check_name(self) -> None:
         prolog = self._document.prolog
@@ -148,38 +111,41 @@ class EnvelopeScan:
             self.foreign = True
             raise malformed("it is no Envelope")
 
-    def _new_parser(self) -> etree.XMLPullParser[etree._Element]:
+    def _look_ahead(self, content: bytearray) -> None:
+        """Looks at what came so far, if that is not too much for all the times that it was looked at."""
+        size = len(content)
+        if self._parsed + size > _FREE_LOOKS_BYTES + 4 * size:
+            return
+        self._parsed += size
+        learning(size, lambda: self._look_at(bytes(content)))
+
+    def _look_at(self, content: bytes) -> None:
         if _LEFT.bytes > _MAX_LEFT_BYTES:
             _LEFT.bytes = 0
             gc.collect(1)
-        return etree.XMLPullParser(("start",), tag="{*}Envelope", **parser_options(self._document.encoding))
+        _LEFT.bytes += len(content)
+        parser = etree.XMLPullParser(("start",), tag="{*}Envelope", **parser_options(self._document.encoding))
+        root: etree._Element | None = None
+        try:
+            parser.feed(content)
+            root = next((element for _, element in parser.read_events()), None)
+            if root is not None:
+                self._look(root)
+        except (etree.LxmlError, ValueError) as error:
+            raise xml_error(error) from None
+        finally:
+            with suppress(etree.LxmlError, ValueError):
+                parser.close()  # it is not complete
+            if root is not None:
+                root.clear()
 
-    def _parse(self, content: bytes) -> None:
-        assert self._parser is not None
-        root = self._root = _fed(self._parser, content, self._root)
-        if root is not None:
-            self._look(root)
+    def _settle(self, content: bytes) -> None:
+        """What a complete envelope says."""
+        self._check_name()
+        self._document.close()
+        learning(len(content), lambda: self._look_through(tree(content, self._document.encoding)))
 
-    def _look_ahead(self, pieces: list[bytes]) -> None:
-        """Parses what came so far, elsewhere, each time that it has doubled, until the operation is known."""
-        size = sum(map(len, pieces))
-        if self.operation is not None or size < self._doubled:
-            return
-        self._doubled = 2 * size
-
-        def work() -> None:
-            parser, root = self._new_parser(), None
-            try:
-                root = _fed(parser, b"".join(pieces), None)
-                if root is not None:
-                    self._look(root)
-            finally:
-                _free(parser, root)  # in the thread that made them
-
-        learning(size, work)
-
-    def _settle(self, root: etree._Element) -> None:
-        """What a complete tree says."""
+    def _look_through(self, root: etree._Element) -> None:
         self._document.check(root)
         body = self._look(root)
         if body is None:
@@ -238,24 +204,3 @@ class EnvelopeScan:
         if len(actions) > 1:
             raise malformed("more than one Action of WS-Addressing")
         self.wsa_action = actions[0].strip() if actions else None
-
-
-def _free(parser: etree.XMLPullParser[etree._Element], root: etree._Element | None) -> None:
-    """Frees the tree: a parser that reads in pieces is in a circle with it, which only a rare collection finds."""
-    try:
-        parser.close()
-    except (etree.LxmlError, ValueError):
-        pass  # it is not complete, or was closed before
-    if root is not None:
-        root.clear()
-
-
-def _fed(
-    parser: etree.XMLPullParser[etree._Element], content: bytes, root: etree._Element | None
-) -> etree._Element | None:
-    """The root, if it is known, once `content` was parsed."""
-    try:
-        parser.feed(content)
-    except (etree.LxmlError, ValueError) as error:
-        raise xml_error(error) from None
-    return root if root is not None else next((element for _, element in parser.read_events()), None)

@@ -50,7 +50,14 @@ class Answers:
         data = await whole(response.body, self._max_bytes, answers=True)
         if not data.strip():
             return self._empty(response.status, operation, kept)
-        return await self._off_loop.run(len(data), lambda: self._read(data, media, response.status, operation, kept))
+        try:
+            return await self._off_loop.run(
+                len(data), lambda: self._read(data, media, response.status, operation, kept)
+            )
+        except ExchangeError:
+            if response.status not in _PASSED:
+                raise
+            return _refusal(response.status, kept)
 
     @staticmethod
     def _media(response: Response) -> SoapType | None:
@@ -64,10 +71,9 @@ class Answers:
         await body.aclose()
         if 200 <= status < 300 and (status in (202, 204) or operation.one_way or body.length == 0):
             return self._empty(status, operation, kept)
-        words = f"the back end answered HTTP {status} {phrase(status)} and no SOAP"
         if status in _PASSED:
-            return problem(status, words, headers=kept)
-        raise ExchangeError(Reason.UPSTREAM_PROTOCOL, words)
+            return _refusal(status, kept)
+        raise ExchangeError(Reason.UPSTREAM_PROTOCOL, _no_soap(status))
 
     @staticmethod
     def _empty(status: int, operation: JsonOperation, kept: Headers) -> Response:
@@ -107,6 +113,14 @@ class Answers:
             headers=kept,
             fault=fault_member(self._facade, operation, said),
         )
+
+
+def _no_soap(status: int) -> str:
+    return f"the back end answered HTTP {status} {phrase(status)} and no SOAP"
+
+
+def _refusal(status: int, kept: Headers) -> Response:
+    return problem(status, _no_soap(status), headers=kept)
 
 
 def fault_member(facade: Facade, operation: JsonOperation, said: SoapFault) -> FaultMember:

@@ -13,14 +13,14 @@ wrong is told by its place in the JSON.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from lxml import etree
 from xmlschema.validators import XMLSchemaBase, XsdElement
 
 from daemun_soap.facade.bounds import Bounds, JsonError, Problem
-from daemun_soap.facade.complaints import shortened, words_of
+from daemun_soap.facade.complaints import first_errors, shortened, words_of
 from daemun_soap.facade.reading import Reading
 from daemun_soap.facade.shapes import Shapes
 from daemun_soap.facade.writing import Writing
@@ -78,12 +78,8 @@ class JsonCodec:
 
     def problems(self, element: XsdElement, node: etree._Element) -> tuple[Problem, ...]:
         """What is wrong with an element by the schema, by its places in the XML."""
-        found = []
-        for error in element.iter_errors(cast("Any", node)):
-            found.append(Problem(shortened(error.path or "/"), words_of(error)))
-            if len(found) == self.bounds.max_problems:
-                break
-        return tuple(found)
+        errors = first_errors(element, node, self.bounds.max_problems)
+        return tuple(Problem(shortened(error.path or "/"), words_of(error)) for error in errors)
 
     def decode_loose(self, node: etree._Element) -> Any:
         """The JSON value of an element that no schema tells of."""

@@ -15,7 +15,7 @@ __all__ = ["OffLoop", "is_json", "whole"]
 
 T = TypeVar("T")
 
-_SMALL_BYTES = 16 * 1024
+_SMALL_BYTES = 2 * 1024
 
 
 def is_json(content_type: bytes | None) -> bool:

@@ -37,7 +37,7 @@ from daemun_soap.facade.replies import Replies
 from daemun_soap.facade.settings import SoapToJsonSettings
 from daemun_soap.facade.shapes import namespace_of
 from daemun_soap.facade.targets import Target, target_of
-from daemun_soap.names import WSA, Version, qualified
+from daemun_soap.names import SOAP12, WSA, Version, qualified
 from daemun_soap.wsdl.model import Operation
 from daemun_soap.wsdl.read import read_wsdl
 
@@ -47,7 +47,12 @@ _DROPPED = frozenset(
     (b"accept", b"accept-charset", b"accept-encoding", b"expect", b"mime-version", b"range", b"soapaction")
 )
 _ACCEPT = (b"accept", b"application/json, application/problem+json")
-_ADDRESSED = ("", "http://schemas.xmlsoap.org/soap/actor/next", "http://www.w3.org/2003/05/soap-envelope/role/next")
+_ADDRESSED = (
+    "",
+    "http://schemas.xmlsoap.org/soap/actor/next",
+    f"{SOAP12}/role/next",
+    f"{SOAP12}/role/ultimateReceiver",
+)
 
 
 class _Call(NamedTuple):
@@ -142,6 +147,8 @@ class _Bridge:
 
     def _operations(self, incoming: Incoming, announced: str) -> list[JsonOperation]:
         """The operations that a message may mean: one, unless several begin with the same element."""
+        if incoming.child is not None and next(incoming.child.itersiblings(etree.Element), None) is not None:
+            raise FaultError(Code.SENDER, "a Body with more than one child")
         root = "" if incoming.child is None else str(incoming.child.tag)
         found = self._by_root.get(root, [])
         if not found:

@@ -6,7 +6,7 @@ from lxml import etree
 from msgspec import Struct
 
 from daemun import ExchangeError, Headers, Reason
-from daemun_soap.envelopes.hardened import parse
+from daemun_soap.envelopes.hardened import MAX_NAMESPACES, namespaces_around, parse
 from daemun_soap.envelopes.limits import Limits
 from daemun_soap.envelopes.media import SoapType
 from daemun_soap.facade.attachments import include_parts, read_package
@@ -67,11 +67,17 @@ def read_envelope(data: bytes, media: SoapType, limits: Limits, reason: Reason) 
         root = parse(package.envelope, limits, package.charset, reason=reason)
         if package.parts:
             include_parts(root, package.parts, limits.max_envelope_bytes)
+    except ExchangeError as error:
+        if reason is Reason.BAD_REQUEST:
+            raise
+        raise ExchangeError(reason, error.message) from None
     except ValueError as error:
         raise ExchangeError(reason, f"malformed SOAP message: {error}") from None
+    if namespaces_around(root) > MAX_NAMESPACES:
+        raise ExchangeError(reason, f"SOAP message too large: more than {MAX_NAMESPACES} namespaces around an element")
     version = _VERSIONS.get(str(root.tag))
     body = None if version is None else root.find(qualified(version.namespace, "Body"))
-    if version is None or body is None:
-        raise ExchangeError(reason, "malformed SOAP message: no envelope with a Body")
+    if version is None or body is None or next(body.itersiblings(str(body.tag)), None) is not None:
+        raise ExchangeError(reason, "malformed SOAP message: no envelope with one Body")
     child = next(body.iterchildren(tag=etree.Element), None)
     return Incoming(version, root.find(qualified(version.namespace, "Header")), body, child)

@@ -232,7 +232,10 @@ def _chosen_port(service: Service, port: str) -> Port:
 
 
 def _path_of(address: str) -> str:
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"  # no address; `back_end_path` says which
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 

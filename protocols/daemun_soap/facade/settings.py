@@ -18,7 +18,7 @@ _Service = Annotated[str, Meta(description="The service of the WSDL; none: all t
 _Port = Annotated[str, Meta(description="The port of the service; none: its first for SOAP 1.1, or its first.")]
 _MaxRequest = Annotated[int, Meta(ge=1, le=1 << 30, description="Longest request, which is held in memory.")]
 _MaxResponse = Annotated[int, Meta(ge=1, le=1 << 30, description="Longest answer, which is held in memory.")]
-_Depth = Annotated[int, Meta(ge=1, le=256, description="How many elements may be within each other.")]
+_Depth = Annotated[int, Meta(ge=1, le=128, description="How many elements may be within each other.")]
 _RequestNodes = Annotated[int, Meta(ge=1, description="How many elements and attributes a request may have.")]
 _ResponseNodes = Annotated[int, Meta(ge=1, description="How many elements and attributes an answer may have.")]
 

@@ -16,6 +16,8 @@ from daemun_soap.facade.operations import HEADER, Facade, JsonOperation
 __all__ = ["Target", "target_of"]
 
 _MEMBER = re.compile(r"\{([^{}]+)\}")
+_NOT_IN_SEGMENT = re.compile(r"[/\\\x00-\x1f\x7f]")
+"""What back ends that decode a path before they route by it would not take for part of one segment."""
 _WITHOUT_BODY = ("GET", "DELETE")
 
 
@@ -30,7 +32,12 @@ class Target(Struct, frozen=True):
     def fill(self, value: Any) -> tuple[bytes, bytes | None]:
         """Path with query, and the content; None: it has none. Raises `ValueError` for what no path can hold."""
         members = dict(value) if isinstance(value, dict) else {}
-        path = _MEMBER.sub(lambda match: _segment(match[1], members.pop(match[1], None)), self.template)
+        query_at = self.template.find("?") % (len(self.template) + 1)
+
+        def filled(match: re.Match[str]) -> str:
+            return _segment(match[1], members.pop(match[1], None), in_path=match.start() < query_at)
+
+        path = _MEMBER.sub(filled, self.template)
         if any(segment in (".", "..") for segment in path.partition("?")[0].split("/")):
             raise ValueError("a member is no part of a path")
         if self.method not in _WITHOUT_BODY:
@@ -69,9 +76,9 @@ def _text(member: Any) -> str | None:
     return None
 
 
-def _segment(name: str, member: Any) -> str:
+def _segment(name: str, member: Any, *, in_path: bool) -> str:
     text = _text(member)
-    if not text:
+    if not text or (in_path and _NOT_IN_SEGMENT.search(text)):
         raise ValueError(f"{name} is no part of a path")
     return quote(text, safe="")
 

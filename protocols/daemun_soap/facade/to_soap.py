@@ -73,6 +73,8 @@ class _Bridge:
 
     async def handle(self, request: Request) -> Response:
         path = unquote(request.path.decode("latin-1"))
+        if path + "/" == self._prefix:
+            path = self._prefix  # which is no operation either
         if not path.startswith(self._prefix):
             return await self._handler(request)
         request.exchange.dialect = SOAP_JSON

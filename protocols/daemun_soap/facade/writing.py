@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from lxml import etree
 from xmlschema.validators import XsdElement
 from xmlschema.validators.models import iter_unordered_content
 
 from daemun_soap.facade.bounds import Bounds, Problem
-from daemun_soap.facade.complaints import problem_of, shortened
+from daemun_soap.facade.complaints import first_errors, problem_of, shortened
 from daemun_soap.facade.shapes import JSON_NIL, JSON_TYPE, TEXT, AnyType, Attribute, Member, Shape, Shapes, namespace_of
 from daemun_soap.facade.values import QName, loose_text, write_value
 from daemun_soap.names import XSI, local_name, qualified
@@ -77,14 +77,9 @@ class Writing:
 
     def invalid(self, element: XsdElement, root: etree._Element) -> Iterator[Problem]:
         """What xmlschema finds wrong with the element that was written."""
-        told = 0
-        for error in element.iter_errors(cast("Any", root)):
+        # no schema tells of what is untyped, nor whether it may be nil
+        for error in first_errors(element, root, self._bounds.max_problems, self._untyped):
             elem = error.elem
-            if elem in self._untyped:
-                continue  # no schema tells of it, nor whether it may be nil
-            if told == self._bounds.max_problems:
-                return
-            told += 1
             path = self._paths.get(elem, "$") if isinstance(elem, etree._Element) else "$"
             yield problem_of(error, path)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import xmlschema
 from lxml import etree
 
+from daemun_soap.envelopes.hardened import MAX_NAMESPACES, namespaces_around
 from daemun_soap.names import local_name
 
 __all__ = ["Compiled", "Typed", "Wrong", "cut"]
@@ -24,6 +25,8 @@ _MAX_SHOWN = 2000
 _MAX_SLOW = 5000
 """Elements of a message that xmlschema checks, at some 20 µs each."""
 
+_GAVE_UP = "Internal error"
+"""What libxml2 says of a pattern that may be matched in too many ways."""
 _SIZE = etree.XPath("count(descendant::*)")
 _VALUE = re.compile(r"(?:(?<=value )|^)'(.*)'(?= (?:is|has|does) )", re.DOTALL)
 _PREFIX = re.compile(r"(?<=')[\w.-]+:(?=[\w.-]+')")
@@ -57,6 +60,8 @@ class Compiled:
         try:
             etree.fromstring(etree.tostring(element, with_tail=False), parser)
         except etree.XMLSyntaxError as error:
+            if (error.msg or "").startswith(_GAVE_UP):
+                return Wrong((), "a value takes too long to check by the pattern of its type")
             return self._shown(element) or Wrong((), _words(error.msg or "", with_subject=True))
         return None
 
@@ -65,7 +70,10 @@ class Compiled:
         if cast("float", _SIZE(element)) > _MAX_SHOWN:
             return None
         with self._lock:
-            if self._schema.validate(element):
+            try:
+                if self._schema.validate(element):
+                    return None
+            except etree.XMLSchemaValidateError:
                 return None
             entry = self._schema.error_log[0]
         return Wrong(_steps(element, entry.path or ""), _words(entry.message))
@@ -84,6 +92,8 @@ class Typed:
             return Wrong(
                 (), f"there are more than {_MAX_SLOW} elements, which is more than the check of this wsdl takes"
             )
+        if len(element.nsmap) + namespaces_around(element) > MAX_NAMESPACES:
+            return Wrong((), f"there are more than {MAX_NAMESPACES} namespaces around an element")
         prefixes = {prefix or "": namespace for prefix, namespace in element.nsmap.items()}
         try:
             with self._lock:

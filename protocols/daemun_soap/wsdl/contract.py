@@ -65,6 +65,11 @@ class Contract:
         """The answer to `?wsdl`, `?singleWsdl`, `?wsdl=N`, `?xsd=N`; None for any other request."""
         return self._publisher.published(request)
 
+    @property
+    def slow(self) -> bool:
+        """Whether a check may take seconds, whatever the message's length."""
+        return self._validator is not None and self._validator.slow
+
     def check_request(self, envelope: etree._Element, operation: Operation) -> None:
         """Raises `InvalidMessage` for a request that the schema does not allow. Only if opened with `checked`."""
         if self._validator is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from time import monotonic
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import (
@@ -187,7 +188,10 @@ def _pass_by(location: str, target: str, error: _Unread) -> None:
 
 
 def _absolute(location: str, base_dir: Path) -> str:
-    scheme = urlsplit(location).scheme
+    try:
+        scheme = urlsplit(location).scheme
+    except ValueError:
+        raise SettingsError("the location of the wsdl is malformed (accepted: a path, an http or https URL)") from None
     if scheme in _HTTP or scheme == "file":
         return location
     return (base_dir / location).resolve().as_uri()
@@ -221,7 +225,10 @@ class _Loader:
         return document
 
     def _look_up(self, element: etree._Element, place: str, base: str) -> str | None:
-        target = urldefrag(urljoin(base, quote(place.strip().replace("\\", "/"), safe="/:?#[]@!$&'()*+,;=%~"))).url
+        try:
+            target = urldefrag(urljoin(base, quote(place.strip().replace("\\", "/"), safe="/:?#[]@!$&'()*+,;=%~"))).url
+        except ValueError:
+            raise _refused(base, "refers to a malformed location") from None
         if urlsplit(base).scheme in _HTTP and urlsplit(target).scheme == "file":
             raise _refused(base, f"refers to the file {place!r} (accepted by HTTP: http and https URLs)")
         if target in self._fetched:
@@ -296,10 +303,10 @@ def _from_web(location: str) -> tuple[bytes, str]:
         raise _Unread(str(error)) from error
 
 
-def _bounded(file: IO[bytes], location: str) -> bytes:
+def _bounded(file: BufferedIOBase, location: str) -> bytes:
     ends = monotonic() + FETCH_SECONDS
     data = bytearray()
-    while chunk := file.read(65536):
+    while chunk := file.read1(65536):
         data += chunk
         if len(data) > MAX_DOCUMENT_BYTES:
             raise _refused(location, f"is longer than {MAX_DOCUMENT_BYTES} bytes")

@@ -34,7 +34,10 @@ _AUTHORITY = "daemun-outside-authority"
 _SAID = "-in-comment"
 """What follows a mark in a comment, where other characters are allowed."""
 
+_MARK = re.compile(f"({_URL}|{_ORIGIN}|{_AUTHORITY})({_SAID})?".encode())
+
 _HTTP = ("http", "https")
+_OVER_HTTP = re.compile(r"\s*(?:https?:|(?![A-Za-z][A-Za-z0-9+.-]*:))", re.IGNORECASE)
 _PORT = qualified(WSDL, "port")
 _IMPORT = qualified(XSD, "import")
 _SCHEMA_LOCATION = qualified(XSI, "schemaLocation")
@@ -105,10 +108,13 @@ class Publisher:
             self._cache.move_to_end(key)
             return rendered
         origin = f"{outside.scheme}://{outside.authority}"
-        data = self._documents[name]
-        for mark, text in ((_URL, origin + outside.path), (_ORIGIN, origin), (_AUTHORITY, outside.authority)):
-            data = data.replace((mark + _SAID).encode(), _in_comment(text).encode())
-            data = data.replace(mark.encode(), escape(text, {'"': "&quot;"}).encode())
+        said = {_URL: origin + outside.path, _ORIGIN: origin, _AUTHORITY: outside.authority}
+
+        def written(mark: re.Match[bytes]) -> bytes:
+            text = said[mark[1].decode()]
+            return (_in_comment(text) if mark[2] else escape(text, {'"': "&quot;"})).encode()
+
+        data = _MARK.sub(written, self._documents[name])
         rendered = _Rendered(data, b'"%b"' % sha256(data).hexdigest()[:32].encode())
         if len(data) <= _MAX_CACHED_BYTES:
             self._cache[key] = rendered
@@ -209,18 +215,15 @@ class _Inside:
         self._marks = {text.lower(): mark for text, mark in marks.items()}
         longest = sorted(marks, key=len, reverse=True)
         words = "|".join(map(re.escape, longest))
-        self._pattern = re.compile(rf"(?<![\w.-])(?:{words})(?![\w-])", re.IGNORECASE) if words else None
-        self._origins = origins
+        # with who is said to ask, and with what secret
+        before = r"(?:(?<=//)[^\s/@]++@|(?<![\w.-]))"
+        self._pattern = re.compile(rf"{before}({words})(?![\w-])", re.IGNORECASE) if words else None
 
     def marked(self, text: str, said: str = "") -> str:
         """`text` with marks for the addresses in it, each with `said` behind."""
         if self._pattern is None:
             return text
-        return self._pattern.sub(lambda match: self._marks[match[0].lower()] + said, text)
-
-    def begins(self, value: str) -> bool:
-        """Whether a value is one of the addresses, or one beside them."""
-        return _origin(value) in self._origins
+        return self._pattern.sub(lambda match: self._marks[match[1].lower()] + said, text)
 
 
 def _addresses(root: etree._Element) -> Iterator[str]:
@@ -269,8 +272,7 @@ def _move_port(port: etree._Element, usable: dict[str, Version]) -> None:
     for element in list(port.iter("{*}*")):
         location = element.get("location")
         if location is not None and element is not port:
-            scheme = urlsplit(location.strip()).scheme
-            if scheme not in ("", *_HTTP) and version is None:
+            if version is None and not _OVER_HTTP.match(location):
                 _remove(port)
                 return
             element.set("location", _URL)
@@ -299,7 +301,7 @@ def _sweep(node: etree._Element, inside: _Inside) -> None:
         if name == _SCHEMA_LOCATION:
             if inside.marked(text) != text:
                 del node.attrib[name]
-        elif local_name(str(name)) not in _KEPT and inside.begins(text):
+        elif local_name(str(name)) not in _KEPT and inside.marked(text) != text:
             node.set(name, inside.marked(text))
 
 

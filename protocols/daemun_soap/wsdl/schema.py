@@ -16,6 +16,7 @@ from lxml import etree
 
 from daemun import SettingsError
 from daemun_soap.names import XSD, qualified
+from daemun_soap.wsdl.patterns import make_linear
 
 __all__ = ["HOST", "SchemaDocuments", "compiled_schema", "namespace_location", "typed_schema"]
 
@@ -98,6 +99,7 @@ def typed_schema(schemas: SchemaDocuments) -> xmlschema.XMLSchema:
         log.warning("schemas of the wsdl: %s", fault.message)
     if len(errors) > _MAX_WARNINGS:
         log.warning("schemas of the wsdl: %d more of the kind", len(errors) - _MAX_WARNINGS)
+    make_linear(schema)
     return schema
 
 

@@ -81,6 +81,8 @@ class Validator:
             for _, part in operation.faults:
                 slot = self._slot(part, accessors)
                 self._details[slot.tag] = slot
+        self.slow = any(b"pattern" in data for data in schemas.by_location.values())
+        """Whether a value may take libxml2 seconds."""
         schemas = schemas.with_schemas({ACCESSORS: accessors.schema()})
         compiled = compiled_schema(schemas)
         self._find: Callable[[etree._Element], Wrong | None] = (
