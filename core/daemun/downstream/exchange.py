@@ -126,6 +126,8 @@ class DownstreamConnection:
                 generation.leases -= 1
             if services.observers:
                 self._observe(request, response)
+            if exchange._stash is not None:
+                exchange._stash = None  # now, and not when somebody lets go of the exchange
 
     def refused(self, error: ExchangeError) -> None:
         """Tells observers of a request that was refused before it became an exchange."""
