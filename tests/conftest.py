@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes, or the making of one, says more of what else the machine does than of the code.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("unhurried", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 
