@@ -62,7 +62,21 @@ def reached(start: Start, program: Callable[..., None], free_port: Port, testee:
 
 
 def failures(port: int, folder: Path, cases: list[str], without: list[str]) -> tuple[int, dict[str, Any]]:
-    """How many cases there were, and what Autobahn says of those that did not go well."""
+    """How many cases there were, and what Autobahn says of those that did not go well.
+
+    Where an echo and the refusal of what follows it are on their way at once, a bridge may lose the echo (NON-STRICT):
+    such a case has a second try.
+    """
+    count, bad = _run(port, folder / "first", cases, without)
+    again = [case for case, said in bad.items() if "NON-STRICT" in said]
+    if again:
+        bad = {case: said for case, said in bad.items() if case not in again}
+        bad |= _run(port, folder / "second", again, [])[1]
+    return count, bad
+
+
+def _run(port: int, folder: Path, cases: list[str], without: list[str]) -> tuple[int, dict[str, Any]]:
+    folder.mkdir()
     spec = folder / "spec.json"
     server = {"agent": "daemun", "url": f"ws://127.0.0.1:{port}"}
     reports = folder / "reports"
