@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-asyncio check bench bench-peers conformance faults format clean
+.PHONY: demo test test-loops check bench bench-peers conformance faults format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daemun needs Python 3.11 or newer")'
@@ -18,8 +18,8 @@ demo: $(READY) ## the gateway, with a service that starts from zero
 test: $(READY) ## the tests, in a few minutes
 	$(BIN)/python -m pytest --numprocesses 3
 
-test-asyncio: $(READY) ## the same on asyncio's own loop, for those who do without uvloop
-	$(BIN)/python -m pytest --numprocesses 3 --asyncio
+test-loops: $(READY) ## the same on trio, and on asyncio's own loop
+	$(BIN)/python -m pytest --numprocesses 3 --other-loops
 
 check: $(READY) ## lint, format, types
 	$(BIN)/ruff check .

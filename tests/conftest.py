@@ -1,5 +1,5 @@
-"""Every test of asynchronous code runs on uvloop and on trio, and with `--asyncio` on asyncio's own loop. No property has
-a time limit of its own."""
+"""Every test of asynchronous code runs on uvloop, and with `--other-loops` on trio and on asyncio's own loop. No property
+has a time limit of its own."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ settings.register_profile("unhurried", max_examples=60, deadline=None, suppress_
 settings.load_profile("unhurried")
 
 
-_PLAIN = ("asyncio", {"use_uvloop": False})
+_ASYNCIO = ("asyncio", {"use_uvloop": False})
+_TRIO: tuple[str, dict[str, bool]] = ("trio", {})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--asyncio", action="store_true", help="run on asyncio's own loop what has not run on it")
+    parser.addoption("--other-loops", action="store_true", help="run on trio and asyncio's own loop what ran on uvloop")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The two passes share nothing: with `--asyncio` only what runs on asyncio's own loop, without it all else."""
-    plain = config.getoption("--asyncio")
+    """The two passes share nothing."""
+    others = config.getoption("--other-loops")
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
         spec = getattr(item, "callspec", None)
-        on_plain = spec is not None and spec.params.get("anyio_backend") == _PLAIN
-        (kept if on_plain == plain else left).append(item)
+        on_another = spec is not None and spec.params.get("anyio_backend") in (_ASYNCIO, _TRIO)
+        (kept if on_another == others else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = kept
@@ -36,9 +37,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(
     params=[
-        pytest.param(_PLAIN, id="asyncio"),
+        pytest.param(_ASYNCIO, id="asyncio"),
         pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
-        pytest.param(("trio", {}), id="trio"),
+        pytest.param(_TRIO, id="trio"),
     ]
 )
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
