@@ -76,7 +76,7 @@ async def test_the_time_is_when_the_request_began(desk: Desk) -> None:
     slack = timedelta(milliseconds=2)  # the stamp is cut to milliseconds, and clocks are slewed
     assert before - slack <= began
     assert ended <= after + slack
-    assert line["duration_seconds"] >= 0.048  # a loop's timers may be a millisecond early
+    assert line["duration_seconds"] >= 0.05
 
 
 async def test_header_fields_are_shown_by_name(desk: Desk) -> None:
