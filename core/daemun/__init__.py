@@ -13,6 +13,7 @@ from daemun.downstream.forwarded import IDENTITY_FIELDS
 from daemun.downstream.render import render
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, Retry, SettingsError, Side
 from daemun.exchange import Exchange, Peer
+from daemun.extend.checks import CheckType, Finding, Severity
 from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
 from daemun.extend.types import (
     Activator,
@@ -48,6 +49,7 @@ from daemun.message import EMPTY, Body, Buffered, NoContent, Request, Response
 from daemun.process.serve import serve
 from daemun.routing.spec import (
     BackendSpec,
+    CertificateSpec,
     EndpointSpec,
     FilterSpec,
     Forward,
@@ -90,6 +92,8 @@ __all__ = [
     "BalancerType",
     "Body",
     "Buffered",
+    "CertificateSpec",
+    "CheckType",
     "Connection",
     "DaemunError",
     "Dialect",
@@ -102,6 +106,7 @@ __all__ = [
     "FilterContext",
     "FilterSpec",
     "FilterType",
+    "Finding",
     "Forward",
     "GatewayView",
     "Handler",
@@ -138,6 +143,7 @@ __all__ = [
     "Retry",
     "RouteSpec",
     "SettingsError",
+    "Severity",
     "Side",
     "Snapshot",
     "Sniff",

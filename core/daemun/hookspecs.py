@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from daemun.extend.checks import CheckType
     from daemun.extend.observe import ObserverType
     from daemun.extend.types import (
         ActivatorType,
@@ -90,6 +91,11 @@ def daemun_observers() -> Iterable[ObserverType]:
 @hookspec
 def daemun_commands() -> Iterable[click.Command]:
     """Commands and command groups for `daemun`; a name that is taken is a clash that names both plugins."""
+
+
+@hookspec
+def daemun_checks() -> Iterable[CheckType]:
+    """Checks of what is around the gateway, each an option of `daemun check`."""
 
 
 @hookspec

@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 
 class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The certificate of a listener."""
+    """The certificate of a listener. Those that sources publish are chosen by the name that a client asks for (SNI)."""
 
-    certificate: str
-    """PEM file with the chain."""
-    key: str
-    """PEM file with the key, unencrypted."""
+    certificate: str = ""
+    """PEM file with the chain, for names that no source has a certificate for; "": their handshake fails."""
+    key: str = ""
+    """PEM file with its key, unencrypted."""
     client_ca: str = ""
     """PEM file of the authorities of client certificates; "": none is asked for."""
     handshake_timeout_seconds: Annotated[float, Meta(gt=0)] = 10.0

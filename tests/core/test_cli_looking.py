@@ -102,6 +102,7 @@ def test_check_finds_the_settings_by_the_environment(cli: Cli, good: Path, monke
         ("event_loop: twisted", "unknown event loop 'twisted'"),
         ("listeners: [{name: a, bind: 'x:1', protocols: [http9]}]", "unknown wire protocol 'http9'"),
         ("listeners: [{name: a, bind: 'x:1'}, {name: a, bind: 'x:2'}]", "two listeners are named 'a'"),
+        ("listeners: [{name: a, bind: 'x:1', tls: {certificate: no.pem}}]", "belong together"),
         ("listeners: [{name: a, bind: 'x:1', tls: {certificate: no.pem, key: no.key}}]", "no.pem: no such file"),
         ("observers: [{type: nobody}]", "unknown observer 'nobody'"),
     ],
@@ -331,6 +332,49 @@ def test_a_command_of_a_plugin(cli: Cli, stranger: Any) -> None:
     )
     assert cli("greet").stdout == "hello\n"
     assert "greet" in cli("--help").stdout
+
+
+WATCHMAN = """
+from daemun import CheckType, DaemunError, Finding, Severity, hookimpl
+
+async def look():
+    return [
+        Finding(Severity.FINE, "bridge", "is down"),
+        Finding(Severity.WARNING, "moat", "is half empty", "fill it"),
+        Finding(Severity.ERROR, "gate", "stands open"),
+    ]
+
+async def calm():
+    return []
+
+async def blind():
+    raise DaemunError("it is dark")
+
+@hookimpl
+def daemun_checks():
+    return [CheckType("castle", "Look at the castle.", look), CheckType("town-wall", "Look there.", calm),
+            CheckType("night", "Look at night.", blind)]
+"""
+
+
+def test_checks_of_plugins_are_options_of_check(cli: Cli, stranger: Any) -> None:
+    stranger("watchman", WATCHMAN)
+    assert "--castle" in cli("check", "--help").stdout
+    result = cli("check", "--castle")
+    assert result.exit_code == 1
+    assert plain(result).splitlines() == [
+        "✓ bridge: is down",
+        "! moat: is half empty",
+        "    fill it",
+        "✗ gate: stands open",
+        "1 error, 1 warning",
+    ]
+    found = json.loads(cli("check", "--castle", "--json").stdout)
+    assert (found["errors"], [one["severity"] for one in found["findings"]]) == (1, ["fine", "warning", "error"])
+    result = cli("check", "--town-wall")
+    assert (result.exit_code, plain(result)) == (0, "all good\n")
+    result = cli("check", "--night")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "daemun: it is dark\n")
 
 
 def test_a_broken_plugin_breaks_no_command_that_does_not_need_it(cli: Cli, stranger: Any, good: Path) -> None:

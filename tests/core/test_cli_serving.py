@@ -280,3 +280,32 @@ def test_the_log_is_coloured_only_on_a_terminal(
         assert "WARNING daemun.test: careful" in line
         assert "hidden" not in line
     assert os.environ["NO_COLOR"] == "1"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_that_still_waits_for_a_source_ends_with_the_first_signal(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "patient-1.0.dist-info").mkdir()
+    (tmp_path / "patient-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: patient\nVersion: 1.0\n")
+    (tmp_path / "patient-1.0.dist-info" / "entry_points.txt").write_text("[daemun]\npatient = patient_module\n")
+    (tmp_path / "patient_module.py").write_text(
+        "import math, sys\nfrom contextlib import asynccontextmanager\nimport anyio\n"
+        "from daemun import NoSettings, SourceType, hookimpl\n"
+        "class Waits:\n"
+        "    async def run(self, publish):\n"
+        "        print('waits', file=sys.stderr, flush=True)\n"
+        "        await anyio.sleep_forever()\n"
+        "    def reload(self): pass\n"
+        "@asynccontextmanager\nasync def build(settings, context):\n    yield Waits()\n"
+        "@hookimpl\ndef daemun_sources(): return [SourceType('waits', NoSettings, build, math.inf)]\n"
+    )
+    file = tmp_path / "daemun.yaml"
+    listener = {"name": "http", "bind": "127.0.0.1:0"}
+    file.write_text(yaml.safe_dump({"listeners": [listener], "sources": [{"type": "waits"}], "workers": workers}))
+    command = [sys.executable, "-m", "daemun.cli", "run", str(file)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        assert any(line == "waits\n" for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+        assert "Traceback" not in process.stderr.read()

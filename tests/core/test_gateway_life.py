@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -364,6 +365,45 @@ async def test_a_source_that_fails_before_it_published_does_not_keep_the_gateway
         async with running(ONE_SHOT, only=["http1"], extra=[source.plugin]) as gateway:
             assert gateway.gateway.info.routes == 0
     assert any(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
+
+
+class Late:
+    """A source that publishes on its cue."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self.runs = anyio.Event()
+        self.cue = anyio.Event()
+        kind = SourceType("late", NoSettings, built(self), patience_seconds)
+        self.plugin = make_plugin("late", daemun_sources=lambda: [kind])
+
+    async def run(self, publish: Publish) -> None:
+        self.runs.set()
+        await self.cue.wait()
+        await publish(Snapshot((RouteSpec("late", Respond(204)),)))
+
+    def reload(self) -> None:
+        raise AssertionError("nobody asked for it")
+
+
+@pytest.mark.parametrize("patience_seconds", [0.0, math.inf])
+async def test_a_gateway_accepts_when_its_source_has_published_or_its_patience_is_over(patience_seconds: float) -> None:
+    source = Late(patience_seconds)
+    opened, over = anyio.Event(), anyio.Event()
+
+    async def serve() -> None:
+        async with running({"sources": [{"type": "late"}]}, only=["http1"], extra=[source.plugin]) as gateway:
+            opened.set()
+            assert gateway.gateway.info.routes == (patience_seconds > 0)
+            await over.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve)
+        await source.runs.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert opened.is_set() == (patience_seconds == 0)
+        source.cue.set()
+        await opened.wait()
+        over.set()
 
 
 async def test_two_sources_of_one_kind() -> None:

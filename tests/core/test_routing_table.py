@@ -114,10 +114,38 @@ async def test_a_route_that_did_not_change_keeps_its_handler() -> None:
 async def test_a_route_whose_back_end_changed_is_compiled_anew() -> None:
     forward = RouteSpec("r", Forward((Split("b"),)))
     async with routed() as table:
+        routes: list[object] = []
+        for seconds in (1, 2):
+            backend = BackendSpec("b", settings={"connect_timeout_seconds": seconds})
+            assert not (await table.publish(forward, backends=[backend])).refused
+            routes += table.table.current.routes
+        assert routes[0] is not routes[1]
+
+
+async def test_endpoints_change_without_a_route_being_compiled() -> None:
+    forward = RouteSpec("r", Forward((Split("b"),)))
+    async with routed() as table:
+        routes: list[object] = []
         for port in (1, 2):
             backend = BackendSpec("b", endpoints=(EndpointSpec(f"127.0.0.1:{port}"),))
             assert not (await table.publish(forward, backends=[backend])).refused
-        assert table.table.current.routes[0].backends[0].endpoints[0].address == "127.0.0.1:2"
+            (view,) = table.table.endpoints
+            assert [one.address for one in view.all] == [f"127.0.0.1:{port}"]
+            routes += table.table.current.routes
+        assert routes[0] is routes[1]
+
+
+async def test_an_endpoint_that_is_none_is_refused_and_the_ones_from_before_stay() -> None:
+    forward = RouteSpec("r", Forward((Split("b"),)))
+    async with routed() as table:
+        for address in ("127.0.0.1:1", "nowhere", "nowhere"):
+            applied = await table.publish(forward, backends=[BackendSpec("b", endpoints=(EndpointSpec(address),))])
+        assert "stays in use" in applied.refused[0].error
+        (view,) = table.table.endpoints
+        assert [one.address for one in view.all] == ["127.0.0.1:1"]
+        applied = await table.publish(forward, backends=[BackendSpec("b", endpoints=(EndpointSpec("127.0.0.1:2"),))])
+        assert not applied.refused
+        assert [one.address for one in view.all] == ["127.0.0.1:2"]
 
 
 async def test_higher_priority_wins_then_the_order_of_the_source() -> None:

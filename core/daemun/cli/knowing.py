@@ -58,6 +58,7 @@ def _brings(registry: Registry, plugin: str) -> list[str]:
         "observer": registry.observers,
         "health check": registry.health_checks,
         "command": registry.commands,
+        "check": registry.checks,
     }
     return [f"{word} {name}" for word, kind in kinds.items() for name, owner in kind.items().items() if owner == plugin]
 

@@ -1,4 +1,4 @@
-"""Commands that look at routes without serving: `check`, `routes`, `explain`."""
+"""Commands that look at routes without serving: `routes`, `explain`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from daemun.routing.match import mismatch
 from daemun.routing.spec import HostKind, HostMatch, ObjectStatus, RouteSpec
 from daemun.routing.table import Table
 from daemun.settings import Settings, load_settings
-from daemun.transport.tls import server_context
 
-__all__ = ["check", "explain", "routes"]
+__all__ = ["explain", "routes", "with_table"]
 
 T = TypeVar("T")
 
 _LOSERS = 2
 
 
-def _with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
+def with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
+    """What `look` says of the table that the settings in `file` lead to. Raises `SettingsError` or `PluginError`."""
     path = Path(file)
     settings = load_settings(path)
     manager = load_plugins(settings.plugins.block, settings.plugins.only)
@@ -46,38 +46,13 @@ def _with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
 @click.command()
 @settings_option
 @json_option
-def check(file: str, json_: bool) -> None:
-    """Compile everything and print every fault with its place; exit 1 if there is one."""
-
-    def look(settings: Settings, of: Table) -> tuple[ObjectStatus, ...]:
-        for listener in settings.listeners:
-            if listener.tls is not None:
-                base = Path(file).resolve().parent
-                server_context(base / listener.tls.certificate, base / listener.tls.key, ())
-        return of.statuses
-
-    statuses = _with_table(file, look)
-    faults = [status for status in statuses if status.error]
-    if json_:
-        as_json({"objects": statuses, "faults": len(faults)})
-    else:
-        for fault in faults:
-            click.secho(f"{fault.origin or file}: {fault.kind} {fault.name}: {fault.error}", fg="red")
-        words = f"{len(faults)} of {len(statuses)} objects refused" if faults else f"{len(statuses)} objects, all good"
-        click.echo(f"{file}: {words}")
-    sys.exit(1 if faults else 0)
-
-
-@click.command()
-@settings_option
-@json_option
 def routes(file: str, json_: bool) -> None:
     """Print every object with what became of it, and the chain that a request of each route runs."""
 
     def look(_: Settings, of: Table) -> tuple[list[CompiledRoute], tuple[ObjectStatus, ...]]:
         return list(of.current.routes), of.statuses
 
-    compiled, statuses = _with_table(file, look)
+    compiled, statuses = with_table(file, look)
     if json_:
         as_json({"routes": [_as_data(route) for route in compiled], "objects": statuses})
         return
@@ -110,7 +85,7 @@ def explain(method: str, url: str, headers: tuple[str, ...], listener: str, file
         winner = of.current.winner(request)
         return winner, _losers(of, winner, request)
 
-    winner, losers = _with_table(file, look)
+    winner, losers = with_table(file, look)
     if json_:
         as_json(
             {

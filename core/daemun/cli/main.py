@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from daemun.cli import costing, knowing, looking, serving
+from daemun.cli import checking, costing, knowing, looking, serving
 from daemun.cli.output import fault_of
 from daemun.errors import DaemunError, PluginError
 from daemun.extend.loading import load_plugins
@@ -20,7 +20,7 @@ _OWN = (
     serving.run,
     serving.reverse_proxy,
     serving.file_server,
-    looking.check,
+    checking.check,
     looking.routes,
     looking.explain,
     knowing.plugins,

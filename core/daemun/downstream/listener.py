@@ -26,10 +26,11 @@ from daemun.downstream.negotiate import negotiate
 from daemun.errors import SettingsError
 from daemun.exchange import Peer
 from daemun.extend.wire import Connection, WireProtocol
+from daemun.routing.certificates import Certificate
 from daemun.settings import ListenerSettings
 from daemun.transport.open import wrap_accepted
 from daemun.transport.stream import Stream
-from daemun.transport.tls import server_context
+from daemun.transport.tls import load_files, load_pair, server_context
 from daemun.upstream.endpoints import parse_address
 
 __all__ = ["Listener", "Turn", "bind", "connection_limit", "raise_descriptor_limit", "remove_socket_file"]
@@ -175,6 +176,7 @@ class Listener:
         self._protocol_settings = protocol_settings
         self._silence_seconds = max(one.silence_seconds(protocol_settings[one.name]) for one in protocols)
         self._services = services
+        self._certificates = services.table.certificates
         self._connections = connections
         self._limit = settings.max_connections or connection_limit()
         self._tcp = sock.family != socket.AF_UNIX
@@ -182,12 +184,14 @@ class Listener:
         self._context: ssl.SSLContext | None = None
         self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         """SNI of connections whose handshake runs."""
+        self._contexts: WeakKeyDictionary[Certificate, ssl.SSLContext] = WeakKeyDictionary()
+        """Of certificates that sources published and somebody asked for."""
         if settings.tls is not None:
-            tls = settings.tls
-            alpn = [name for protocol in protocols for name in protocol.alpn]
-            ca = Path(base_dir, tls.client_ca) if tls.client_ca else None
-            self._context = server_context(Path(base_dir, tls.certificate), Path(base_dir, tls.key), alpn, ca)
+            self._context = self._new_context(base_dir)
+            if settings.tls.certificate or settings.tls.key:
+                load_files(self._context, base_dir / settings.tls.certificate, base_dir / settings.tls.key)
             self._context.sni_callback = self._asked_for
+        self._base_dir = base_dir
 
     @property
     def address(self) -> str:
@@ -286,8 +290,24 @@ class Listener:
             if self._turn is not None:
                 self._turn.note()
 
-    def _asked_for(self, tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    def _new_context(self, base_dir: Path) -> ssl.SSLContext:
+        assert self.settings.tls is not None
+        ca = base_dir / self.settings.tls.client_ca if self.settings.tls.client_ca else None
+        return server_context([name for protocol in self._protocols for name in protocol.alpn], ca)
+
+    def _asked_for(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        """A handshake begins: its context is that of the certificate for `name`, if a source has one."""
+        assert self.settings.tls is not None
         self._names[tls] = name or ""
+        certificate = self._certificates.find(self.settings.name, name or "")
+        if certificate is None or (self.settings.tls.certificate and not certificate.spec.hosts):
+            return None if self.settings.tls.certificate else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        context = self._contexts.get(certificate)
+        if context is None:
+            context = self._contexts[certificate] = self._new_context(self._base_dir)
+            load_pair(context, certificate.spec.certificate, certificate.spec.key)
+        tls.context = context
+        return None
 
     def _note_tls(self, stream: Stream, peer: Peer) -> None:
         tls = stream.extra(TLSAttribute.ssl_object)

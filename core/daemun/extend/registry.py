@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pluggy
 
 from daemun.errors import PluginError, SettingsError
+from daemun.extend.checks import CheckType
 from daemun.extend.observe import ObserverType
 from daemun.extend.types import (
     ActivatorType,
@@ -80,6 +81,7 @@ class Registry:
         self.activators: Kind[ActivatorType] = Kind("activator")
         self.observers: Kind[ObserverType] = Kind("observer")
         self.commands: Kind[click.Command] = Kind("command")
+        self.checks: Kind[CheckType] = Kind("check")
         for balancer in BALANCERS:
             self.balancers.add(balancer.name, balancer, "daemun")
         for check in HEALTH_CHECKS:
@@ -95,6 +97,7 @@ class Registry:
         self._collect(hook.daemun_matchers, self.matchers, MatcherType)
         self._collect(hook.daemun_activators, self.activators, ActivatorType)
         self._collect(hook.daemun_observers, self.observers, ObserverType)
+        self._collect(hook.daemun_checks, self.checks, CheckType)
 
         import click
 

@@ -74,6 +74,8 @@ class SourceContext(Struct, frozen=True):
     name: str
     base_dir: Path
     """Folder that relative paths start from: where the settings file is."""
+    workers: int = 1
+    """Processes that serve what it publishes."""
 
 
 class Source(Protocol):
@@ -97,6 +99,8 @@ class SourceType(Struct, frozen=True):
     name: str
     settings: type[Struct]
     build: Callable[[Any, SourceContext], AbstractAsyncContextManager[Source]]
+    patience_seconds: float = 10.0
+    """How long the gateway waits for its first snapshot before it accepts without; `math.inf`: until it comes."""
 
 
 class Phase(enum.IntEnum):

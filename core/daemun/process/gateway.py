@@ -83,7 +83,7 @@ async def open_table(
 ) -> AsyncIterator[Parts]:
     """The table of `settings`, filled by its sources, until the context is left.
 
-    `observed` false: no observer is opened.
+    `observed` false: nothing is to be served. No observer is opened, and no source waited for longer than usual.
     """
     registry = Registry(manager)
     opened = open_parts(
@@ -93,8 +93,10 @@ async def open_table(
         on_applied=lambda applied: notify(manager, "daemun_applied", applied=applied),
         observed=observed,
     )
-    async with opened as parts, open_sources(settings, registry, base_dir, parts.table.apply) as sources:
-        parts.sources = sources
+    async with (
+        opened as parts,
+        open_sources(settings, registry, base_dir, parts.table.apply, patient=observed) as parts.sources,
+    ):
         yield parts
 
 

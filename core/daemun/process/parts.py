@@ -65,7 +65,7 @@ async def open_parts(
             compiler = Compiler(registry, shared, protocols, base_dir, timers)
             table = Table(compiler, on_applied)
             parts = Parts(registry, protocols, timers, table)
-            view = View(table, compiler, parts.connections)
+            view = View(table, parts.connections)
             for name in source_names(settings):
                 table.add_source(name)
             tasks.start_soon(timers.run)
@@ -90,7 +90,7 @@ async def open_parts(
 
 
 def check_listeners(settings: Settings, registry: Registry) -> None:
-    """Raises `SettingsError` for names that stand twice and protocols that nobody brought."""
+    """Raises `SettingsError` for names that stand twice, protocols that nobody brought, half a certificate."""
     names: set[str] = set()
     for one in settings.listeners:
         if one.name in names:
@@ -98,6 +98,9 @@ def check_listeners(settings: Settings, registry: Registry) -> None:
         names.add(one.name)
         for name in one.protocols:
             registry.protocol(name)
+        if one.tls is not None and bool(one.tls.certificate) != bool(one.tls.key):
+            words = f"listener {one.name}: a certificate and its key belong together; without both, sources bring them"
+            raise SettingsError(words, path="$.listeners")
 
 
 def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -47,17 +47,17 @@ def run_gateway(
         opened = open_gateway(settings, manager, base_dir)
 
     async def main() -> None:
+        heed = _Heed()
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
             async with anyio.create_task_group() as watching:
-                async with opened as gateway:
-                    settle_memory()
-                    if started is not None:
-                        started(gateway.info, _seconds_since_start())
-                    async for number in signals:
-                        if number in _STOP:
-                            break
-                        (gateway.reload if number == signal.SIGHUP else gateway.reopen)()
-                    watching.start_soon(_second_signal, signals, gateway)
+                watching.start_soon(heed.run, signals)
+                with heed.starting:
+                    async with opened as gateway:
+                        heed.gateway = gateway
+                        settle_memory()
+                        if started is not None:
+                            started(gateway.info, _seconds_since_start())
+                        await heed.stop.wait()
                 watching.cancel_scope.cancel()
 
     run_on(loop, main)
@@ -75,10 +75,27 @@ class _Running(Protocol):
     def cut_off(self) -> None: ...
 
 
-async def _second_signal(signals: object, gateway: _Running) -> None:
-    async for number in signals:  # type: ignore[attr-defined]
-        if number in _STOP:
-            gateway.cut_off()
+class _Heed:
+    """Does what signals ask for: before the gateway runs, while it does, and while it drains."""
+
+    def __init__(self) -> None:
+        self.starting = anyio.CancelScope()
+        """A start that takes long, such as one that waits for a source, ends with the first signal to stop."""
+        self.stop = anyio.Event()
+        self.gateway: _Running | None = None
+
+    async def run(self, signals: AsyncIterable[signal.Signals]) -> None:
+        """Until cancelled."""
+        async for number in signals:
+            gateway = self.gateway
+            if number in _STOP:
+                if gateway is None:
+                    self.starting.cancel()
+                elif self.stop.is_set():
+                    gateway.cut_off()
+                self.stop.set()
+            elif gateway is not None:
+                (gateway.reload if number == signal.SIGHUP else gateway.reopen)()
 
 
 def _with_workers(

@@ -20,7 +20,7 @@ __all__ = ["Sources", "open_sources", "source_names", "typed"]
 
 log = logging.getLogger("daemun")
 
-_FIRST_SNAPSHOT_SECONDS = 10.0
+_USUAL_PATIENCE_SECONDS = 10.0
 
 
 class Sources:
@@ -69,14 +69,22 @@ async def open_sources(
     registry: Registry,
     base_dir: Path,
     apply: Callable[[str, Snapshot], Awaitable[Applied]],
+    *,
+    workers: int = 1,
+    patient: bool = True,
 ) -> AsyncIterator[Sources]:
-    """The sources of `settings`, running, once each has published or 10 s are over. What they publish goes to
-    `apply` with the source's name."""
+    """The sources of `settings`, running, once each has published or its patience is over. What they publish goes to
+    `apply` with the source's name.
+
+    With `patient` false none is waited for longer than 10 s.
+    """
     sources = Sources()
+    patience: dict[str, float] = {}
     async with AsyncExitStack() as stack:
         for name, path, kind_name, rest in _named(settings):
             kind = registry.sources.get(kind_name)
-            context = SourceContext(name=name, base_dir=base_dir)
+            context = SourceContext(name=name, base_dir=base_dir, workers=workers)
+            patience[name] = kind.patience_seconds if patient else min(kind.patience_seconds, _USUAL_PATIENCE_SECONDS)
             try:
                 with ungrouped():
                     decoded = convert(rest, kind.settings, path=path)
@@ -86,15 +94,24 @@ async def open_sources(
             except Exception as error:
                 raise SettingsError(f"source {name} cannot be opened: {error}", path=path) from error
         async with anyio.create_task_group() as tasks:
-            firsts = []
+            began = anyio.current_time()
+            firsts = {name: anyio.Event() for name in sources.by_name}
             for name, source in sources.by_name.items():
-                firsts.append(first := anyio.Event())
-                tasks.start_soon(_run, name, source, apply, first)
-            with anyio.move_on_after(_FIRST_SNAPSHOT_SECONDS):
-                for first in firsts:
-                    await first.wait()
+                tasks.start_soon(_run, name, source, apply, firsts[name])
+            for name, first in firsts.items():
+                await _wait_for(name, first, began, patience[name])
             yield sources
             tasks.cancel_scope.cancel()
+
+
+async def _wait_for(name: str, first: anyio.Event, began: float, patience: float) -> None:
+    """Returns once source `name` has published, or its patience is over."""
+    with anyio.CancelScope(deadline=began + min(patience, _USUAL_PATIENCE_SECONDS)):
+        await first.wait()
+    if not first.is_set() and patience > _USUAL_PATIENCE_SECONDS:
+        log.warning("source %s has published nothing yet; the gateway accepts once it has", name)
+        with anyio.CancelScope(deadline=began + patience):
+            await first.wait()
 
 
 async def _run(

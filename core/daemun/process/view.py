@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from daemun.downstream.drain import Connections
-from daemun.routing.compile import Compiler
 from daemun.routing.table import Table
 from daemun.upstream.endpoints import Endpoints
 
@@ -15,9 +14,8 @@ __all__ = ["View"]
 class View:
     """A `GatewayView`."""
 
-    def __init__(self, table: Table, compiler: Compiler, connections: Connections) -> None:
+    def __init__(self, table: Table, connections: Connections) -> None:
         self._table = table
-        self._compiler = compiler
         self._connections = connections
 
     @property
@@ -41,4 +39,4 @@ class View:
         return self._connections.draining
 
     def backends(self) -> Iterable[Endpoints]:
-        return tuple(self._compiler.endpoints)
+        return self._table.endpoints

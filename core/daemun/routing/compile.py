@@ -39,7 +39,7 @@ from daemun.upstream.backend import Backend, open_backend
 from daemun.upstream.endpoints import Endpoints
 from daemun.upstream.forward import retrying
 
-__all__ = ["CompiledRoute", "Compiler", "used_backends"]
+__all__ = ["CompiledRoute", "Compiler", "apart", "used_backends"]
 
 log = logging.getLogger("daemun.routing")
 
@@ -52,6 +52,7 @@ class CompiledRoute:
     def __init__(self, spec: RouteSpec, backends: tuple[BackendSpec, ...]) -> None:
         self.spec = spec
         self.backends = backends
+        """Those that it uses, apart from their endpoints."""
         self.handler: Handler
         self.matchers: tuple[tuple[Matcher, int], ...] = ()
         """What it asks of the content, each with how many bytes it may look at."""
@@ -89,7 +90,7 @@ class Compiler:
     async def compile(self, spec: RouteSpec, source: str, backends: Mapping[str, BackendSpec]) -> CompiledRoute:
         """The route, ready to run. Raises `SettingsError` or `PluginError`; nothing stays open then."""
         used = used_backends(spec, backends)
-        route = CompiledRoute(spec, used)
+        route = CompiledRoute(spec, tuple(map(apart, used)))
         try:
             await self._compile(route, source, {backend.name: backend for backend in used})
         except BaseException as error:
@@ -98,6 +99,16 @@ class Compiler:
                 raise SettingsError(str(error)) from error
             raise
         return route
+
+    def move(self, source: str, spec: BackendSpec) -> bool:
+        """Has the live view of a back end that is open use the endpoints of `spec`; False if one cannot be used."""
+        resource = self._shared.find(_key(source, spec))
+        if resource is not None:
+            try:
+                resource.value.endpoints.update(spec.endpoints)
+            except (ValueError, OSError, SettingsError):
+                return False
+        return True
 
     def release(self, route: CompiledRoute) -> None:
         """Gives back what the route holds open."""
@@ -187,12 +198,7 @@ class Compiler:
             key = ("back end", spec.type, _digest(spec.settings))
             handler: Handler = await self._lease(route, key, lambda: kind.build(settings, context))
             return handler
-        key = ("back end", f"{source}/{spec.name}", _digest([spec.settings, spec.activator, spec.activation]))
-        backend: Backend = await self._lease(
-            route,
-            key,
-            lambda: self._open(spec),
-        )
+        backend: Backend = await self._lease(route, _key(source, spec), lambda: self._open(spec))
         if backend.endpoints is not None and not spec.activator:
             backend.endpoints.update(spec.endpoints)
         return backend.handler
@@ -234,6 +240,18 @@ def used_backends(spec: RouteSpec, backends: Mapping[str, BackendSpec]) -> tuple
         known = ", ".join(sorted(backends)) or "none"
         raise SettingsError(f"unknown back end {missing[0]!r} (accepted: {known})")
     return tuple(backends[share.backend] for share in spec.action.splits)
+
+
+def apart(spec: BackendSpec) -> BackendSpec:
+    """`spec` apart from endpoints that may change without a route being compiled."""
+    if spec.type != "endpoints" or spec.activator or not spec.endpoints:
+        return spec
+    return msgspec.structs.replace(spec, endpoints=())
+
+
+def _key(source: str, spec: BackendSpec) -> tuple[str, ...]:
+    """What a back end of type `endpoints` is shared by."""
+    return "back end", f"{source}/{spec.name}", _digest([spec.settings, spec.activator, spec.activation])
 
 
 def _check(spec: RouteSpec) -> None:

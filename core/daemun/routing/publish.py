@@ -4,12 +4,13 @@ event loop has its turn."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from time import monotonic
 
 import anyio.lowlevel
 
 from daemun.errors import DaemunError
-from daemun.routing.compile import CompiledRoute, Compiler, used_backends
+from daemun.routing.compile import CompiledRoute, Compiler, apart, used_backends
 from daemun.routing.index import Index
 from daemun.routing.order import new_positions
 from daemun.routing.spec import BackendSpec, ObjectStatus, RouteSpec, Snapshot
@@ -39,13 +40,15 @@ class _Row:
 class Published:
     """What a source published last, and what became of it."""
 
-    __slots__ = ("backend_statuses", "backends", "number", "rows", "statuses")
+    __slots__ = ("backend_statuses", "backends", "number", "rows", "statuses", "unfit")
 
     def __init__(self, number: int) -> None:
         self.number = number
         """Of the source: on equal priority the lower wins."""
         self.rows: dict[str, _Row] = {}
         self.backends: dict[str, BackendSpec] = {}
+        self.unfit: set[str] = set()
+        """Back ends whose endpoints cannot be used; those from before are."""
         self.backend_statuses: dict[str, ObjectStatus] = {}
         self.statuses: tuple[ObjectStatus, ...] = ()
         """What became of every object."""
@@ -98,6 +101,11 @@ class Publish:
             await self._cut()
         self.after.statuses = (*statuses, *backend_statuses)
 
+    def add(self, statuses: Iterable[ObjectStatus]) -> None:
+        """Takes over what became of other objects of the snapshot."""
+        self.after.statuses = (*self.after.statuses, *statuses)
+        self.refused += (status for status in statuses if status.error)
+
     async def index(self, index: Index[CompiledRoute]) -> Index[CompiledRoute]:
         """`index` with what is new and without what is gone."""
         before, after = self._before.rows, self.after.rows
@@ -123,7 +131,7 @@ class Publish:
         return draft
 
     async def _backends(self, backends: tuple[BackendSpec, ...]) -> tuple[list[ObjectStatus], set[str]]:
-        """What became of each, and the names of those that are new, gone, or not what they were."""
+        """What became of each, and the names of those that are new, gone, or not what they were but for endpoints."""
         before, after = self._before, self.after
         statuses: list[ObjectStatus] = []
         changed: set[str] = set()
@@ -131,16 +139,27 @@ class Publish:
             part = backends[start : start + _PART]
             names = [backend.name for backend in part]
             old = tuple(map(before.backends.get, names))
-            if old == part:
+            if old == part and not before.unfit:
                 same = [before.backend_statuses[name] for name in names]
             else:
-                changed.update(two.name for one, two in zip(old, part, strict=True) if one != two)
+                changed.update(two.name for one, two in zip(old, part, strict=True) if not self._fits(one, two))
                 same = [ObjectStatus("backend", backend.name, backend.origin) for backend in part]
             after.backends.update(zip(names, part, strict=True))
             after.backend_statuses.update(zip(names, same, strict=True))
             statuses += same
             await self._cut()
         return statuses, changed.union(before.backends.keys() - after.backends.keys())
+
+    def _fits(self, old: BackendSpec | None, new: BackendSpec) -> bool:
+        """Whether routes that use `old` can go on with `new` as they are: what moved is seen in the live view."""
+        if old is None or (old is not new and old != new and apart(old) != apart(new)):
+            return False
+        if old.endpoints == new.endpoints and new.name not in self._before.unfit:
+            return True
+        if self._compiler.move(self._source, new):
+            return True
+        self.after.unfit.add(new.name)
+        return False
 
     async def _anew(self, spec: RouteSpec, row: _Row | None) -> ObjectStatus:
         """Compiles a route unless it proves to be what it was; without success its last good version stays."""
@@ -150,7 +169,13 @@ class Publish:
         route, position = (row.route, row.position) if row is not None else (None, None)
         try:
             used = used_backends(spec, self.after.backends)
-            if route is None or route.spec != spec or route.backends != used or route.broken:
+            if (
+                route is None
+                or route.spec != spec
+                or route.backends != tuple(map(apart, used))
+                or route.broken
+                or any(backend.name in self.after.unfit for backend in used)
+            ):
                 route = await self._compiler.compile(spec, self._source, self.after.backends)
                 position = None
                 self.fresh.append(route)

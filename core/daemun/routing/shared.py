@@ -65,6 +65,11 @@ class Shared:
             raise
         return resource
 
+    def find(self, key: Hashable) -> Resource | None:
+        """The resource that is open under `key`, not leased; None if there is none."""
+        resource = self._resources.get(key)
+        return resource if resource is not None and resource.opened.is_set() and not resource.broken else None
+
     def release(self, resource: Resource) -> None:
         """Ends one lease; the last one closes the resource, or gives up opening it."""
         resource.leases -= 1

@@ -1,4 +1,4 @@
-"""What a source publishes: routes, back ends and the snapshot that holds them.
+"""What a source publishes: routes, back ends, certificates and the snapshot that holds them.
 
 Sources decide precedence: `priority` first, then the order in which they list their routes. The core adds no
 rule of its own, because the dialects disagree (Ingress, Gateway API, KIngress, Envoy).
@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 __all__ = [
     "BackendSpec",
+    "CertificateSpec",
     "EndpointSpec",
     "FilterSpec",
     "Forward",
@@ -221,11 +222,30 @@ class BackendSpec(Struct, frozen=True):
     origin: str = ""
 
 
+class CertificateSpec(Struct, frozen=True):
+    """A certificate that listeners with TLS present to those who ask for one of its hosts (SNI, RFC 6066 §3)."""
+
+    name: str
+    """Unique within its source."""
+    hosts: tuple[str, ...]
+    """Lower-case; `*.example.com` takes one label. None: whoever asks for a host that nobody else has, or for none."""
+    certificate: str
+    """The chain in PEM, the leaf first."""
+    key: str
+    """Its key in PEM, unencrypted. It is in no message and in no `repr`."""
+    listeners: tuple[str, ...] = ()
+    """Names of the listeners that present it; empty: all with TLS."""
+    origin: str = ""
+
+    def __repr__(self) -> str:
+        return f"CertificateSpec(name={self.name!r}, hosts={self.hosts!r}, origin={self.origin!r})"
+
+
 class ObjectStatus(Struct, frozen=True):
     """What became of one object of a snapshot."""
 
     kind: str
-    """`route`, `backend`, or the source's own word."""
+    """`route`, `backend`, `certificate`, or the source's own word."""
     name: str
     origin: str = ""
     error: str = ""
@@ -239,3 +259,5 @@ class Snapshot(Struct, frozen=True):
     backends: tuple[BackendSpec, ...] = ()
     refused: tuple[ObjectStatus, ...] = ()
     """Objects that the source itself could not read."""
+    certificates: tuple[CertificateSpec, ...] = ()
+    """On one name and listener the first wins, and sources in the order of the settings."""

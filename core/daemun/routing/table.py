@@ -1,4 +1,4 @@
-"""All routes of all sources. A publish compiles what changed and swaps the table with one assignment."""
+"""All routes and certificates of all sources. A publish compiles what changed; one assignment swaps the table."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from operator import attrgetter
 import anyio
 
 from daemun.extend.types import Applied
+from daemun.routing.certificates import Certificates
 from daemun.routing.compile import CompiledRoute, Compiler
 from daemun.routing.generation import Generation
 from daemun.routing.index import Index
 from daemun.routing.publish import Publish, Published
 from daemun.routing.spec import ObjectStatus, Snapshot
+from daemun.upstream.endpoints import Endpoints
 
 __all__ = ["Table"]
 
@@ -28,6 +30,8 @@ class Table:
         self._on_applied = on_applied
         self._sources: dict[str, Published] = {}
         self._lock = anyio.Lock()
+        self.certificates = Certificates()
+        """What listeners with TLS present."""
         self.current = Generation(0, Index(), (), self._drained)
         self.draining: set[Generation] = set()
         """Generations that were replaced and still run something."""
@@ -35,11 +39,17 @@ class Table:
     def add_source(self, name: str) -> None:
         """Makes room for a source; on equal priority the routes of sources added earlier win."""
         self._sources.setdefault(name, Published(len(self._sources)))
+        self.certificates.add_source(name)
 
     @property
     def leases(self) -> int:
         """Exchanges that run."""
         return self.current.leases + sum(generation.leases for generation in self.draining)
+
+    @property
+    def endpoints(self) -> Iterable[Endpoints]:
+        """The live view of every back end that is open and has one."""
+        return tuple(self._compiler.endpoints)
 
     @property
     def statuses(self) -> tuple[ObjectStatus, ...]:
@@ -55,13 +65,16 @@ class Table:
             self.add_source(source)
             publish = Publish(self._compiler, source, self._sources[source])
             try:
+                certificates = await self.certificates.draft(source, snapshot.certificates)
                 await publish.compile(snapshot)
                 index = await publish.index(self.current.index)
             except BaseException:
                 for route in publish.fresh:
                     self._compiler.release(route)
                 raise
+            publish.add(certificates.statuses)
             self._sources[source] = publish.after
+            self.certificates.use(source, certificates)
             self._swap(index, publish.fresh, publish.gone)
             applied = Applied(self.current.number, publish.after.statuses)
         for status in publish.refused:

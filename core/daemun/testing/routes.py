@@ -11,7 +11,7 @@ from daemun.extend.loading import load_plugins
 from daemun.extend.types import Applied, NoSettings, Publish, SourceType
 from daemun.message import Request, Response
 from daemun.process.gateway import open_table
-from daemun.routing.spec import BackendSpec, RouteSpec, Snapshot
+from daemun.routing.spec import BackendSpec, CertificateSpec, RouteSpec, Snapshot
 from daemun.routing.table import Table
 from daemun.settings import Settings, convert
 from daemun.testing.plugins import built, make_plugin
@@ -37,9 +37,14 @@ class HandSource:
     def reload(self) -> None:
         self.reloads += 1
 
-    async def publish(self, *routes: RouteSpec, backends: Iterable[BackendSpec] = ()) -> Applied:
+    async def publish(
+        self,
+        *routes: RouteSpec,
+        backends: Iterable[BackendSpec] = (),
+        certificates: Iterable[CertificateSpec] = (),
+    ) -> Applied:
         """Replaces what it published last."""
-        return await self._publish(Snapshot(routes, tuple(backends)))
+        return await self._publish(Snapshot(routes, tuple(backends), certificates=tuple(certificates)))
 
 
 class RoutedTable:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
 from daemun.errors import SettingsError
 
-__all__ = ["client_context", "server_context"]
+__all__ = ["client_context", "load_files", "load_pair", "server_context"]
 
 
-def server_context(certificate: Path, key: Path, alpn: Iterable[str], client_ca: Path | None = None) -> ssl.SSLContext:
-    """A context that presents `certificate` (a PEM chain). With `client_ca` clients must present one too.
+_PAIR = "accepted: a PEM chain and its unencrypted PEM key"
 
-    Raises `SettingsError` that names the file and never its content.
-    """
+
+def server_context(alpn: Iterable[str], client_ca: Path | None = None) -> ssl.SSLContext:
+    """A context without a certificate. With `client_ca` clients must present one. Raises `SettingsError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    for file in (certificate, key):
-        if not file.is_file():
-            raise SettingsError("no such file", file=str(file))
-    try:
-        context.load_cert_chain(certificate, key, password=_no_password)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise SettingsError(
-            f"cannot use it with key {key}: {_words(error)}; accepted: a PEM chain and its unencrypted PEM key",
-            file=str(certificate),
-        ) from error
     if client_ca is not None:
         try:
             context.load_verify_locations(client_ca)
@@ -37,6 +28,33 @@ def server_context(certificate: Path, key: Path, alpn: Iterable[str], client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
     context.set_alpn_protocols(list(alpn))
     return context
+
+
+def load_files(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Has `context` present `certificate`, a PEM chain. Raises `SettingsError` that names the file, not its content."""
+    for file in (certificate, key):
+        if not file.is_file():
+            raise SettingsError("no such file", file=str(file))
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise SettingsError(f"cannot use it with key {key}: {_words(error)}; {_PAIR}", file=str(certificate)) from error
+
+
+def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """As `load_files`, from PEM text, which never touches a disk. Raises `SettingsError` without its content."""
+    files = []
+    try:
+        for text in (certificate, key):
+            files.append(file := os.memfd_create("daemun"))
+            os.write(file, text.encode())
+        chain, secret = (f"/proc/self/fd/{file}" for file in files)
+        context.load_cert_chain(chain, secret, password=_no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise SettingsError(f"its certificate cannot be used with its key: {_words(error)}; {_PAIR}") from None
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def client_context(alpn: Iterable[str], ca: Path | None = None, *, verify: bool = True) -> ssl.SSLContext:

@@ -14,16 +14,16 @@ from daemun.extend.types import Applied
 from daemun.process.workers.channel import ChannelError, framed
 from daemun.process.workers.frames import Outcome, encode
 from daemun.process.workers.patch import difference
-from daemun.routing.spec import BackendSpec, ObjectStatus, RouteSpec, Snapshot
+from daemun.routing.spec import BackendSpec, CertificateSpec, ObjectStatus, RouteSpec, Snapshot
 
 __all__ = ["Feed", "Reader", "gathered", "log_refused"]
 
 log = logging.getLogger("daemun.routing")
 
-S = TypeVar("S", RouteSpec, BackendSpec)
+S = TypeVar("S", RouteSpec, BackendSpec, CertificateSpec)
 
 _CODECS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {
-    kind: msgspec.msgpack.Decoder(kind) for kind in (RouteSpec, BackendSpec)
+    kind: msgspec.msgpack.Decoder(kind) for kind in (RouteSpec, BackendSpec, CertificateSpec)
 }
 
 
@@ -79,6 +79,7 @@ class Feed:
             new = Snapshot(
                 _fit("route", old.routes, snapshot.routes, unfit),
                 _fit("backend", old.backends, snapshot.backends, unfit),
+                certificates=_fit("certificate", old.certificates, snapshot.certificates, unfit),
             )
             serial = next(self._serials)
             try:
@@ -145,6 +146,7 @@ def gathered(
     objects = list(snapshot.refused)
     named = [("route", route.name, route.origin) for route in snapshot.routes]
     named += [("backend", backend.name, backend.origin) for backend in snapshot.backends]
+    named += [("certificate", one.name, one.origin) for one in snapshot.certificates]
     objects += [ObjectStatus(*key, "; ".join(words.pop(key, ()))) for key in named]
     objects += (ObjectStatus(*key, "; ".join(errors)) for key, errors in words.items())
     return Applied(max((outcome.generation for outcome in outcomes), default=0), tuple(objects))

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, SettingsError
 from daemun.process.info import GatewayInfo
-from daemun.routing.spec import BackendSpec, EndpointSpec, ObjectStatus, RouteSpec
+from daemun.routing.spec import BackendSpec, CertificateSpec, EndpointSpec, ObjectStatus, RouteSpec
 from daemun.settings import Settings
 
 __all__ = [
@@ -72,6 +72,8 @@ class Patch(_Frame, frozen=True):
     new_routes: tuple[RouteSpec, ...]
     backends: tuple[Piece, ...]
     new_backends: tuple[BackendSpec, ...]
+    certificates: tuple[Piece, ...] = ()
+    new_certificates: tuple[CertificateSpec, ...] = ()
 
 
 class Open(_Frame, frozen=True):

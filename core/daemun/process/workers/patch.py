@@ -27,7 +27,8 @@ def difference(serial: int, source: str, old: Snapshot, new: Snapshot) -> Patch:
     """What turns `old` into `new`; `refused` is not part of it."""
     routes, new_routes = pieces(old.routes, new.routes)
     backends, new_backends = pieces(old.backends, new.backends)
-    return Patch(serial, source, routes, new_routes, backends, new_backends)
+    certificates, new_certificates = pieces(old.certificates, new.certificates)
+    return Patch(serial, source, routes, new_routes, backends, new_backends, certificates, new_certificates)
 
 
 def patched(old: Snapshot, patch: Patch) -> Snapshot:
@@ -35,6 +36,7 @@ def patched(old: Snapshot, patch: Patch) -> Snapshot:
     return Snapshot(
         tuple(_joined(old.routes, patch.routes, patch.new_routes)),
         tuple(_joined(old.backends, patch.backends, patch.new_backends)),
+        certificates=tuple(_joined(old.certificates, patch.certificates, patch.new_certificates)),
     )
 
 

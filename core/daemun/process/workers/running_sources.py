@@ -27,11 +27,12 @@ class RunningSources:
         self._over = anyio.Event()
         self._error: DaemunError | None = None
 
-    async def run(self, settings: Settings, registry: Registry, base_dir: Path, feed: Feed) -> None:
+    async def run(self, settings: Settings, workers: int, registry: Registry, base_dir: Path, feed: Feed) -> None:
         """Runs them until `end`."""
         try:
             with ungrouped():
-                async with open_sources(settings, registry, base_dir, feed.publish) as self.sources:
+                opened = open_sources(settings, registry, base_dir, feed.publish, workers=workers)
+                async with opened as self.sources:
                     self._begun.set()
                     await self._over.wait()
         except Exception as error:

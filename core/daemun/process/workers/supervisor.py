@@ -40,6 +40,8 @@ log = logging.getLogger("daemun.workers")
 
 _END_SECONDS = 10.0
 """What a worker gets to close everything, beyond its grace."""
+_GONE_SECONDS = 1.0
+"""How long it is waited for that workers which were killed are gone. A start that was cut off hears of none."""
 _MAX_LISTENERS = MAX_DESCRIPTORS - 2
 """Their sockets are handed to a worker in one message, with its channel and the board."""
 
@@ -93,7 +95,7 @@ class Supervisor:
         for member in members:
             await member.prepared()
             await edition.feed.join(member)
-        self._tasks.start_soon(self._sources.run, edition.settings, self._registry, self._base_dir, edition.feed)
+        self._start(self._sources, edition)
         await self._sources.begun()
         infos = [await member.opened() for member in members]
         for member in members:
@@ -106,6 +108,11 @@ class Supervisor:
         )
         self._tasks.start_soon(self._reload_when_wanted)
         notify(self._manager, "daemun_started", info=self.info)
+
+    def _start(self, sources: RunningSources, edition: Edition) -> None:
+        self._tasks.start_soon(
+            sources.run, edition.settings, edition.count, self._registry, self._base_dir, edition.feed
+        )
 
     async def stop(self) -> None:
         """Drains, and returns once no worker is left."""
@@ -120,7 +127,8 @@ class Supervisor:
     async def close(self) -> None:
         """Closes what is left, also after a start that failed."""
         self._sockets.close()
-        await self._crew.kill()
+        with anyio.move_on_after(_GONE_SECONDS):
+            await self._crew.kill()
         self._sources.end()
         await self._activations.close()
         self._board.close()
@@ -175,10 +183,11 @@ class Supervisor:
         """Puts workers with other settings in the place of those that are there, one after the other. The first
         one shows whether the settings can be used: until it serves, nothing is given up."""
         crew, old, old_sources = self._crew, self._edition, self._sources
-        same_sources = settings.sources == old.settings.sources
+        count = count_workers(settings)
+        same_sources = settings.sources == old.settings.sources and count == old.count
         feed = old.feed if same_sources else self._new_feed()
         sources = old_sources if same_sources else RunningSources()
-        edition = Edition(settings, count_workers(settings), feed)
+        edition = Edition(settings, count, feed)
         new_sockets = self._sockets.take(settings)
         try:
             first = await crew.fork(0, edition)
@@ -186,7 +195,7 @@ class Supervisor:
                 await first.prepared()
                 log_refused(await feed.join(first))
                 if not same_sources:
-                    self._tasks.start_soon(sources.run, settings, self._registry, self._base_dir, feed)
+                    self._start(sources, edition)
                     await sources.begun()
                 await first.opened()
             except BaseException:
@@ -271,7 +280,7 @@ def _certificate_stamps(settings: Settings, base_dir: Path) -> tuple[Any, ...]:
     for one in settings.listeners:
         if one.tls is None:
             continue
-        for name in (one.tls.certificate, one.tls.key, one.tls.client_ca):
+        for name in filter(None, (one.tls.certificate, one.tls.key, one.tls.client_ca)):
             try:
                 found = (base_dir / name).stat()
             except OSError:
