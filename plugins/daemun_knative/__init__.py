@@ -1,26 +1,35 @@
-"""Knative Services. Here is the half that needs no cluster: manifests in files, run as local processes.
+"""Knative: its ingress on a cluster, and its Services without one.
 
-manifest    the fields of a Service, used, ignored or refused
-validate    what Knative's webhook refuses, and the parts of a valid Service
-translate   a Service as a route and a back end that is started on demand
-source      the source `knative_files`, on the reader and watcher of `daemun_file`
-command     `daemun demo`
-demo/       the hello-world server, its manifest, and settings that run it
+services/   `Service` manifests in files, run as local processes: the source `knative_files`, `daemun demo`
+kingress/   KIngresses of a cluster: the source `knative`, which takes the place of Kourier, Istio or Gloo under Serving
 """
+
+import math
 
 import click
 
-from daemun import SourceType, hookimpl
-from daemun_knative.command import demo
-from daemun_knative.settings import KnativeFilesSettings
-from daemun_knative.source import open_knative_files
+from daemun import FilterType, SourceType, hookimpl
+from daemun_knative.kingress.filter import PROBE_FILTER
+from daemun_knative.kingress.settings import KnativeSettings
+from daemun_knative.kingress.source import open_knative
+from daemun_knative.services.command import demo
+from daemun_knative.services.settings import KnativeFilesSettings
+from daemun_knative.services.source import open_knative_files
 
-__all__ = ["KnativeFilesSettings"]
+__all__ = ["KnativeFilesSettings", "KnativeSettings"]
 
 
 @hookimpl
 def daemun_sources() -> list[SourceType]:
-    return [SourceType("knative_files", KnativeFilesSettings, open_knative_files)]
+    return [
+        SourceType("knative", KnativeSettings, open_knative, patience_seconds=math.inf),
+        SourceType("knative_files", KnativeFilesSettings, open_knative_files),
+    ]
+
+
+@hookimpl
+def daemun_filters() -> list[FilterType]:
+    return [PROBE_FILTER]
 
 
 @hookimpl

@@ -183,7 +183,7 @@ class Stage:
 
     def _demo(self) -> str:
         """The demo's folder with other ports; gives its settings file."""
-        shutil.copytree(Path(daemun_knative.__file__).parent / "demo", self.folder / "demo")
+        shutil.copytree(Path(daemun_knative.__file__).parent / "services" / "demo", self.folder / "demo")
         file = self.folder / "demo" / "daemun.yaml"
         file.write_text(f"event_loop: {self._loop}\n{self._with_ports(file.read_text())}")
         return "demo/daemun.yaml"

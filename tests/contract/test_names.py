@@ -15,7 +15,7 @@ from daemun import hookspecs
 
 from .source_tree import REPOSITORY, Module, modules, packages
 
-PROGRAMS = {"daemun_knative.demo.helloworld", "daemun_process.guardian"}
+PROGRAMS = {"daemun_knative.services.demo.helloworld", "daemun_process.guardian"}
 """Modules that are run and not imported."""
 MODULES = [module for module in modules() if module.name not in PROGRAMS and module.path.stem != "__main__"]
 HOOKS = [name for name in vars(hookspecs) if name.startswith("daemun_")]

@@ -19,12 +19,12 @@ import daemun_knative
 from daemun import HostKind, HostMatch
 from daemun_file import Reader, decode
 from daemun_knative import KnativeFilesSettings
-from daemun_knative.source import decode_manifest, split_manifest
-from daemun_knative.translate import Specs
+from daemun_knative.services.source import decode_manifest, split_manifest
+from daemun_knative.services.translate import Specs
 from daemun_process import ProcessSettings
 from daemun_process.place import take_place
 
-DEMO = Path(daemun_knative.__file__).parent / "demo"
+DEMO = Path(daemun_knative.__file__).parent / "services" / "demo"
 
 
 def demo() -> Specs:

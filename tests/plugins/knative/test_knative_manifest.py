@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from daemun import HostKind, HostMatch
 from daemun_file import ObjectError, RawObject, show_path
 from daemun_knative import KnativeFilesSettings
-from daemun_knative.source import decode_manifest, split_manifest
-from daemun_knative.translate import Specs
+from daemun_knative.services.source import decode_manifest, split_manifest
+from daemun_knative.services.translate import Specs
 
 SETTINGS = KnativeFilesSettings(paths=("x",), images={"app": {"command": ["app"]}}, local_listeners=("inner",))
 

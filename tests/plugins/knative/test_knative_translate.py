@@ -12,7 +12,7 @@ import yaml
 from daemun import BackendSpec, Forward, HostKind, RouteSpec, Split
 from daemun_file import ObjectError, RawObject, decode, show_path
 from daemun_knative import KnativeFilesSettings
-from daemun_knative.source import decode_manifest
+from daemun_knative.services.source import decode_manifest
 from daemun_process import ProcessSettings
 
 

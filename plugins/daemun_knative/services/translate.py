@@ -10,9 +10,9 @@ from typing import Any
 
 from daemun import BackendSpec, Forward, HostKind, HostMatch, RouteSpec, Split
 from daemun_file import ObjectError
-from daemun_knative.manifest import Container
-from daemun_knative.settings import KnativeFilesSettings
-from daemun_knative.validate import VISIBILITY, Parts
+from daemun_knative.services.manifest import Container
+from daemun_knative.services.settings import KnativeFilesSettings
+from daemun_knative.services.validate import VISIBILITY, Parts
 
 __all__ = ["Specs", "specs_of"]
 

@@ -18,7 +18,7 @@ def demo(print_settings: bool) -> None:
 
     Try: curl -H "Host: helloworld-go.default.example.com" http://127.0.0.1:8080
     """
-    with as_file(files("daemun_knative") / "demo") as folder:
+    with as_file(files("daemun_knative.services") / "demo") as folder:
         file = folder / "daemun.yaml"
         if print_settings:
             click.echo(file.read_text(), nl=False)

@@ -9,10 +9,10 @@ from typing import Any
 
 from daemun import ObjectStatus, SettingsError, Snapshot, Source, SourceContext
 from daemun_file import Entry, FileSource, ObjectError, RawObject, Reader, decode, host_name, show_path
-from daemun_knative.manifest import VERSIONS, Path, Service, ignored
-from daemun_knative.settings import KnativeFilesSettings
-from daemun_knative.translate import Specs, specs_of
-from daemun_knative.validate import parts_of
+from daemun_knative.services.manifest import VERSIONS, Path, Service, ignored
+from daemun_knative.services.settings import KnativeFilesSettings
+from daemun_knative.services.translate import Specs, specs_of
+from daemun_knative.services.validate import parts_of
 
 __all__ = ["DEFAULT_NAMESPACE", "assemble", "decode_manifest", "open_knative_files", "split_manifest"]
 

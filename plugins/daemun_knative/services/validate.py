@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from daemun_file import ObjectError
-from daemun_knative.manifest import ALPHA, Container, Path, Revision, Service, Template, Traffic
+from daemun_knative.services.manifest import ALPHA, Container, Path, Revision, Service, Template, Traffic
 
 __all__ = [
     "DEFAULT_TIMEOUT_SECONDS",

@@ -1,0 +1,299 @@
+"""The source `knative`: KIngresses of the gateway's class, watched, published, probed, and told how they fare.
+
+Every replica serves all of them. One, the leader, asks all replicas whether they serve a version, and writes statuses.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import anyio
+import msgspec
+
+from daemun import Publish, Snapshot, Source, SourceContext
+from daemun_knative.kingress.assembly import Assembly, Entry
+from daemun_knative.kingress.claims import Key
+from daemun_knative.kingress.conditions import TRUE, WAITING, Verdict, conflict, is_ready, next_status, not_yet
+from daemun_knative.kingress.probe import Prober, open_prober, questions
+from daemun_knative.kingress.settings import KnativeSettings
+from daemun_knative.kingress.translate import Doors
+from daemun_knative.kingress.types import CLASS_ANNOTATION, KINGRESS, KIngress
+from daemun_kubernetes import (
+    Change,
+    Cluster,
+    Elector,
+    Reflector,
+    SecretView,
+    ServiceView,
+    StatusWriter,
+    by_any_port,
+    open_cluster,
+    open_secrets,
+    open_services,
+)
+
+__all__ = ["KnativeSource", "open_knative"]
+
+log = logging.getLogger("daemun.knative")
+
+_QUIET_SECONDS = 1.0
+"""What is made good so soon is not written down."""
+_ENDPOINTS = {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}}
+"""No time limit is the gateway's to set; and nobody waits here: waiting is the activator's task."""
+
+
+class KnativeSource:
+    """Publishes all KIngresses of its class, at once and whenever something about them changes."""
+
+    def __init__(
+        self,
+        settings: KnativeSettings,
+        cluster: Cluster,
+        services: ServiceView,
+        secrets: SecretView,
+        workers: int,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._secrets = secrets
+        self._doors = tuple(
+            _full_name(name, cluster) for name in (settings.external_service, settings.internal_service)
+        )
+        self._names = tuple(_domain_name(key, settings.cluster_domain or _cluster_domain()) for key in self._doors)
+        self._assembly = Assembly(
+            Doors(settings.external_http, settings.external_https, settings.internal_http, settings.internal_https),
+            backend=services.backend,
+            pair=secrets.pair,
+            settings={**_ENDPOINTS, **settings.backend_settings},
+            two_steps=workers > 1,
+        )
+        self._changed = anyio.Event()
+        self._dirty: dict[Key, None] = {}
+        self._ready: dict[Key, str] = {}
+        """Tokens of versions that are served everywhere."""
+        self._since: dict[Key, float] = {}
+        """When what is wanted last was not so any more, of those that are not ready."""
+        self._ingresses = Reflector(cluster, KINGRESS, on_change=self._ingress_changed)
+        self._writer = StatusWriter(cluster, KINGRESS, self._ours, self._wanted)
+        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}-{os.getpid()}"
+        self._elector = Elector(cluster, settings.lease, cluster.namespace, identity, self._leader_changed)
+        self._leading = False
+        self._prober: Prober
+
+    async def run(self, publish: Publish) -> None:
+        async with (
+            open_prober(self._gateways, self._is_served) as self._prober,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(self._ingresses.run)
+            await self._ingresses.wait_synced()
+            self._dirty.clear()
+            self._assembly.begin(filter(self._is_ours, self._ingresses.objects.values()))
+            self._refer()
+            await self._services.wait_synced()
+            await self._secrets.wait_synced()
+            for job in (self._writer.run, self._elector.run, self._remind):
+                tasks.start_soon(job)
+            published: Snapshot | None = None
+            while True:
+                self._changed = anyio.Event()
+                self._take()
+                snapshot, keys = self._assembly.snapshot()
+                if snapshot != published:
+                    applied = await publish(snapshot)
+                    published = snapshot
+                    if self._assembly.applied(applied, keys):
+                        self._changed.set()
+                self._look_at(keys)
+                await self._changed.wait()
+
+    def reload(self) -> None:
+        """There is nothing to read again: everything is watched."""
+
+    def services_changed(self, keys: frozenset[Key]) -> None:
+        """Something about these Services is not what it was."""
+        self._assembly.services_changed(keys)
+        self._changed.set()
+
+    def secrets_changed(self, keys: frozenset[Key]) -> None:
+        """Something about these Secrets is not what it was."""
+        self._assembly.secrets_changed(keys)
+        self._changed.set()
+
+    def _take(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for key in dirty:
+            ingress = self._ours(key)
+            if ingress is not None or key in self._assembly.entries:
+                self._assembly.put(key, ingress)
+            if ingress is None:
+                self._prober.forget(key)
+                self._ready.pop(key, None)
+                self._since.pop(key, None)
+        self._refer()
+
+    def _refer(self) -> None:
+        self._services.refer(self._assembly.services | set(filter(None, self._doors)))
+        self._secrets.refer(self._assembly.secrets)
+
+    def _look_at(self, keys: Sequence[Key]) -> None:
+        """Has these probed, and their statuses written; the leader's work."""
+        if not self._leading:
+            return
+        for key in keys:
+            entry, ingress = self._assembly.entries.get(key), self._ours(key)
+            if entry is None or ingress is None:
+                continue
+            if self._is_ready(key, entry, ingress):
+                self._since.pop(key, None)
+            else:
+                self._since.setdefault(key, monotonic())
+                if entry.wanted is not None and entry.programmed == entry.token:
+                    self._prober.probe(key, entry.token, questions(entry.wanted.ingress))
+        self._writer.mark(keys)
+
+    def _is_ready(self, key: Key, entry: Entry, ingress: KIngress) -> bool:
+        """Whether the version that is wanted is served everywhere: it was probed, now or by who led before."""
+        if not entry.token or entry.programmed != entry.token or self._assembly.conflicts(key):
+            return False
+        if self._ready.get(key) != entry.token:
+            if not is_ready(ingress.status, ingress.metadata.generation):
+                return False
+            self._ready[key] = entry.token
+        return True
+
+    def _is_served(self, key: Key, token: str) -> None:
+        self._ready[key] = token
+        self._since.pop(key, None)
+        self._writer.mark([key])
+
+    def _gateways(self, external: bool, tls: bool) -> Sequence[str]:
+        """The addresses of all replicas that have traffic."""
+        key = self._doors[0 if external else 1]
+        if key is None:
+            return ()
+        resolved = self._services.backend(*key, 443 if tls else 80)
+        return [endpoint.address for endpoint in resolved.spec.endpoints] if resolved.spec is not None else ()
+
+    def _wanted(self, ingress: KIngress) -> dict[str, Any] | None:
+        """The status of a KIngress as it should be; None: it is so, or may be soon."""
+        key = (ingress.metadata.namespace, ingress.metadata.name)
+        entry = self._assembly.entries.get(key)
+        if entry is None or entry.generation != ingress.metadata.generation:
+            return None
+        load_balancer = self._load_balancer(key, entry, ingress)
+        if load_balancer.status == "Unknown" or entry.network.status == "Unknown":
+            since = self._since.setdefault(key, monotonic())
+            if monotonic() - since < _QUIET_SECONDS:
+                return None
+        status = next_status(
+            ingress.status,
+            entry.generation,
+            entry.network,
+            load_balancer,
+            public=self._names[0],
+            private=self._names[1],
+            now=datetime.now(UTC),
+        )
+        return None if status == ingress.status else dict(msgspec.to_builtins(status))
+
+    def _load_balancer(self, key: Key, entry: Entry, ingress: KIngress) -> Verdict:
+        conflicts = self._assembly.conflicts(key)
+        if conflicts:
+            host, (namespace, name) = conflicts[0]
+            return conflict(host, namespace, name)
+        if self._is_ready(key, entry, ingress):
+            return TRUE
+        trouble = self._prober.trouble.get(key)
+        return not_yet("Probing", trouble) if trouble else WAITING
+
+    async def _remind(self) -> None:
+        """Has what is still not ready written down after a while."""
+        while True:
+            await anyio.sleep(_QUIET_SECONDS)
+            now = monotonic()
+            self._writer.mark([key for key, since in self._since.items() if now - since >= _QUIET_SECONDS])
+
+    def _ours(self, key: Key) -> KIngress | None:
+        ingress = self._ingresses.objects.get(key)
+        return ingress if ingress is not None and self._is_ours(ingress) else None
+
+    def _is_ours(self, ingress: KIngress) -> bool:
+        return ingress.metadata.annotations.get(CLASS_ANNOTATION) == self._settings.ingress_class
+
+    def _ingress_changed(self, change: Change[KIngress]) -> None:
+        new, old = change.object, change.old
+        key = (new.metadata.namespace, new.metadata.name)
+        if change.kind == "modified" and old is not None and _asks(new) == _asks(old):
+            self._writer.mark([key])
+            return
+        self._dirty[key] = None
+        self._changed.set()
+
+    def _leader_changed(self, leading: bool) -> None:
+        self._leading = self._writer.leading = leading
+        if leading:
+            self._look_at(list(self._assembly.entries))
+        else:
+            self._prober.forget_all()
+            self._since.clear()
+
+
+def _asks(ingress: KIngress) -> tuple[object, ...]:
+    """All of a KIngress that what is served depends on."""
+    metadata = ingress.metadata
+    return ingress.spec, metadata.uid, metadata.generation, metadata.annotations.get(CLASS_ANNOTATION)
+
+
+def _full_name(name: str, cluster: Cluster) -> Key | None:
+    if not name:
+        return None
+    namespace, slash, rest = name.partition("/")
+    return (namespace, rest) if slash else (cluster.namespace, name)
+
+
+def _domain_name(key: Key | None, domain: str) -> str:
+    return f"{key[1]}.{key[0]}.svc.{domain}" if key is not None else ""
+
+
+def _cluster_domain(file: Path = Path("/etc/resolv.conf")) -> str:
+    """As kubelet says it to a Pod: among the domains that are searched is `svc.` and the cluster's own."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        words = line.split()
+        for word in words[1:] if words[:1] == ["search"] else ():
+            if word.startswith("svc.") and len(word) > 4:
+                return word[4:].rstrip(".")
+    return "cluster.local"
+
+
+@asynccontextmanager
+async def open_knative(settings: KnativeSettings, context: SourceContext) -> AsyncIterator[Source]:
+    """The source. Raises `SettingsError` without a cluster."""
+
+    def services_changed(keys: frozenset[Key]) -> None:
+        source.services_changed(keys)
+
+    def secrets_changed(keys: frozenset[Key]) -> None:
+        source.secrets_changed(keys)
+
+    async with (
+        open_cluster(settings, context.base_dir) as cluster,
+        open_services(
+            cluster, services_changed, rule=by_any_port, settings={**_ENDPOINTS, **settings.backend_settings}
+        ) as services,
+        open_secrets(cluster, secrets_changed) as secrets,
+    ):
+        source = KnativeSource(settings, cluster, services, secrets, context.workers)
+        yield source

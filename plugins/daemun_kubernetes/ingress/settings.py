@@ -1,0 +1,64 @@
+"""What the source `kubernetes_ingress` can be told."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, field
+
+from daemun_kubernetes.settings import ClusterSettings
+
+__all__ = ["CONTROLLER", "IngressSettings", "Names"]
+
+CONTROLLER = "daemun.dev/ingress"
+
+Names = tuple[Annotated[str, Meta(min_length=1)], ...]
+
+
+class IngressSettings(ClusterSettings, frozen=True, forbid_unknown_fields=True):
+    """Settings of the source `kubernetes_ingress`, with those of the cluster."""
+
+    controller: Annotated[
+        str, Meta(min_length=1, description="Served is what has an IngressClass with this `spec.controller`.")
+    ] = CONTROLLER
+    namespaces: Annotated[Names, Meta(description="Where Ingresses are looked for; none: everywhere.")] = ()
+    http_listeners: Annotated[Names, Meta(description="Listeners that serve Ingresses without TLS.")] = ("http",)
+    https_listeners: Annotated[
+        Names, Meta(description="Listeners with TLS that serve them, with the certificates of their Secrets.")
+    ] = ("https",)
+    service: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z0-9.-]+/[a-z0-9.-]+)?$",
+            description="namespace/name of the gateway's own Service, whose load balancer's addresses are published "
+            "in the status of Ingresses.",
+        ),
+    ] = ""
+    status_addresses: Annotated[
+        Names, Meta(description="Addresses or names that are published instead of those of `service`.")
+    ] = ()
+    default_backend: Annotated[
+        str,
+        Meta(
+            pattern=r"^([a-z0-9.-]+/[a-z0-9.-]+:[a-z0-9-]+)?$",
+            description='namespace/service:port for requests that no Ingress takes; "": they are left to other '
+            "sources, and 404.",
+        ),
+    ] = ""
+    external_names: Annotated[
+        bool,
+        Meta(
+            description="Whether Services of type ExternalName are served: whoever may write one can lead to any host."
+        ),
+    ] = False
+    lease: Annotated[
+        str,
+        Meta(min_length=1, description="Lease, in the gateway's namespace, whose holder writes statuses and events."),
+    ] = "daemun-ingress"
+    backend_settings: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Settings of each Service's back end, as of the type `endpoints`. Where `tls` says nothing, "
+            "the certificates of endpoints that speak TLS must be valid for service.namespace.svc."
+        ),
+    ] = field(default_factory=dict)

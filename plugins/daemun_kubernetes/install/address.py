@@ -1,0 +1,89 @@
+"""The address that answers: of the load balancer, else a port of a node, else words for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from daemun_kubernetes.client.api import Cluster
+from daemun_kubernetes.client.kinds import NODE, SERVICE, Node, Service, ServicePort
+from daemun_kubernetes.install.objects import find
+from daemun_kubernetes.install.step import InstallError
+
+__all__ = ["Place", "address_of", "host_of"]
+
+_BEST_FIRST = ("ExternalIP", "ExternalDNS", "InternalIP", "InternalDNS", "Hostname")
+
+
+class Place(Struct, frozen=True):
+    """Where a listener of the gateway is reached from outside the cluster."""
+
+    url: str
+    host: str
+    port: int
+    through: str
+    """`load balancer`, `external address` or `node NAME`."""
+
+
+async def address_of(cluster: Cluster, namespace: str, name: str, listener: str) -> Place:
+    """Where the port `listener` of the Service `name` answers. Raises `InstallError` that says what to do."""
+    service = await find(cluster, SERVICE, name, namespace)
+    if service is None:
+        raise InstallError(
+            f"there is no Service {name} in namespace {namespace}; `daemun install` makes one, and --name and "
+            f"--namespace tell another"
+        )
+    port = _port(service, listener)
+    through_balancer = host_of(service)
+    if through_balancer:
+        return _place(listener, through_balancer, port.port, "load balancer")
+    if service.spec.external_ips:
+        return _place(listener, service.spec.external_ips[0], port.port, "external address")
+    if port.node_port:
+        for node, host in _hosts(await cluster.list(NODE)):
+            return _place(listener, host, port.node_port, f"node {node}")
+        raise InstallError(f"Service {namespace}/{name} has port {port.node_port} on every node, and no node is ready")
+    inside = f"{service.spec.cluster_ip or f'{name}.{namespace}.svc'}:{port.port}"
+    wait = "has no address of a load balancer yet and no port of nodes" if _balanced(service) else "has none outside"
+    raise InstallError(
+        f"Service {namespace}/{name} {wait}: it answers inside the cluster at {inside}; from here after `kubectl "
+        f"port-forward -n {namespace} service/{name} 8080:{port.port}`"
+    )
+
+
+def host_of(service: Service) -> str:
+    """The host of its load balancer; "": it has none yet."""
+    for ingress in service.status.load_balancer.ingress:
+        if ingress.ip or ingress.hostname:
+            return ingress.ip or ingress.hostname
+    return ""
+
+
+def _balanced(service: Service) -> bool:
+    return service.spec.type == "LoadBalancer"
+
+
+def _port(service: Service, listener: str) -> ServicePort:
+    for port in service.spec.ports:
+        if port.name == listener:
+            return port
+    names = ", ".join(port.name or str(port.port) for port in service.spec.ports)
+    raise InstallError(f"Service {service.metadata.name} has no port {listener!r} (accepted: {names or 'none'})")
+
+
+def _hosts(nodes: Iterable[Node]) -> Iterable[tuple[str, str]]:
+    """Name and best address of each node that is ready."""
+    for node in sorted(nodes, key=lambda one: one.metadata.name):
+        if any(one.type == "Ready" and one.status != "True" for one in node.status.conditions):
+            continue
+        known = {one.type: one.address for one in reversed(node.status.addresses)}
+        host = next((known[kind] for kind in _BEST_FIRST if known.get(kind)), "")
+        if host:
+            yield node.metadata.name, host
+
+
+def _place(listener: str, host: str, port: int, through: str) -> Place:
+    scheme = "https" if listener.endswith("https") else "http"
+    shown = f"[{host}]" if ":" in host else host
+    return Place(f"{scheme}://{shown}:{port}", host, port, through)

@@ -1,0 +1,176 @@
+"""What a check sees of the objects that the gateway serves: which are not ready and why, and certificates that end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+
+from daemun import Finding, Severity
+from daemun_kubernetes.client.api import Cluster
+from daemun_kubernetes.client.errors import ApiError
+from daemun_kubernetes.client.kinds import (
+    EVENT,
+    INGRESS,
+    INGRESS_CLASS,
+    SECRET,
+    Condition,
+    Ingress,
+    Kind,
+    Metadata,
+    Wire,
+)
+from daemun_kubernetes.ingress.classes import default_class, is_ours
+from daemun_kubernetes.install.objects import find
+from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
+from daemun_kubernetes.install.validity import end_of
+from daemun_kubernetes.view.secrets import pair_of
+
+__all__ = ["SERVED_KINGRESS", "ServedKIngress", "inspect_routes"]
+
+_MOST = 20
+"""Findings of one sort; of more there is the number."""
+_MOST_SECRETS = 200
+_SOON_DAYS = 14
+_CLASS_ANNOTATION = "networking.knative.dev/ingress.class"
+_Key = tuple[str, str]
+
+
+class _Tls(Wire, frozen=True):
+    secret_name: str = ""
+    secret_namespace: str = ""
+
+
+class _Spec(Wire, frozen=True):
+    tls: tuple[_Tls, ...] = ()
+
+
+class _Status(Wire, frozen=True):
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class ServedKIngress(Wire, frozen=True):
+    """Knative's Ingress, as far as it tells whether it is served."""
+
+    metadata: Metadata
+    spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+
+SERVED_KINGRESS = Kind("Ingress", "networking.internal.knative.dev/v1alpha1", "ingresses", ServedKIngress)
+
+
+async def inspect_routes(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]:
+    """KIngresses or Ingresses of the gateway's class, and the certificates that they refer to."""
+    if plan.mode is Mode.GATEWAY:
+        return
+    looked = _kingresses(cluster) if plan.mode is Mode.KNATIVE else _ingresses(cluster, plan.controller)
+    try:
+        faults, secrets, number, word = await looked
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        words = "the cluster does not know the kind Ingress of Knative"
+        yield Finding(Severity.ERROR, "CustomResourceDefinitions", words, "install Knative Serving")
+        return
+    for finding in _few(faults):
+        yield finding
+    if not faults:
+        yield Finding(Severity.FINE, word, f"{number} of this gateway's class, all served")
+    for finding in _few(
+        [finding for key in sorted(secrets)[:_MOST_SECRETS] if (finding := await _secret(cluster, key))]
+    ):
+        yield finding
+
+
+_Looked = tuple[list[Finding], set[_Key], int, str]
+
+
+async def _kingresses(cluster: Cluster) -> _Looked:
+    faults: list[Finding] = []
+    secrets: set[_Key] = set()
+    number = 0
+    for one in await cluster.list(SERVED_KINGRESS):
+        if one.metadata.annotations.get(_CLASS_ANNOTATION) != KNATIVE_CLASS or one.metadata.deletion_timestamp:
+            continue
+        number += 1
+        secrets |= {(tls.secret_namespace or one.metadata.namespace, tls.secret_name) for tls in one.spec.tls}
+        words = _not_ready(one)
+        if words:
+            faults.append(Finding(Severity.ERROR, f"KIngress {one.metadata.namespace}/{one.metadata.name}", words))
+    return faults, secrets, number, "KIngresses"
+
+
+def _not_ready(one: ServedKIngress) -> str:
+    """Why it is not ready; "": it is."""
+    if one.status.observed_generation != one.metadata.generation:
+        return "its newest version is not served yet"
+    conditions = {condition.type: condition for condition in one.status.conditions}
+    ready = conditions.get("Ready")
+    if ready is None:
+        return "nothing has been said of it yet"
+    if ready.status == "True":
+        return ""
+    said = next(
+        (one for one in conditions.values() if one.type != "Ready" and one.status != "True" and one.message), ready
+    )
+    words = ": ".join(part for part in (said.reason, said.message) if part)
+    return words or f"its condition {said.type} is {said.status}"
+
+
+async def _ingresses(cluster: Cluster, controller: str) -> _Looked:
+    classes = {one.metadata.name: one for one in await cluster.list(INGRESS_CLASS)}
+    default = default_class(classes.values())
+    all_of_them = await cluster.list(INGRESS)
+    served = [
+        one for one in all_of_them if is_ours(one, classes, default, controller) and not one.metadata.deletion_timestamp
+    ]
+    warnings = await _warnings(cluster)
+    faults = []
+    for one in served:
+        key = (one.metadata.namespace, one.metadata.name)
+        words = warnings.get(one.metadata.uid) or ("" if _addressed(one) else "no address was published in its status")
+        if words:
+            severity = Severity.WARNING if _addressed(one) else Severity.ERROR
+            faults.append(Finding(severity, f"Ingress {key[0]}/{key[1]}", words))
+    secrets = {(one.metadata.namespace, tls.secret_name) for one in served for tls in one.spec.tls if tls.secret_name}
+    return faults, secrets, len(served), "Ingresses"
+
+
+def _addressed(one: Ingress) -> bool:
+    return any(address.ip or address.hostname for address in one.status.load_balancer.ingress)
+
+
+async def _warnings(cluster: Cluster) -> dict[str, str]:
+    """The newest warning about each Ingress, by its uid."""
+    events = await cluster.list(EVENT, fields="involvedObject.kind=Ingress,type=Warning")
+    events.sort(key=lambda event: event.last_timestamp or event.metadata.creation_timestamp)
+    return {
+        event.involved_object.uid: event.message for event in events if event.reporting_component.startswith("daemun")
+    }
+
+
+async def _secret(cluster: Cluster, key: _Key) -> Finding | None:
+    subject = f"Secret {key[0]}/{key[1]}"
+    pair = pair_of(key, await find(cluster, SECRET, key[1], key[0]))
+    if pair.error:
+        return Finding(Severity.ERROR, subject, pair.error)
+    end = end_of(pair.certificate)
+    if end is None:
+        return Finding(Severity.ERROR, subject, "its certificate cannot be read")
+    days = (end - datetime.now(UTC)).total_seconds() / 86400
+    if days <= 0:
+        return Finding(Severity.ERROR, subject, f"its certificate ended on {end:%Y-%m-%d}", "renew it")
+    if days < _SOON_DAYS:
+        return Finding(Severity.WARNING, subject, f"its certificate ends on {end:%Y-%m-%d %H:%M} UTC", "renew it")
+    return None
+
+
+def _few(findings: Iterable[Finding]) -> list[Finding]:
+    findings = list(findings)
+    left = len(findings) - _MOST
+    if left <= 0:
+        return findings
+    last = findings[_MOST]
+    kind = last.subject.partition(" ")[0]
+    return [*findings[:_MOST], Finding(last.severity, kind, f"{left} more like these")]

@@ -1,0 +1,115 @@
+"""The Job that sets Knative's class where manifests are applied by somebody else: a patch, run inside the cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from daemun_kubernetes.install.hardening import TMP_VOLUME, container_security, pod_security, tmp_mount
+from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK
+from daemun_kubernetes.install.plan import KNATIVE_CLASS, OURS, Plan
+from daemun_kubernetes.install.render import render
+
+__all__ = ["class_job", "class_words", "job_labels", "job_name"]
+
+_RBAC = "rbac.authorization.k8s.io"
+_ATTEMPTS = 6
+
+
+def class_words(plan: Plan) -> str:
+    """What a person who reads the manifests should know of the Job."""
+    patch = f'{{"data":{{"{CLASS_KEY}":"{KNATIVE_CLASS}"}}}}'
+    return (
+        f"The rest tells Knative Serving to ask this gateway. It is a Job and no ConfigMap {CONFIG_NETWORK}, because "
+        f"`kubectl apply` of one\nwould take away keys that Knative's own manifests brought. It does the same as:\n"
+        f"  kubectl patch configmap {CONFIG_NETWORK} -n {plan.knative_namespace} --type merge -p '{patch}'\n"
+        f"Left out by --config-network no."
+    )
+
+
+def class_job(plan: Plan) -> Iterator[dict[str, Any]]:
+    """An account that may change that ConfigMap and nothing else, and the Job."""
+    name, labels = job_name(plan), job_labels(plan)
+    yield {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": plan.namespace, "labels": labels},
+        "automountServiceAccountToken": False,
+    }
+    there = {"name": plan.cluster_name, "namespace": plan.knative_namespace, "labels": labels}
+    yield {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "Role",
+        "metadata": there,
+        "rules": [
+            {
+                "apiGroups": [""],
+                "resources": ["configmaps"],
+                "resourceNames": [CONFIG_NETWORK],
+                "verbs": ["get", "patch"],
+            }
+        ],
+    }
+    yield {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": there,
+        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": plan.cluster_name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": plan.namespace}],
+    }
+    yield _job(plan)
+
+
+def job_name(plan: Plan) -> str:
+    """Of the account, and what the Job's name begins with."""
+    return f"{plan.name}-config-network"
+
+
+def job_labels(plan: Plan) -> dict[str, str]:
+    """Labels of the Job and all that it needs. Its Pods are no gateways: no Service and no budget means them."""
+    return {
+        "app.kubernetes.io/name": "daemun-config-network",
+        "app.kubernetes.io/instance": plan.name,
+        **OURS,
+    }
+
+
+def _job(plan: Plan) -> dict[str, Any]:
+    labels = job_labels(plan)
+    spec = {
+        "backoffLimit": _ATTEMPTS,
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": {
+                "serviceAccountName": job_name(plan),
+                "automountServiceAccountToken": True,
+                "enableServiceLinks": False,
+                "restartPolicy": "Never",
+                "securityContext": pod_security(),
+                "containers": [
+                    {
+                        "name": "config-network",
+                        "image": plan.image,
+                        "imagePullPolicy": "IfNotPresent",
+                        "args": [
+                            *("install", "knative", "--config-network", "only"),
+                            *("--knative-namespace", plan.knative_namespace),
+                        ],
+                        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                        "securityContext": container_security(),
+                        "volumeMounts": [tmp_mount()],
+                    }
+                ],
+                "volumes": [TMP_VOLUME],
+            },
+        },
+    }
+    # a Job cannot be changed: another one is another name, and the same one is the same name
+    digest = hashlib.sha256(render(spec).encode()).hexdigest()[:8]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{job_name(plan)}-{digest}", "namespace": plan.namespace, "labels": labels},
+        "spec": spec,
+    }

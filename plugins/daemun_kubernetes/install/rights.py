@@ -1,0 +1,64 @@
+"""What the gateway may do in the API server: a table, from which roles are made and against which they are checked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from daemun_kubernetes.install.plan import Mode, Plan
+
+__all__ = ["Right", "rights_of"]
+
+_WATCH = ("list", "watch")
+
+
+class Right(Struct, frozen=True):
+    """Verbs on one resource."""
+
+    group: str
+    """API group; "": the core's."""
+    resource: str
+    """Plural, with a subresource as in `ingresses/status`."""
+    verbs: tuple[str, ...]
+    why: str
+    """What the gateway needs it for, for people."""
+    where: Literal["cluster", "own"] = "cluster"
+    """In every namespace, or in the gateway's own."""
+    names: tuple[str, ...] = ()
+    """Of the objects; empty: all. What is created has no name yet for RBAC."""
+
+
+_BACK_ENDS = (
+    Right("", "services", _WATCH, "to find the ports of back ends"),
+    Right("discovery.k8s.io", "endpointslices", _WATCH, "to find the addresses of back ends"),
+    Right("", "secrets", _WATCH, "to read the certificates that objects refer to"),
+    Right("", "events", ("create", "patch"), "to say at an object what is wrong with it"),
+)
+
+
+def rights_of(plan: Plan) -> tuple[Right, ...]:
+    """All that the gateway asks the API server for; nothing where its routes come from files."""
+    if plan.mode is Mode.GATEWAY:
+        return ()
+    return (*(_KINGRESSES if plan.mode is Mode.KNATIVE else _INGRESSES), *_BACK_ENDS, *_one_writes(plan))
+
+
+_KINGRESSES = (
+    Right("networking.internal.knative.dev", "ingresses", _WATCH, "to read KIngresses"),
+    Right("networking.internal.knative.dev", "ingresses/status", ("patch", "update"), "to say what is ready"),
+    Right("", "pods", _WATCH, "to know the replicas that must serve before anything is ready", "own"),
+)
+_INGRESSES = (
+    Right("networking.k8s.io", "ingresses", _WATCH, "to read Ingresses"),
+    Right("networking.k8s.io", "ingressclasses", _WATCH, "to know which Ingresses are meant"),
+    Right("networking.k8s.io", "ingresses/status", ("patch",), "to publish the gateway's address"),
+)
+
+
+def _one_writes(plan: Plan) -> tuple[Right, ...]:
+    why = "to agree on which replica writes statuses"
+    return (
+        Right("coordination.k8s.io", "leases", ("create",), why, "own"),
+        Right("coordination.k8s.io", "leases", ("get", "update"), why, "own", (plan.lease_name,)),
+    )

@@ -1,0 +1,348 @@
+"""All Ingresses together: who has what, what does not change, and that trouble stays where it is."""
+
+from __future__ import annotations
+
+import pytest
+from bench.peers.origin import certificate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemun import Applied, ObjectStatus
+from daemun.testing import HandSource, make_request, running, scripted
+from daemun.testing.routes import routed
+from daemun_kubernetes.client.kinds import Ingress
+
+from .ingresses import World, get, ingress, path, rule, serving
+
+pytestmark = pytest.mark.anyio
+
+PAIR = (
+    "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+    "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
+)
+
+
+def test_of_two_who_claim_the_same_the_older_has_it_and_the_other_hears_of_it() -> None:
+    world = World()
+    world.serve("cart", 1)
+    young = ingress("young", rule("a.test", path("/x", "cart:8080"), path("/y", "cart:8080")), created="2026-02-01")
+    world.add(young)
+    assert world.routes() == ["default/young:a.test/x", "default/young:a.test/y"]
+    assert world.problems() == {}
+    world.add(ingress("old", rule("A.test", path("/x/", "cart:8080", "ImplementationSpecific")), created="2026-01-01"))
+    assert world.routes() == ["default/old:a.test/x", "default/young:a.test/y"]
+    assert world.problems() == {"young": ["a.test/x is served for default/old, which is older"]}
+    world.assembly.put(("default", "old"), None)
+    assert world.routes() == ["default/young:a.test/x", "default/young:a.test/y"]
+    assert world.problems() == {"young": []}
+
+
+def test_of_two_of_one_age_the_name_decides() -> None:
+    world = World().add(*(ingress(name, rule("", path("/", "cart:80"))) for name in ("b", "a", "c")))
+    assert world.routes() == ["default/a:*/"]
+
+
+def test_the_order_is_exact_hosts_wildcards_any_then_longer_paths_then_exact_ones_then_defaults() -> None:
+    world = World().add(
+        ingress("any", rule("", path("/very/long/path", "cart:80")), default="cart:80", created="1"),
+        ingress("wild", rule("*.a.test", path("/longer", "cart:80")), created="2"),
+        ingress(
+            "exact",
+            rule("b.a.test", path("/", "cart:80"), path("/x", "cart:80"), path("/x", "cart:80", "Exact")),
+            default="cart:80",
+            created="3",
+        ),
+    )
+    assert world.routes() == [
+        "default/exact:b.a.test=/x",
+        "default/exact:b.a.test/x",
+        "default/exact:b.a.test/",
+        "default/wild:*.a.test/longer",
+        "default/any:*/very/long/path",
+        "default/exact:b.a.test!default",
+        "default/any:*!default",
+    ]
+
+
+def test_an_older_default_back_end_is_only_news_to_an_ingress_that_is_nothing_else() -> None:
+    world = World().add(
+        ingress("first", default="cart:80", created="1"),
+        ingress("second", rule("a.test", path("/", "cart:80")), default="cart:80", created="2"),
+        ingress("third", default="cart:80", created="3"),
+    )
+    lost = "*!default is served for default/first, which is older"
+    assert {name: lost in said for name, said in world.problems().items()} == {
+        "first": False,
+        "second": False,
+        "third": True,
+    }
+
+
+def test_one_change_among_many_leaves_the_others_the_same_objects() -> None:
+    world = World()
+    world.serve("cart", 1)
+    world.add(
+        *(ingress(f"i{n}", rule(f"{n}.test", path("/", "cart:8080"), path("/x", "cart:8080"))) for n in range(200))
+    )
+    before = world.assembly.snapshot()
+    world.add(ingress("i7", rule("7.test", path("/", "cart:8080"), path("/y", "cart:8080"))))
+    after = world.assembly.snapshot()
+    names = [{route.name for route in snapshot.routes} for snapshot in (before, after)]
+    assert names[0] ^ names[1] == {"default/i7:7.test/x", "default/i7:7.test/y"}
+    kept = {route.name: route for route in before.routes}
+    assert sum(kept.get(route.name) is route for route in after.routes) == 398
+    assert after.backends[1] is before.backends[1]
+    assert world.assembly.snapshot().routes is after.routes
+
+
+def test_endpoints_that_move_change_a_back_end_and_no_route() -> None:
+    world = World().add(ingress("web", rule("", path("/", "cart:8080"))))
+    world.serve("cart", 1)
+    before = world.assembly.snapshot()
+    world.serve("cart", 1, 2)
+    after = world.assembly.snapshot()
+    assert after.routes is before.routes
+    assert [endpoint.address for endpoint in after.backends[1].endpoints] == ["127.0.0.1:1", "127.0.0.1:2"]
+    assert after.backends[1].name == before.backends[1].name == "default/cart:8080"
+
+
+def test_what_nobody_refers_to_any_more_is_gone() -> None:
+    world = World().add(ingress("web", rule("", path("/", "cart:8080")), tls=[("cert", ("a.test",))]))
+    assert (world.assembly.services, world.assembly.secrets) == ({("default", "cart")}, {("default", "cert")})
+    world.assembly.snapshot()
+    world.add(ingress("web", rule("", path("/", "other:8080"))))
+    assert world.assembly.services == {("default", "cart"), ("default", "other")}, "one is served, one is to be"
+    world.assembly.snapshot()
+    assert world.assembly.services == {("default", "other")}
+    world.assembly.put(("default", "web"), None)
+    snapshot = world.assembly.snapshot()
+    assert (world.assembly.services, world.assembly.secrets) == (frozenset(), frozenset())
+    assert [backend.name for backend in snapshot.backends] == ["nowhere"]
+    assert snapshot.routes == ()
+
+
+def test_what_the_cluster_has_not_told_of_yet_holds_an_ingress_at_what_it_was() -> None:
+    world = World()
+    world.serve("cart", 1)
+    world.add(ingress("web", rule("a.test", path("/", "cart:8080"))))
+    assert world.routes() == ["default/web:a.test/"]
+    world.pending.add(("default", "new"))
+    world.add(
+        ingress("web", rule("b.test", path("/", "new:8080"))), ingress("other", rule("c.test", path("/", "cart:8080")))
+    )
+    assert world.routes() == ["default/web:a.test/", "default/other:c.test/"]
+    world.pending.clear()
+    world.serve("new", 2)
+    assert world.routes() == ["default/web:b.test/", "default/other:c.test/"]
+    world.pending.add(("default", "cert"))
+    world.add(ingress("third", rule("d.test", path("/", "cart:8080")), tls=[("cert", ())]))
+    assert world.routes() == ["default/web:b.test/", "default/other:c.test/"]
+
+
+async def test_a_service_that_is_missing_or_empty_is_503_and_a_wider_path_takes_nothing_of_it() -> None:
+    world = World()
+    world.serve("empty")
+    world.add(
+        ingress(
+            "web",
+            rule(
+                "a.test",
+                path("/missing", "missing:8080"),
+                path("/empty", "empty:8080"),
+                path("/port", "cart:web"),
+                path("/files", "Bucket/files"),
+                path("/", "cart:8080"),
+            ),
+        )
+    )
+    async with scripted() as upstream:
+        world.serve("cart", upstream.port)
+        async with serving(world) as gateway:
+            for target in ("/missing", "/empty/x", "/port", "/files/a"):
+                answer = await get(gateway, "a.test", target)
+                assert (answer.status, answer.field(b"x-daemun-reason")) == (503, b"no_endpoint"), target
+            assert (await get(gateway, "a.test", "/else")).status == 200
+    assert world.problems() == {
+        "web": [
+            "a.test/files: a resource (Bucket files) cannot be served; use a service",
+            "service default/cart has no port 'web' (it has: 8080); its paths answer 503",
+            "service default/empty has no ready endpoint for port 8080; its paths answer 503",
+            "service default/missing not found; its paths answer 503",
+        ]
+    }
+
+
+async def test_a_service_that_comes_is_served_without_a_route_being_changed() -> None:
+    source = HandSource()
+    world = World().add(ingress("web", rule("a.test", path("/", "cart:8080"))))
+    async with running(source.settings, extra=[source.plugin], only=["http1"]) as gateway, scripted() as upstream:
+        await world.publish(source)
+        before = world.assembly.snapshot().routes
+        assert (await get(gateway, "a.test")).status == 503
+        world.serve("cart", upstream.port)
+        await world.publish(source)
+        assert (await get(gateway, "a.test")).status == 200
+        assert world.assembly.snapshot().routes is before
+
+
+async def test_a_redirect_answers_without_tls_only() -> None:
+    world = World().add(
+        ingress("web", rule("a.test", path("/x", "cart:8080")), annotations={"daemun.dev/redirect": "https"})
+    )
+    async with serving(world) as gateway:
+        answer = await get(gateway, "a.test:8080", "/x/y?z=1")
+    assert (answer.status, answer.field(b"location")) == (308, b"https://a.test/x/y?z=1")
+
+
+async def test_a_default_back_end_of_the_settings_takes_what_no_ingress_does() -> None:
+    world = World(default_backend="ops/rest:8080")
+    assert world.assembly.services == {("ops", "rest")}
+    async with scripted() as upstream:
+        world.serve("rest", upstream.port, namespace="ops")
+        world.add(ingress("web", rule("a.test", path("/x", "cart:8080"))))
+        async with serving(world) as gateway:
+            assert (await get(gateway, "a.test", "/y")).status == 200
+            assert (await get(gateway, "b.test")).status == 200
+            assert (await get(gateway, "a.test", "/x")).status == 503
+
+
+def test_a_certificate_has_all_hosts_that_its_secret_won() -> None:
+    world = World()
+    world.keep("one", PAIR)
+    world.keep("two", PAIR)
+    world.add(
+        ingress(
+            "a", rule("", path("/", "cart:80")), tls=[("one", ("a.test", "b.test")), ("two", ("c.test",))], created="1"
+        ),
+        ingress(
+            "b", rule("", path("/b", "cart:80")), tls=[("two", ("b.test", "*.d.test")), ("one", ("",))], created="2"
+        ),
+    )
+    certificates = {one.name: one for one in world.assembly.snapshot().certificates}
+    assert {name: one.hosts for name, one in certificates.items()} == {
+        "default/one": ("a.test", "b.test"),
+        "default/one!default": (),
+        "default/two": ("*.d.test", "c.test"),
+    }
+    assert {one.listeners for one in certificates.values()} == {("https",)}
+    assert "the certificate of b.test is that of default/a, which is older" in world.problems()["b"]
+
+
+def test_without_its_secret_an_ingress_is_served_and_says_so() -> None:
+    world = World()
+    world.serve("cart", 1)
+    world.add(ingress("web", rule("a.test", path("/", "cart:8080")), tls=[("cert", ("a.test",))]))
+    snapshot = world.assembly.snapshot()
+    assert ([route.name for route in snapshot.routes], snapshot.certificates) == (["default/web:a.test/"], ())
+    assert world.problems() == {"web": ["secret default/cert not found; without it there is no TLS for its hosts"]}
+    world.keep("cert", PAIR)
+    (found,) = world.assembly.snapshot().certificates
+    assert (found.hosts, found.certificate, found.key) == (("a.test",), *PAIR)
+    assert world.problems() == {"web": []}
+    assert world.assembly.snapshot().certificates[0] is found
+
+
+async def test_a_key_that_does_not_fit_is_said_of_the_ingress_and_hurts_no_other(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    pairs = []
+    for number in range(2):
+        folder = tmp_path_factory.mktemp(f"pair{number}")
+        if reason := certificate(folder / "chain.pem", folder / "key.pem"):
+            pytest.skip(reason)
+        pairs.append(((folder / "chain.pem").read_text(), (folder / "key.pem").read_text()))
+    world = World()
+    world.serve("cart", 1)
+    world.keep("good", pairs[0])
+    world.keep("bad", (pairs[0][0], pairs[1][1]))
+    world.add(
+        ingress("a", rule("a.test", path("/", "cart:8080")), tls=[("bad", ())]),
+        ingress("b", rule("b.test", path("/", "cart:8080")), tls=[("good", ())]),
+    )
+    async with routed() as table:
+        source, found = table.source, table.table.certificates
+        await world.publish(source)
+        assert (found.find("https", "a.test"), found.find("https", "b.test") is None) == (None, False)
+        (words,) = world.problems()["a"]
+        assert words.startswith("its certificate cannot be used with its key")
+        assert words.endswith("; without it there is no TLS for its hosts")
+        world.keep("bad", pairs[1])
+        await world.publish(source)
+        assert found.find("https", "a.test") is not None
+    assert world.problems() == {"a": []}
+
+
+def test_what_the_gateway_refuses_is_said_of_the_ingress_that_it_came_from() -> None:
+    world = World()
+    world.serve("cart", 1)
+    world.add(ingress("web", rule("a.test", path("/", "cart:8080"))))
+    world.assembly.snapshot()
+    world.assembly.applied(Applied(1, (ObjectStatus("route", "x", "ingress default/web", "no such filter"),)))
+    assert world.problems() == {"web": ["no such filter"]}
+    world.assembly.applied(Applied(2, ()))
+    assert world.problems() == {"web": []}
+
+
+_HOSTS = ("", "a.test", "*.test", "x.a.test", "*.a.test")
+_PATHS = ("/", "/a", "/a/", "/a/b", "/ab")
+_TYPES = ("Exact", "Prefix")
+
+
+def wins(ingresses: list[Ingress], host: str, target: str) -> str | None:
+    """The Service that a request is for, by the letter of the API."""
+    best = None
+    for one in ingresses:
+        for number, entry in enumerate(one.spec.rules):
+            wild = entry.host.startswith("*.")
+            if entry.host not in ("", host) and not (wild and host.partition(".")[2] == entry.host[2:]):
+                continue
+            for place, item in enumerate(entry.http.paths if entry.http is not None else ()):
+                whole = item.path.rstrip("/")
+                if item.path_type == "Exact" and item.path != target:
+                    continue
+                if item.path_type == "Prefix" and not (f"{target}/".startswith(f"{whole}/")):
+                    continue
+                length = len(item.path) if item.path_type == "Exact" else len(whole)
+                rank = (
+                    2 if not entry.host else 1 if wild else 0,
+                    -length,
+                    item.path_type != "Exact",
+                    one.metadata.creation_timestamp,
+                    number,
+                    place,
+                )
+                service = item.backend.service
+                assert service is not None
+                if best is None or rank < best[0]:
+                    best = (rank, service.name)
+    return best[1] if best is not None else None
+
+
+_RULES = st.lists(
+    st.tuples(
+        st.sampled_from(_HOSTS), st.lists(st.tuples(st.sampled_from(_PATHS), st.sampled_from(_TYPES)), max_size=4)
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(_RULES, max_size=3))
+async def test_whoever_has_what_a_request_goes_where_the_letter_of_the_api_says(
+    groups: list[list[tuple[str, list[tuple[str, str]]]]],
+) -> None:
+    ingresses, services = [], iter(range(1000))
+    for age, group in enumerate(groups):
+        rules = [
+            rule(host, *(path(value, f"s{next(services)}:80", kind) for value, kind in paths)) for host, paths in group
+        ]
+        ingresses.append(ingress(f"i{len(groups) - age}", *rules, created=str(age)))
+    world = World().add(*ingresses)
+    async with routed() as table:
+        await world.publish(table.source)
+        for host in ("a.test", "x.a.test", "y.a.test", "b.test", "test", "a.b.a.test"):
+            for target in ("/", "/a", "/a/", "/a/b", "/a/b/", "/ab", "/a/c", "/abc", "/b"):
+                winner = table.table.current.winner(make_request(url=f"http://{host}{target}"))
+                found = winner.backends[0].name if winner is not None else None
+                wanted = wins(ingresses, host, target)
+                assert found == (f"default/{wanted}:80" if wanted else None), (host, target)
