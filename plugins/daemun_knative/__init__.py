@@ -5,13 +5,14 @@ kingress/   KIngresses of a cluster: the source `knative`, which takes the place
 """
 
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import click
 
-from daemun import FilterType, SourceType, hookimpl
+from daemun import FilterType, Source, SourceContext, SourceType, hookimpl
 from daemun_knative.kingress.filter import PROBE_FILTER
 from daemun_knative.kingress.settings import KnativeSettings
-from daemun_knative.kingress.source import open_knative
 from daemun_knative.services.command import demo
 from daemun_knative.services.settings import KnativeFilesSettings
 from daemun_knative.services.source import open_knative_files
@@ -19,10 +20,18 @@ from daemun_knative.services.source import open_knative_files
 __all__ = ["KnativeFilesSettings", "KnativeSettings"]
 
 
+@asynccontextmanager
+async def _open_knative(settings: KnativeSettings, context: SourceContext) -> AsyncIterator[Source]:
+    from daemun_knative.kingress.source import open_knative
+
+    async with open_knative(settings, context) as source:
+        yield source
+
+
 @hookimpl
 def daemun_sources() -> list[SourceType]:
     return [
-        SourceType("knative", KnativeSettings, open_knative, patience_seconds=math.inf),
+        SourceType("knative", KnativeSettings, _open_knative, patience_seconds=math.inf),
         SourceType("knative_files", KnativeFilesSettings, open_knative_files),
     ]
 

@@ -21,7 +21,19 @@ from typing import Any
 
 import pytest
 
-__all__ = ["FOREIGN", "autobahn", "debian_tool", "go_tool", "h2spec", "node", "node_folder", "told_by_node"]
+__all__ = [
+    "FOREIGN",
+    "autobahn",
+    "cache_folder",
+    "debian_tool",
+    "go_tool",
+    "h2spec",
+    "kept",
+    "node",
+    "node_folder",
+    "run_tool",
+    "told_by_node",
+]
 
 FOREIGN = Path(__file__).with_name("foreign")
 H2SPEC = "github.com/summerwind/h2spec/cmd/h2spec"
@@ -39,20 +51,20 @@ def h2spec() -> Path:
 
     def build(folder: Path, go: str) -> None:
         try:
-            _run([go, "install", f"{H2SPEC}@{H2SPEC_NEWEST}"], folder, {"GOBIN": str(folder)})
+            run_tool([go, "install", f"{H2SPEC}@{H2SPEC_NEWEST}"], folder, {"GOBIN": str(folder)})
         except subprocess.CalledProcessError:
             shutil.copy2(go_tool("h2spec"), folder)
 
-    return _kept("h2spec", H2SPEC_NEWEST, "go", build) / "h2spec"
+    return kept("h2spec", H2SPEC_NEWEST, "go", build) / "h2spec"
 
 
 def go_tool(name: str) -> Path:
     """A program of `foreign/go/go.mod`: `h2spec`, or the official gRPC interop `client` and `server`."""
 
     def build(folder: Path, go: str) -> None:
-        _run([go, "install", "tool"], FOREIGN / "go", {"GOBIN": str(folder)})
+        run_tool([go, "install", "tool"], FOREIGN / "go", {"GOBIN": str(folder)})
 
-    return _kept("go", (FOREIGN / "go" / "go.sum").read_text(), "go", build) / name
+    return kept("go", (FOREIGN / "go" / "go.sum").read_text(), "go", build) / name
 
 
 def autobahn() -> list[str | Path]:
@@ -61,11 +73,11 @@ def autobahn() -> list[str | Path]:
 
     def install(folder: Path, python: str) -> None:
         maker = folder / "maker"
-        _run([sys.executable, "-m", "pip", "install", "--target", str(maker), VIRTUALENV], folder, {})
-        _run([sys.executable, "-m", "virtualenv", "-p", python, "suite"], folder, {"PYTHONPATH": str(maker)})
-        _run(["suite/bin/python", "-m", "pip", "install", "-r", str(needed)], folder, {})
+        run_tool([sys.executable, "-m", "pip", "install", "--target", str(maker), VIRTUALENV], folder, {})
+        run_tool([sys.executable, "-m", "virtualenv", "-p", python, "suite"], folder, {"PYTHONPATH": str(maker)})
+        run_tool(["suite/bin/python", "-m", "pip", "install", "-r", str(needed)], folder, {})
 
-    folder = _kept("autobahn", VIRTUALENV + needed.read_text(), _python2() or "python2.7", install)
+    folder = kept("autobahn", VIRTUALENV + needed.read_text(), _python2() or "python2.7", install)
     return [folder / "suite" / "bin" / "python", "-m", "autobahntestsuite.wstest"]
 
 
@@ -82,9 +94,9 @@ def node_folder() -> Path:
     def install(folder: Path, npm: str) -> None:
         for file in (lock, lock.with_name("package.json")):
             shutil.copy2(file, folder)
-        _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
+        run_tool([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
 
-    folder = _kept("node", lock.read_text(), "npm", install)
+    folder = kept("node", lock.read_text(), "npm", install)
     for file in lock.parent.glob("*.mjs"):
         shutil.copy2(file, folder)
     return folder
@@ -110,10 +122,10 @@ def debian_tool(name: str, package: str) -> str:
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     try:
         try:
-            _run(install, Path("/"), quiet)
+            run_tool(install, Path("/"), quiet)
         except subprocess.CalledProcessError:
-            _run([apt, "update"], Path("/"), quiet)
-            _run(install, Path("/"), quiet)
+            run_tool([apt, "update"], Path("/"), quiet)
+            run_tool(install, Path("/"), quiet)
     except (subprocess.SubprocessError, OSError) as error:
         pytest.skip(f"{name}: apt-get does not install {package}: {_words(error)}")
     return _present(name, package)
@@ -144,9 +156,12 @@ def _present(name: str, package: str) -> str:
     return found
 
 
-def _kept(kind: str, versions: str, builder: str, build: Callable[[Path, str], None]) -> Path:
-    """The cache's folder for these versions; `build` fills a new one, which takes its place as a whole."""
-    folder = _cache() / f"{kind}-{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
+def kept(kind: str, versions: str, builder: str, build: Callable[[Path, str], None]) -> Path:
+    """The cache's folder for these versions; `build(folder, builder)` fills a new one, which takes its place as a whole.
+
+    Skips the test where there is no `builder`, or where it fails.
+    """
+    folder = cache_folder() / f"{kind}-{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
     program = shutil.which(builder)
@@ -175,13 +190,17 @@ def _alone(file: Path) -> Iterator[None]:
         yield
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where what was built stays from run to run."""
     if given := os.environ.get("DAEMUN_CONFORMANCE_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "daemun-conformance"
 
 
-def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+def run_tool(
+    argv: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float = _INSTALL_SECONDS
+) -> None:
+    """Runs a program that installs or builds something, in a folder; its output is in the error if it fails."""
     subprocess.run(
         argv,
         cwd=folder,
@@ -190,7 +209,7 @@ def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> N
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_INSTALL_SECONDS,
+        timeout=seconds,
     )
 
 

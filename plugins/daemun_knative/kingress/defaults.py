@@ -25,9 +25,10 @@ from daemun_knative.kingress.types import (
     Tls,
 )
 
-__all__ = ["validate", "with_defaults"]
+__all__ = ["Path", "validate", "with_defaults"]
 
 Path = tuple[str | int, ...]
+"""Keys and indices that lead to a field."""
 
 
 def with_defaults(ingress: KIngress) -> KIngress:

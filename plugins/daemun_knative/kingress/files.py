@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from daemun import BackendSpec, EndpointSpec, RouteSpec
 from daemun_file import ObjectError, decode, show_path
 from daemun_file.places import endpoint_of
-from daemun_knative.kingress.defaults import validate, with_defaults
+from daemun_knative.kingress.defaults import Path, validate, with_defaults
 from daemun_knative.kingress.hash import token_of
 from daemun_knative.kingress.translate import Doors, references, routes
 from daemun_knative.kingress.types import CLUSTER_LOCAL, REDIRECTED, HttpPath, KIngress, Spec
@@ -32,8 +32,6 @@ __all__ = [
 ]
 
 API_VERSION = "networking.internal.knative.dev/v1alpha1"
-
-Path = tuple[str | int, ...]
 
 EVERYWHERE = ("",)
 """In the place of names of listeners: all of them."""

@@ -5,9 +5,9 @@ Fields have the order of the original, are skipped where they are not modelled, 
 
 from __future__ import annotations
 
-from msgspec import field
+from msgspec import Struct
 
-from daemun_kubernetes.client.kinds import Kind, Metadata, Wire
+from daemun_kubernetes import Kind, Metadata
 
 __all__ = [
     "CLASS_ANNOTATION",
@@ -37,13 +37,17 @@ ENABLED = "Enabled"
 REDIRECTED = "Redirected"
 
 
-class HeaderMatch(Wire, frozen=True):
+class _Part(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A part of the object."""
+
+
+class HeaderMatch(_Part, frozen=True):
     """What a header must be like."""
 
     exact: str = ""
 
 
-class BackendSplit(Wire, frozen=True):
+class BackendSplit(_Part, frozen=True):
     """A share of a path's traffic."""
 
     service_namespace: str = ""
@@ -51,27 +55,27 @@ class BackendSplit(Wire, frozen=True):
     service_port: int | str = 0
     """A number, or the name of a port of the Service."""
     percent: int = 0
-    append_headers: dict[str, str] = field(default_factory=dict)
+    append_headers: dict[str, str] = {}
 
 
-class HttpPath(Wire, frozen=True):
+class HttpPath(_Part, frozen=True):
     """What is done with paths that begin with `path`, character by character."""
 
     path: str = ""
     rewrite_host: str = ""
-    headers: dict[str, HeaderMatch] = field(default_factory=dict)
+    headers: dict[str, HeaderMatch] = {}
     splits: tuple[BackendSplit, ...] = ()
-    append_headers: dict[str, str] = field(default_factory=dict)
+    append_headers: dict[str, str] = {}
     """Headers of the request to set, whatever the client sent."""
 
 
-class HttpRule(Wire, frozen=True):
+class HttpRule(_Part, frozen=True):
     """The paths of a rule; the first that matches wins."""
 
     paths: tuple[HttpPath, ...] = ()
 
 
-class Rule(Wire, frozen=True):
+class Rule(_Part, frozen=True):
     """What is done for some hosts; without hosts: for any."""
 
     hosts: tuple[str, ...] = ()
@@ -84,7 +88,7 @@ class Rule(Wire, frozen=True):
         return self.http.paths if self.http is not None else ()
 
 
-class Tls(Wire, frozen=True):
+class Tls(_Part, frozen=True):
     """The Secret that has the certificate of some hosts."""
 
     hosts: tuple[str, ...] = ()
@@ -92,7 +96,7 @@ class Tls(Wire, frozen=True):
     secret_namespace: str = ""
 
 
-class Spec(Wire, frozen=True):
+class Spec(_Part, frozen=True):
     """What is asked for."""
 
     tls: tuple[Tls, ...] = ()
@@ -100,7 +104,7 @@ class Spec(Wire, frozen=True):
     http_option: str = ""
 
 
-class Condition(Wire, frozen=True):
+class Condition(_Part, frozen=True):
     """One thing that is `True`, `False` or `Unknown`."""
 
     type: str = ""
@@ -111,7 +115,7 @@ class Condition(Wire, frozen=True):
     message: str = ""
 
 
-class LoadBalancerIngress(Wire, frozen=True):
+class LoadBalancerIngress(_Part, frozen=True):
     """Where a load balancer is reached."""
 
     ip: str = ""
@@ -121,23 +125,23 @@ class LoadBalancerIngress(Wire, frozen=True):
     mesh_only: bool = False
 
 
-class LoadBalancer(Wire, frozen=True):
+class LoadBalancer(_Part, frozen=True):
     """A load balancer; Serving takes exactly one item."""
 
     ingress: tuple[LoadBalancerIngress, ...] = ()
 
 
-class Status(Wire, frozen=True):
+class Status(_Part, frozen=True):
     """What has become of it."""
 
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = {}
     public_load_balancer: LoadBalancer | None = None
     private_load_balancer: LoadBalancer | None = None
 
 
-class KIngress(Wire, frozen=True):
+class KIngress(_Part, frozen=True):
     """Ingress, networking.internal.knative.dev/v1alpha1."""
 
     metadata: Metadata = Metadata()

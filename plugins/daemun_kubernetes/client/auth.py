@@ -204,6 +204,8 @@ async def _run_plugin(plugin: ExecPlugin, target: Target) -> _ExecStatus:
             async with process:
                 assert process.stdout is not None
                 output = await _bounded(process.stdout)
+                if len(output) > _MAX_OUTPUT_BYTES:
+                    process.kill()
                 code = await process.wait()
     except TimeoutError:
         raise SettingsError(f"{what} has not ended within {_PLUGIN_SECONDS:g} s") from None
@@ -211,20 +213,21 @@ async def _run_plugin(plugin: ExecPlugin, target: Target) -> _ExecStatus:
         words = (getattr(error, "strerror", None) or str(error)).lower()
         hint = f" ({plugin.install_hint.strip()})" if plugin.install_hint else ""
         raise SettingsError(f"{what} cannot be started: {words}{hint}") from None
+    if len(output) > _MAX_OUTPUT_BYTES:
+        raise SettingsError(f"{what} gave more than {_MAX_OUTPUT_BYTES} bytes")
     if code:
         raise SettingsError(f"{what} ended with status {code}")
     return _read_output(output, plugin, what)
 
 
 async def _bounded(stream: ByteReceiveStream) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
+    """All of it, or as much as is too much."""
+    output = bytearray()
     async for piece in stream:
-        size += len(piece)
-        if size > _MAX_OUTPUT_BYTES:
-            return b""  # which is no credential, and is said to be none
-        pieces.append(piece)
-    return b"".join(pieces)
+        output += piece
+        if len(output) > _MAX_OUTPUT_BYTES:
+            break
+    return bytes(output)
 
 
 def _read_output(output: bytes, plugin: ExecPlugin, what: str) -> _ExecStatus:

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlencode, urlsplit
@@ -274,8 +275,18 @@ async def _content(response: httpx.Response) -> AsyncIterator[AsyncIterator[byte
 
 
 def _words(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return text[:1].lower() + text[1:]
+    """What the system or TLS said, which is at the bottom of several errors; else the first that has words."""
+    words = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"certificate verify failed: {cause.verify_message}"
+        if isinstance(cause, OSError) and cause.strerror:
+            words = cause.strerror
+        words = words or str(cause)
+        cause = cause.__cause__ or cause.__context__
+    words = words or type(error).__name__
+    return words[:1].lower() + words[1:]
 
 
 def _pause(response: httpx.Response) -> float | None:

@@ -8,8 +8,3 @@ assembly      all Ingresses together, as one snapshot; a change costs what it co
 status        addresses in the status, written by the leader; `reporter` what is wrong, as events
 source        watches, publishes, tells
 """
-
-from daemun_kubernetes.ingress.settings import IngressSettings
-from daemun_kubernetes.ingress.source import open_ingress
-
-__all__ = ["IngressSettings", "open_ingress"]

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -15,12 +16,13 @@ from daemun_kubernetes.client.api import Cluster, open_cluster
 from daemun_kubernetes.client.events import Recorder
 from daemun_kubernetes.client.kinds import INGRESS, INGRESS_CLASS, SERVICE, Ingress, IngressClass, Service
 from daemun_kubernetes.client.lease import Elector
+from daemun_kubernetes.client.status import StatusWriter
 from daemun_kubernetes.client.watch import Change, Reflector
 from daemun_kubernetes.ingress.assembly import Assembly, backend_settings
 from daemun_kubernetes.ingress.classes import ANNOTATION, default_class, is_ours
 from daemun_kubernetes.ingress.reporter import Reporter
 from daemun_kubernetes.ingress.settings import IngressSettings
-from daemun_kubernetes.ingress.status import Addresses, StatusWriter, addresses_of, addresses_said, has_addresses
+from daemun_kubernetes.ingress.status import Addresses, addresses_of, addresses_said, has_addresses, status_of
 from daemun_kubernetes.ingress.translate import REDIRECT
 from daemun_kubernetes.view.references import Key
 from daemun_kubernetes.view.secrets import SecretView, open_secrets
@@ -69,7 +71,7 @@ class IngressSource:
             self._own = Reflector(
                 cluster, SERVICE, namespace, fields=f"metadata.name={name}", on_change=self._own_service_changed
             )
-        self._writer = StatusWriter(cluster, self._ingress, self._wanted)
+        self._writer = StatusWriter(cluster, INGRESS, self._ingress, self._wanted)
         self._recorder = Recorder(cluster, "daemun")
         self._reporter = Reporter(self._recorder, self._ingress)
         self._elector = Elector(
@@ -94,6 +96,7 @@ class IngressSource:
                 self._changed = anyio.Event()
                 self._take()
                 snapshot = self._assembly.snapshot()
+                self._refer()
                 if snapshot != published:
                     self._assembly.applied(await publish(snapshot))
                     published = snapshot
@@ -132,6 +135,10 @@ class IngressSource:
                     self._left.add(key)
             elif ingress is None:
                 self._left.discard(key)
+        self._refer()
+
+    def _refer(self) -> None:
+        """Has the cluster tell of what is referred to, by what is served and by what is to be."""
         self._services.refer(self._assembly.services)
         self._secrets.refer(self._assembly.secrets)
 
@@ -147,17 +154,15 @@ class IngressSource:
         reflector = self._ingresses.get(key[0]) or self._ingresses.get("")
         return reflector.objects.get(key) if reflector is not None else None
 
-    def _wanted(self, ingress: Ingress) -> Addresses | None:
-        """What its status should say; None: it is not to be touched."""
-        addresses = self._addresses()
+    def _wanted(self, ingress: Ingress) -> dict[str, Any] | None:
+        """The status that is to be written; None: it is right, or not the gateway's to write."""
         key = (ingress.metadata.namespace, ingress.metadata.name)
+        addresses, has = self._addresses(), has_addresses(ingress)
         if addresses is None:
             return None
         if key in self._served:
-            return addresses
-        if key in self._left and has_addresses(ingress) == addresses:
-            return ()
-        return None
+            return status_of(addresses) if has != addresses else None
+        return status_of(()) if key in self._left and has and has == addresses else None
 
     def _addresses(self) -> Addresses | None:
         """The gateway's own; None: they are not known."""

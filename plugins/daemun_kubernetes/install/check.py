@@ -48,7 +48,7 @@ async def findings(cluster: Cluster, namespace: str = "") -> list[Finding]:
     try:
         version = msgspec.json.decode(await cluster.raw("GET", "/version"), type=_Version)
     except (ApiError, msgspec.DecodeError) as error:
-        return [Finding(Severity.ERROR, subject, f"it does not answer: {error}", "see the context of your kubeconfig")]
+        return [Finding(Severity.ERROR, subject, f"it cannot be asked: {error}", "see the context of your kubeconfig")]
     found = [Finding(Severity.FINE, subject, f"it answers, Kubernetes {version.git_version}")]
     try:
         deployments = await cluster.list(DEPLOYMENT, namespace, labels=selector_of(OURS))

@@ -1,13 +1,16 @@
-"""`daemun install`, `daemun uninstall`, `daemun proxy`. What speaks to a cluster is imported when one of them does."""
+"""`daemun install`, `uninstall`, `proxy` and `check --cluster`. Who speaks to a cluster is imported when it is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from daemun import CheckType, Finding
 from daemun_kubernetes.install.options import (
     cluster_options,
+    name_of,
     name_options,
     plan_of,
     size_options,
@@ -18,10 +21,14 @@ from daemun_kubernetes.install.plan import DEFAULT_NAME, DEFAULT_NAMESPACE, Mode
 if TYPE_CHECKING:
     from daemun_kubernetes.install.run import ConfigNetwork
 
-__all__ = ["install", "proxy", "uninstall"]
+__all__ = ["CLUSTER_CHECK", "install", "proxy", "uninstall"]
 
 _knative_namespace = click.option(
-    "--knative-namespace", default="knative-serving", show_default=True, help="Where Knative Serving is."
+    "--knative-namespace",
+    default="knative-serving",
+    show_default=True,
+    callback=name_of,
+    help="Where Knative Serving is.",
 )
 
 
@@ -67,7 +74,12 @@ def _install_ingress(**options: Any) -> None:
 @size_options
 @waiting_options
 @cluster_options
-@click.option("--tls-secret", default="", help="Secret with tls.crt and tls.key of the listener https; none: no https.")
+@click.option(
+    "--tls-secret",
+    default="",
+    callback=name_of,
+    help="Secret with tls.crt and tls.key of the listener https; none: no https.",
+)
 def _install_gateway(**options: Any) -> None:
     """A gateway for documents of routes in the ConfigMap NAME-routes. It asks the API server nothing."""
     _install(Mode.GATEWAY, options)
@@ -134,3 +146,14 @@ def _url(name: str, namespace: str, listener: str, kubeconfig: str, context: str
     from daemun_kubernetes.install.run import run_url
 
     run_url(namespace, name, listener, json=json_, kubeconfig=kubeconfig, context=context)
+
+
+async def _check() -> Sequence[Finding]:
+    from daemun_kubernetes.install.check import check_cluster
+
+    return await check_cluster()
+
+
+CLUSTER_CHECK = CheckType(
+    "cluster", "Say what is wrong with the gateways in the Kubernetes cluster, and nothing else.", _check
+)

@@ -77,9 +77,8 @@ async def inspect_routes(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]
         yield finding
     if not faults:
         yield Finding(Severity.FINE, word, f"{number} of this gateway's class, all served")
-    for finding in _few(
-        [finding for key in sorted(secrets)[:_MOST_SECRETS] if (finding := await _secret(cluster, key))]
-    ):
+    certificates = [await _secret(cluster, key) for key in sorted(secrets)[:_MOST_SECRETS]]
+    for finding in _few([one for one in certificates if one is not None]):
         yield finding
 
 

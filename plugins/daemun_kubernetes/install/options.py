@@ -10,15 +10,17 @@ import click
 
 from daemun_kubernetes.install.plan import DEFAULT_NAME, DEFAULT_NAMESPACE, Mode, Plan, ServiceKind, default_image
 
-__all__ = ["cluster_options", "name_options", "plan_of", "size_options", "waiting_options"]
+__all__ = ["cluster_options", "name_of", "name_options", "plan_of", "size_options", "waiting_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_LEAST, _MOST = 2, 10
 _LONGEST = {"name": 40, "namespace": 63, "knative_namespace": 63, "tls_secret": 253}
 
 
-def _label(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def name_of(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The value of an option that is a name in Kubernetes. Raises `click.BadParameter`."""
     longest = _LONGEST[parameter.name or ""]
     if value and (not _LABEL.fullmatch(value) or len(value) > longest):
         raise click.BadParameter(
@@ -31,9 +33,9 @@ def _label(context: click.Context, parameter: click.Parameter, value: str) -> st
 def name_options(command: F) -> F:
     """Which installation is meant."""
     for option in (
-        click.option("--name", default=DEFAULT_NAME, show_default=True, callback=_label, help="Of the gateway."),
+        click.option("--name", default=DEFAULT_NAME, show_default=True, callback=name_of, help="Of the gateway."),
         click.option(
-            "--namespace", "-n", default=DEFAULT_NAMESPACE, show_default=True, callback=_label, help="Where it is."
+            "--namespace", "-n", default=DEFAULT_NAMESPACE, show_default=True, callback=name_of, help="Where it is."
         ),
     ):
         command = option(command)
@@ -65,13 +67,11 @@ def size_options(command: F) -> F:
             show_default=True,
             help="How the gateway is reached from outside.",
         ),
-        click.option("--max-replicas", type=click.IntRange(1, 1000), default=10, show_default=True, help="At most."),
+        click.option("--max-replicas", type=click.IntRange(1, 1000), help=f"At most.  [default: {_MOST}]"),
         click.option(
             "--min-replicas",
             type=click.IntRange(1, 1000),
-            default=2,
-            show_default=True,
-            help="An autoscaler keeps so many gateways at least.",
+            help=f"An autoscaler keeps so many gateways at least.  [default: {_LEAST}]",
         ),
         click.option(
             "--replicas", type=click.IntRange(0, 1000), help="So many, always: there is no autoscaler.", metavar="N"
@@ -111,27 +111,32 @@ def plan_of(
     *,
     name: str,
     namespace: str,
-    image: str = "",
-    replicas: int | None = None,
-    min_replicas: int = 2,
-    max_replicas: int = 10,
-    service_type: str = ServiceKind.LOAD_BALANCER.value,
+    image: str,
+    replicas: int | None,
+    min_replicas: int | None,
+    max_replicas: int | None,
+    service_type: str,
     **special: Any,
 ) -> Plan:
     """The plan of a command. Raises `click.UsageError` for numbers that contradict each other."""
     if replicas is not None:
-        min_replicas = max_replicas = replicas
-    elif min_replicas > max_replicas:
-        raise click.UsageError(f"--min-replicas {min_replicas} is above --max-replicas {max_replicas}")
-    if image.strip() != image or any(not "!" <= character <= "~" for character in image):
+        if min_replicas is not None or max_replicas is not None:
+            raise click.UsageError("--replicas fixes the number; --min-replicas and --max-replicas let it vary")
+        least = most = replicas
+    else:
+        least = _LEAST if min_replicas is None else min_replicas
+        most = max(least, _MOST) if max_replicas is None else max_replicas
+        if least > most:
+            raise click.UsageError(f"--min-replicas {least} is above --max-replicas {most}")
+    if not image or any(not "!" <= character <= "~" for character in image):
         raise click.UsageError(f"--image {image!r} is no name of an image")
     return Plan(
         mode,
         image,
         namespace=namespace,
         name=name,
-        min_replicas=min_replicas,
-        max_replicas=max_replicas,
+        min_replicas=least,
+        max_replicas=most,
         service=ServiceKind(service_type),
         **special,
     )

@@ -124,7 +124,7 @@ def test_what_is_refused(one: KIngress, where: str, words: str) -> None:
     ],
 )  # fmt: skip
 def test_headers_that_would_break_a_message(place: str, name: str, value: str, where: str, words: str) -> None:
-    fields = {"appendHeaders": {"Good": "1", name: value}}
+    fields: dict[str, Any] = {"appendHeaders": {"Good": "1", name: value}}
     one = path(**fields) if place == "path" else path(split(**fields))
     at = PATH if place == "path" else f"{PATH}.splits[0]"
     assert refusal(written(rule(one))) == (f"{at}.appendHeaders{where}", words)

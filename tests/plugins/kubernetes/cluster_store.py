@@ -33,6 +33,8 @@ class ClusterStore(Store):
         self.reviewed: list[dict[str, Any]] = []
         self.logs: dict[str, bytes] = {}
         """The log of a Pod, by name."""
+        self.closed: set[str] = set()
+        """What paths end with that nobody may ask for."""
         self.unknown: set[str] = set()
         """Collections of kinds that the server does not know."""
         self.propagation: dict[str, str] = {}
@@ -70,6 +72,8 @@ class ClusterStore(Store):
             await self._review(call)
         elif call.method == "GET" and len(parts) == (2 if parts[0] == "api" else 3):
             await self._discover(call, "/".join(parts[1:]))
+        elif any(call.path.endswith(closed) for closed in self.closed):
+            await call.refuse(403, "Forbidden", "no")
         elif any(call.path.endswith(collection.rpartition("/")[2]) for collection in self.unknown):
             await call.refuse(404, "NotFound", "the server could not find the requested resource")
         elif call.path.startswith(f"{_NAMESPACES}/") and len(parts) == 4:

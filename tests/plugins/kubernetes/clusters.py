@@ -17,7 +17,7 @@ from .api_server import ApiServer, Handle, api_server
 __all__ = ["asking", "kubeconfig", "opened"]
 
 
-def kubeconfig(server: str, user: Mapping[str, Any] | None = None, **cluster: Any) -> dict[str, Any]:
+def kubeconfig(server: str, user: Mapping[str, Any] | None = None, /, **cluster: Any) -> dict[str, Any]:
     """A kubeconfig with one context, `test`, whose namespace is `home`."""
     return {
         "apiVersion": "v1",

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -118,10 +119,10 @@ class TestHostRules:
                 received = b""
                 while not received.endswith(b"foo-bar-com"):
                     received += await stream.receive()
-                subject = dict(stream.extra(TLSAttribute.peer_certificate))["subjectAltName"]
+                presented: Any = stream.extra(TLSAttribute.peer_certificate)
                 await stream.aclose()
         assert received.startswith(b"HTTP/1.1 200 ")
-        assert subject == (("DNS", "foo.bar.com"),)
+        assert presented["subjectAltName"] == (("DNS", "foo.bar.com"),)
         (asked,) = echoes.upstreams["foo-bar-com"][0].asked
         assert asked.field(b"host") == b"foo.bar.com"
         assert asked.field(b"x-forwarded-proto") == b"https"

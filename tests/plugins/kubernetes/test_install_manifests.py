@@ -474,7 +474,9 @@ def test_printing_manifests_imports_no_client_of_http() -> None:
     top = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
     assert {node.module for node in top} == {
         "__future__",
+        "collections.abc",
         "typing",
+        "daemun",
         "daemun_kubernetes.install.options",
         "daemun_kubernetes.install.plan",
     }

@@ -1,0 +1,8 @@
+"""The gateway in a cluster of real parts: Knative's own tests of an ingress, and Knative Serving itself.
+
+`build.py` builds the programs from their Go modules (`go/`), cached. `cluster.py` runs them in two network namespaces
+(`networks.py`, `processes.py`, `credentials.py`); `../shared/knode` stands in for the node. `implementation.py` makes
+the gateway a Pod of that cluster, `suite.py` runs a Go test binary and reads what it tells, `serving.py` installs
+Knative Serving, `coldstart.py` measures it. `python -m tests.conformance.kubernetes` does the same by hand, and what is
+left up is what the tests use.
+"""

@@ -1,0 +1,243 @@
+"""`daemun install`, `daemun uninstall` and `daemun proxy url` as they are typed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from daemun.cli.main import main
+from daemun_kubernetes.client.kinds import SERVICE
+from daemun_kubernetes.install.knative_class import PREVIOUS
+from daemun_kubernetes.install.manifests import stream_of
+from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan, default_image
+
+from .cluster_store import ClusterStore, write_kubeconfig
+from .store import store_server
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli() -> Iterator[Cli]:
+    """Runs `daemun`. What it does to the log is undone."""
+    log = logging.getLogger("daemun")
+    before = log.handlers, log.level, log.propagate
+
+    def run(*words: object, given: str | None = None) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words], input=given)
+
+    yield run
+    log.handlers, log.level, log.propagate = before
+
+
+@asynccontextmanager
+async def ready_cluster(folder: Path, store: ClusterStore) -> AsyncIterator[Path]:
+    """The kubeconfig of a cluster whose Deployments are rolled out at once."""
+    put = store.put
+
+    def rolled_out(path: str, namespace: str, name: str, **more: Any) -> dict[str, Any]:
+        if path.endswith("/deployments"):
+            replicas = more["spec"]["replicas"]
+            more["status"] = {"replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas}
+        return put(path, namespace, name, **more)
+
+    store.put = rolled_out  # type: ignore[method-assign]
+    async with store_server(store) as server:
+        yield write_kubeconfig(server, folder)
+
+
+async def typed(cli: Cli, *words: object, given: str | None = None) -> Result:
+    return await anyio.to_thread.run_sync(partial(cli, *words, given=given))
+
+
+# --- printing ---
+
+
+@pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.value)
+def test_a_dry_run_prints_the_manifests_and_asks_no_cluster(mode: Mode, cli: Cli, tmp_path: Path) -> None:
+    result = cli("install", mode.value, "--dry-run", "--kubeconfig", tmp_path / "none")
+    assert result.exit_code == 0
+    assert result.stdout == stream_of(Plan(mode, default_image()))
+    assert result.stderr == ""
+
+
+def test_options_reach_the_manifests(cli: Cli) -> None:
+    words = ("--name", "front", "-n", "edge", "--image", "registry.test/daemun:7", "--service-type", "NodePort")
+    result = cli("install", "ingress", "--dry-run", *words, "--replicas", 4, "--default-class")
+    documents = {one["kind"]: one for one in yaml.safe_load_all(result.stdout)}
+    assert documents["Deployment"]["metadata"]["name"] == "front"
+    assert documents["Deployment"]["spec"]["replicas"] == 4
+    (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.test/daemun:7"
+    assert documents["Service"]["spec"]["type"] == "NodePort"
+    assert documents["Namespace"]["metadata"]["name"] == "edge"
+    assert documents["IngressClass"]["metadata"]["annotations"]
+    assert "HorizontalPodAutoscaler" not in documents
+
+
+def test_config_network_can_be_left_out_of_the_manifests(cli: Cli) -> None:
+    result = cli("install", "knative", "--dry-run", "--config-network", "no")
+    assert "config-network" not in result.stdout
+
+
+def test_the_image_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMUN_IMAGE", "registry.test/daemun:9")
+    assert "image: registry.test/daemun:9" in cli("install", "gateway", "--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("install", "istio"), "No such command 'istio'"),
+        (("install", "gateway", "--dry-run", "--name", "Big"), "'Big' is no name for Kubernetes (accepted: lower-case"),
+        (("install", "gateway", "--dry-run", "--name", "n" * 41), "is no name for Kubernetes"),
+        (("install", "gateway", "--dry-run", "-n", "a_b"), "'a_b' is no name for Kubernetes"),
+        (("install", "gateway", "--dry-run", "--image", "a b"), "--image 'a b' is no name of an image"),
+        (("install", "gateway", "--dry-run", "--image", ""), "--image '' is no name of an image"),
+        (("install", "gateway", "--dry-run", "--tls-secret", "-"), "'-' is no name for Kubernetes"),
+        (
+            ("install", "gateway", "--dry-run", "--min-replicas", "4", "--max-replicas", "3"),
+            "--min-replicas 4 is above",
+        ),
+        (("install", "gateway", "--dry-run", "--replicas", "3", "--max-replicas", "5"), "--replicas fixes the number"),
+        (("install", "knative", "--dry-run", "--config-network", "only"), "has no manifests to print"),
+        (("uninstall", "istio"), "'istio' is not one of"),
+    ],
+)
+def test_wrong_usage_is_told(words: tuple[str, ...], message: str, cli: Cli) -> None:
+    result = cli(*words)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_names_for_people_say_what_each_mode_is(cli: Cli) -> None:
+    result = cli("install", "--help")
+    assert [mode.value for mode in Mode if mode.value in result.output] == [mode.value for mode in Mode]
+
+
+def test_help_loads_nothing_that_speaks_to_a_cluster() -> None:
+    code = (
+        "import sys; from daemun.cli.main import main\n"
+        "try: main(['install', '--help'])\n"
+        "finally: print(sorted(name for name in sys.modules if name in ('httpx', 'httpcore', 'daemun_kubernetes.install.run')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# --- at work ---
+
+
+@pytest.mark.anyio
+async def test_install_url_check_and_uninstall(cli: Cli, tmp_path: Path) -> None:
+    store = ClusterStore()
+    store.put_kind("ConfigMap", "config-network", "knative-serving", data={"ingress-class": "kourier.test"})
+    before = store.all
+    async with ready_cluster(tmp_path, store) as kubeconfig:
+        here = ("--kubeconfig", kubeconfig)
+        installed = await typed(cli, "install", "knative", *here)
+        assert (installed.exit_code, installed.stderr) == (0, "")
+        lines = installed.stdout.splitlines()
+        assert "created     Namespace daemun-system" in lines
+        assert "ready       Deployment daemun-system/daemun  (2 of 2)" in lines
+        words = f"ingress-class is {KNATIVE_CLASS}, was kourier.test"
+        assert f"configured  ConfigMap knative-serving/config-network  ({words})" in lines
+        assert lines[-2].startswith("daemun proxy url ")
+
+        again = await typed(cli, "install", "knative", *here)
+        assert {line.split()[0] for line in again.stdout.split("\n\n")[0].splitlines()} == {"unchanged", "ready"}
+
+        status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+        made = store.of("Service", "daemun", "daemun-system")
+        assert made is not None
+        store.put(SERVICE.path(), "daemun-system", "daemun", **{**made, "status": status})
+        url = await typed(cli, "proxy", "url", *here)
+        assert (url.exit_code, url.stdout) == (0, "http://192.0.2.1:80\n")
+        told = await typed(cli, "proxy", "url", *here, "--listener", "https", "--json")
+        assert json.loads(told.stdout) == {
+            "listener": "https",
+            "url": "https://192.0.2.1:443",
+            "host": "192.0.2.1",
+            "port": 443,
+            "through": "load balancer",
+        }
+
+        dry = await typed(cli, "uninstall", "knative", *here, "--dry-run")
+        assert dry.exit_code == 0
+        assert dry.stdout.splitlines()[-1] == "nothing was changed (--dry-run)"
+        refused = await typed(cli, "uninstall", "knative", *here, given="n\n")
+        assert refused.exit_code == 1
+        assert store.of("Deployment", "daemun", "daemun-system") is not None
+        removed = await typed(cli, "uninstall", "knative", *here, given="y\n")
+        assert removed.exit_code == 0
+        assert "removed     Deployment daemun-system/daemun" in removed.stdout.splitlines()
+    assert store.all == before
+
+
+@pytest.mark.anyio
+async def test_a_gateway_is_told_how_it_gets_routes(cli: Cli, tmp_path: Path) -> None:
+    async with ready_cluster(tmp_path, ClusterStore()) as kubeconfig:
+        words = ("--kubeconfig", kubeconfig, "--name", "front", "-n", "edge")
+        installed = await typed(cli, "install", "gateway", *words)
+    assert "kubectl create configmap front-routes -n edge --from-file=routes.yaml" in installed.stdout
+    assert "daemun proxy url --name front --namespace edge" in installed.stdout
+
+
+@pytest.mark.anyio
+async def test_the_class_alone(cli: Cli, tmp_path: Path) -> None:
+    store = ClusterStore()
+    store.put_kind("ConfigMap", "config-network", "serving", data={"a": "b"})
+    async with ready_cluster(tmp_path, store) as kubeconfig:
+        words = ("--config-network", "only", "--knative-namespace", "serving", "--kubeconfig", kubeconfig)
+        done = await typed(cli, "install", "knative", *words)
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert len(store.all) == 1
+    config = store.of("ConfigMap", "config-network", "serving")
+    assert config is not None
+    assert config["data"] == {"a": "b", "ingress-class": KNATIVE_CLASS}
+    assert config["metadata"]["annotations"] == {PREVIOUS: ""}
+
+
+@pytest.mark.anyio
+async def test_what_goes_wrong_is_one_line_and_exit_code_1(cli: Cli, tmp_path: Path) -> None:
+    store = ClusterStore()
+    async with ready_cluster(tmp_path, store) as kubeconfig:
+        missing = await typed(cli, "proxy", "url", "--kubeconfig", kubeconfig)
+        knative = await typed(cli, "install", "knative", "--kubeconfig", kubeconfig, "--timeout", 0)
+        store.refusing = (403, "Forbidden")
+        forbidden = await typed(cli, "uninstall", "gateway", "--yes", "--kubeconfig", kubeconfig)
+    nowhere = await typed(cli, "proxy", "url", "--kubeconfig", tmp_path / "none.yaml")
+    for result, words in (
+        (missing, "there is no Service daemun in namespace daemun-system"),
+        (knative, "install Knative Serving, then run this again"),
+        (forbidden, "the right to list deployments.apps is missing"),
+        (nowhere, "none.yaml"),
+    ):
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("daemun: ")
+        assert words in line
+
+
+@pytest.mark.anyio
+async def test_check_cluster_is_an_option_of_check(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ready_cluster(tmp_path, ClusterStore()) as kubeconfig:
+        monkeypatch.setitem(os.environ, "KUBECONFIG", str(kubeconfig))
+        result = await typed(cli, "check", "--cluster", "--json")
+    assert result.exit_code == 1
+    words = [one["words"] for one in json.loads(result.stdout)["findings"]]
+    assert "nothing is installed" in words
