@@ -14,7 +14,7 @@ from daemun import SourceType, hookimpl
 from daemun_file.document import Document, document_schema
 from daemun_file.explain import ObjectError, decode, show_path, suggest
 from daemun_file.load import Entry, RawObject, Reader
-from daemun_file.places import host_name
+from daemun_file.places import endpoint_of, host_name
 from daemun_file.settings import FileSettings, InlineSettings
 from daemun_file.source import FileSource, InlineSource, open_file, open_inline
 
@@ -30,6 +30,7 @@ __all__ = [
     "Reader",
     "decode",
     "document_schema",
+    "endpoint_of",
     "host_name",
     "show_path",
     "suggest",

@@ -2,7 +2,8 @@
 
 main.py      the group `daemun`, with the commands of plugins
 serving.py   run, reverse-proxy, file-server
-looking.py   check, routes, explain
+checking.py  check
+looking.py   routes, explain
 knowing.py   plugins, hooks, schema
 costing.py   bench; finding.py: a plugin by name, module or file
 output.py    text for people, JSON for programs, exit codes

@@ -9,6 +9,7 @@ actions.py     handlers for redirects, fixed responses and weighted splits
 compile.py     a route becomes one handler
 publish.py     one publish on its way: compiles what changed, in slices
 order.py       positions that leave room for others
+certificates.py  which certificate is presented to whom
 table.py       all routes of all sources, swapped with one assignment
 shared.py      what is opened once for equal settings, and outlives a reload
 generation.py  what a table opened, leased by exchanges, drained and closed

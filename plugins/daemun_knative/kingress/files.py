@@ -14,8 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from daemun import BackendSpec, EndpointSpec, RouteSpec
-from daemun_file import ObjectError, decode, show_path
-from daemun_file.places import endpoint_of
+from daemun_file import ObjectError, decode, endpoint_of, show_path
 from daemun_knative.kingress.defaults import Path, validate, with_defaults
 from daemun_knative.kingress.hash import token_of
 from daemun_knative.kingress.translate import Doors, references, routes

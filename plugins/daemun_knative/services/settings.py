@@ -30,10 +30,20 @@ class KnativeFilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     recursive: Annotated[bool, Meta(description="Whether folders in folders are read too.")] = False
     max_file_bytes: Annotated[int, Meta(ge=1, le=1 << 30, description="A larger file is refused.")] = 16 * 1024 * 1024
     listeners: Annotated[Names, Meta(description="Listeners that serve public Services; none: all.")] = ()
+    https_listeners: Annotated[
+        Names, Meta(description="Those with TLS, for an Ingress that sends the others there (`httpOption: Redirected`).")
+    ] = ()
     local_listeners: Annotated[
         Names,
         Meta(description="Listeners that serve cluster-local Services; none: such a Service is refused."),
     ] = ()
+    services: Annotated[
+        dict[str, str],
+        Meta(
+            description="The URL that stands for a Service that an Ingress refers to: by `namespace/name:port`, or by "
+            "`namespace/name` for all of its ports."
+        ),
+    ] = {}
     allow_commands: Annotated[
         bool,
         Meta(description="Whether a manifest's `command` is run, on this machine, instead of the table's."),

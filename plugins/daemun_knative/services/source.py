@@ -1,4 +1,4 @@
-"""The source `knative_files`: Services out of manifests, read and watched as `daemun_file` does it."""
+"""The source `knative_files`: Services and KIngresses out of manifests, read and watched as `daemun_file` does it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from typing import Any
 
 from daemun import ObjectStatus, SettingsError, Snapshot, Source, SourceContext
 from daemun_file import Entry, FileSource, ObjectError, RawObject, Reader, decode, host_name, show_path
+from daemun_knative.kingress.files import (
+    API_VERSION,
+    EVERYWHERE,
+    Surroundings,
+    decode_cluster_ingress,
+    decode_ingress,
+)
+from daemun_knative.kingress.files import specs_of as kingress_specs
+from daemun_knative.kingress.translate import Doors
 from daemun_knative.services.manifest import VERSIONS, Path, Service, ignored
 from daemun_knative.services.settings import KnativeFilesSettings
 from daemun_knative.services.translate import Specs, specs_of
@@ -19,6 +28,8 @@ __all__ = ["DEFAULT_NAMESPACE", "assemble", "decode_manifest", "open_knative_fil
 log = logging.getLogger("daemun.knative")
 
 DEFAULT_NAMESPACE = "default"
+
+_INGRESSES = ("Ingress", "ClusterIngress")
 
 
 def split_manifest(data: Any, path: Path = ()) -> Iterator[RawObject | ObjectError]:
@@ -39,14 +50,27 @@ def split_manifest(data: Any, path: Path = ()) -> Iterator[RawObject | ObjectErr
 def decode_manifest(item: RawObject, settings: KnativeFilesSettings, origin: str) -> Specs:
     """What the core runs for one manifest. Raises `ObjectError`."""
     version = item.data.get("apiVersion", "")
+    if version == API_VERSION and item.kind in _INGRESSES:
+        return _ingress_specs(item, settings, origin)
     if item.kind != "Service" or version not in VERSIONS:
         words = f"kind {item.kind} of {version or 'no apiVersion'} is not served from files"
-        raise ObjectError((), f"{words}; accepted: Service of {', '.join(VERSIONS)}")
+        raise ObjectError((), f"{words}; accepted: Service of {', '.join(VERSIONS)}; Ingress of {API_VERSION}")
     service = decode(_without_nulls(item.data), Service)
     without_meaning = [show_path(path, "") for path in ignored(service)]
     specs = specs_of(parts_of(service, DEFAULT_NAMESPACE), settings, origin)
     if without_meaning:
         log.info("%s: without meaning for a local process: %s", origin, ", ".join(without_meaning))
+    return specs
+
+
+def _ingress_specs(item: RawObject, settings: KnativeFilesSettings, origin: str) -> Specs:
+    data = _without_nulls(item.data)
+    old = item.kind == "ClusterIngress"
+    written = decode_cluster_ingress(data) if old else decode_ingress(data, DEFAULT_NAMESPACE)
+    doors = Doors(settings.listeners or EVERYWHERE, settings.https_listeners, settings.local_listeners)
+    specs = kingress_specs(written, Surroundings(settings.services, doors, settings.backend_settings), origin)
+    for warning in written.warnings:
+        log.warning("%s: %s", origin, warning)
     return specs
 
 
@@ -60,9 +84,11 @@ def _without_nulls(value: Any) -> Any:
 
 
 def assemble(entries: Iterable[Entry[Specs]], refused: tuple[ObjectStatus, ...]) -> Snapshot:
-    """The snapshot of all Services."""
+    """The snapshot of all manifests. Two that refer to one Service have equal back ends for it."""
     specs = [entry.value for entry in entries]
-    return Snapshot(tuple(route for _, route in specs), tuple(backend for backend, _ in specs), refused)
+    routes = tuple(route for _, some in specs for route in some)
+    backends = {backend.name: backend for some, _ in specs for backend in some}
+    return Snapshot(routes, tuple(backends.values()), refused)
 
 
 @asynccontextmanager

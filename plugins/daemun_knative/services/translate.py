@@ -16,7 +16,7 @@ from daemun_knative.services.validate import VISIBILITY, Parts
 
 __all__ = ["Specs", "specs_of"]
 
-Specs = tuple[BackendSpec, RouteSpec]
+Specs = tuple[tuple[BackendSpec, ...], tuple[RouteSpec, ...]]
 """What one Service becomes."""
 
 
@@ -41,7 +41,7 @@ def specs_of(parts: Parts, settings: KnativeFilesSettings, origin: str) -> Specs
         timeout_seconds=float(parts.timeout_seconds),
         origin=origin,
     )
-    return backend, route
+    return (backend,), (route,)
 
 
 def _hosts(parts: Parts, domain: str) -> list[str]:

@@ -168,19 +168,19 @@ class Http:
         return Answer(response.status_code, b"".join(body), _pause(response))
 
     def _http_request(self, asked: Asked, grant: Grant, read_seconds: float) -> httpx.Request:
-        fields = [("user-agent", _AGENT), ("accept", asked.accept), ("accept-encoding", "identity"), *grant.fields]
+        url = httpx.URL(f"{self.server}{asked.path}{'?' if asked.query else ''}{urlencode(asked.query)}")
+        fields = [("host", url.netloc.decode("ascii")), ("user-agent", _AGENT), ("accept", asked.accept)]
+        fields += [("accept-encoding", "identity"), *grant.fields]
         if asked.body:
             fields.append(("content-type", asked.content_type))
-        url = f"{self.server}{asked.path}"
-        if asked.query:
-            url = f"{url}?{urlencode(asked.query)}"
+        if asked.body or asked.method not in _WITHOUT_BODY:
+            fields.append(("content-length", str(len(asked.body))))
         extensions: dict[str, object] = {
             "timeout": {"connect": _CONNECT_SECONDS, "read": read_seconds, "write": self._timeout_seconds, "pool": None}
         }
         if self._target.cluster.tls_server_name:
             extensions["sni_hostname"] = self._target.cluster.tls_server_name
-        content = asked.body if asked.body or asked.method not in _WITHOUT_BODY else None
-        return httpx.Request(asked.method, url, headers=fields, content=content, extensions=extensions)
+        return httpx.Request(asked.method, url, headers=fields, stream=_Body(asked.body), extensions=extensions)
 
     @asynccontextmanager
     async def _linked(self, grant: Grant) -> AsyncIterator[httpx.AsyncHTTPTransport]:
@@ -246,6 +246,22 @@ class Http:
             raise ApiError(f"{self.server} broke off: {_words(error)}") from error
 
 
+class _Body(httpx.AsyncByteStream):
+    """Content at once, and no generator, which would be left to the garbage collector when sending fails."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data, self._data = self._data, b""
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
 class _InWords:
     """Content whose end before its time is an `ApiError`."""
 
@@ -286,7 +302,7 @@ def _words(error: Exception) -> str:
         words = words or str(cause)
         cause = cause.__cause__ or cause.__context__
     words = words or type(error).__name__
-    return words[:1].lower() + words[1:]
+    return (words[:1].lower() + words[1:]).rstrip(".")
 
 
 def _pause(response: httpx.Response) -> float | None:

@@ -87,7 +87,10 @@ class Elector:
                 finally:
                     self._lead(False)
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(_RELEASE_SECONDS):
+            with (
+                anyio.CancelScope(shield=True),
+                anyio.move_on_after(min(_RELEASE_SECONDS, self._terms.deadline_seconds)),
+            ):
                 await self._release()
 
     async def _acquire(self) -> float:

@@ -274,14 +274,15 @@ class Assembly:
         for target in sorted(translation.targets, key=str):
             resolved = self._backend(target)
             if resolved.spec is None:
-                problems.append(Problem("BackendNotFound", f"{resolved.error}; its paths answer 503"))
+                problems.append(Problem("BackendNotFound", f"{resolved.error}; its paths answer 503", passing=True))
             elif not resolved.ready:
                 words = f"service {target.namespace}/{target.service} has no ready endpoint for port {target.port}"
-                problems.append(Problem("NoEndpoints", f"{words}; its paths answer 503"))
+                problems.append(Problem("NoEndpoints", f"{words}; its paths answer 503", passing=True))
         for name in sorted(set(translation.hosts.values())):
             pair = self._pair((owner[0], name))
             if error := pair.error or self._refused.get(f"secret {owner[0]}/{name}", ""):
-                problems.append(Problem("BadCertificate", f"{error}; without it there is no TLS for its hosts"))
+                words = f"{error}; without it there is no TLS for its hosts"
+                problems.append(Problem("BadCertificate", words, passing=True))
         if error := self._refused.get(f"ingress {owner[0]}/{owner[1]}", ""):
             problems.append(Problem("Refused", error))
         return tuple(problems)

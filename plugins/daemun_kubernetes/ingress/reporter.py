@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
-from time import monotonic
+
+import anyio
 
 from daemun_kubernetes.client.events import Recorder
 from daemun_kubernetes.client.kinds import INGRESS, Ingress
 from daemun_kubernetes.ingress.translate import Problem
 from daemun_kubernetes.view.references import Key
 
-__all__ = ["Reporter"]
+__all__ = ["SETTLE_SECONDS", "Reporter"]
 
 log = logging.getLogger("daemun.kubernetes")
 
+SETTLE_SECONDS = 5.0
+"""What may pass by itself, such as a Service that is created after its Ingress, is said when it has lasted for that."""
 _AGAIN_SECONDS = 600.0
 """What comes and goes is said no more often."""
 
+_Fact = tuple[Key, Problem]
+
 
 class Reporter:
-    """Says problems of Ingresses."""
+    """Says problems of Ingresses while `run` runs."""
 
     def __init__(self, recorder: Recorder, current: Callable[[Key], Ingress | None]) -> None:
         """`current` is the Ingress as it was seen last."""
@@ -28,44 +34,65 @@ class Reporter:
         self._current = current
         self._leading = False
         self._problems: dict[Key, tuple[Problem, ...]] = {}
-        self._logged: dict[tuple[Key, Problem], float] = {}
-        self._recorded: dict[tuple[Key, Problem], float] = {}
+        self._waiting: dict[_Fact, float] = {}
+        """What is to be said, and when."""
+        self._logged: dict[_Fact, float] = {}
+        self._recorded: dict[_Fact, float] = {}
+        self._news = anyio.Event()
 
     def lead(self, leading: bool) -> None:
         """Whether events are this replica's to write, from now on."""
         self._leading = leading
         if leading:
-            for key in self._problems:
-                self._record(key)
+            for key, problems in self._problems.items():
+                for problem in problems:
+                    if (key, problem) not in self._waiting:
+                        self._record((key, problem))
 
     def report(self, key: Key, problems: tuple[Problem, ...]) -> None:
         """All that is wrong with an Ingress now; nothing: it is well, or gone."""
-        if not problems:
-            self._problems.pop(key, None)
-            return
-        self._problems[key] = problems
+        before = self._problems.pop(key, ())
+        if problems:
+            self._problems[key] = problems
+        for problem in before:
+            if problem not in problems:
+                self._waiting.pop((key, problem), None)
         for problem in problems:
-            if _is_due(self._logged, (key, problem)):
-                log.warning("ingress %s/%s: %s", *key, problem.message)
+            if problem not in before:
+                self._waiting[key, problem] = anyio.current_time() + (SETTLE_SECONDS if problem.passing else 0)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Says what is due, for ever."""
+        while True:
+            self._news = anyio.Event()
+            now = anyio.current_time()
+            for fact in [fact for fact, due in self._waiting.items() if due <= now]:
+                del self._waiting[fact]
+                self._say(fact)
+            with anyio.CancelScope(deadline=min(self._waiting.values(), default=math.inf)):
+                await self._news.wait()
+
+    def _say(self, fact: _Fact) -> None:
+        (namespace, name), problem = fact
+        if _is_due(self._logged, fact):
+            log.warning("ingress %s/%s: %s", namespace, name, problem.message)
         if self._leading:
-            self._record(key)
+            self._record(fact)
 
-    def _record(self, key: Key) -> None:
+    def _record(self, fact: _Fact) -> None:
+        key, problem = fact
         ingress = self._current(key)
-        if ingress is None:
-            return
-        for problem in self._problems[key]:
-            if _is_due(self._recorded, (key, problem)):
-                self._recorder.record(INGRESS, ingress, problem.reason, problem.message, "Warning")
+        if ingress is not None and _is_due(self._recorded, fact):
+            self._recorder.record(INGRESS, ingress, problem.reason, problem.message, "Warning")
 
 
-def _is_due(said: dict[tuple[Key, Problem], float], what: tuple[Key, Problem]) -> bool:
-    """Whether `what` was not said lately; it is noted as said."""
-    now = monotonic()
-    if now - said.get(what, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
-        return False
-    said.pop(what, None)
-    said[what] = now
+def _is_due(said: dict[_Fact, float], fact: _Fact) -> bool:
+    """Whether `fact` was not said lately; it is noted as said."""
+    now = anyio.current_time()
     while said and now - next(iter(said.values())) >= _AGAIN_SECONDS:
         del said[next(iter(said))]
+    if fact in said:
+        return False
+    said[fact] = now
     return True

@@ -89,7 +89,7 @@ class IngressSource:
             self._take()
             await self._services.wait_synced()
             await self._secrets.wait_synced()
-            for job in (self._writer.run, self._recorder.run, self._elector.run):
+            for job in (self._writer.run, self._reporter.run, self._recorder.run, self._elector.run):
                 tasks.start_soon(job)
             published: Snapshot | None = None
             while True:

@@ -92,6 +92,8 @@ class Problem(Struct, frozen=True):
 
     reason: str
     message: str
+    passing: bool = False
+    """Whether it may pass by itself."""
 
 
 class Translation(Struct, frozen=True):

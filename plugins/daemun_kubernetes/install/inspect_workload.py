@@ -68,7 +68,7 @@ async def _writer(cluster: Cluster, plan: Plan) -> Finding:
     if age > 2 * max(lease.spec.lease_duration_seconds, 1):
         holder = lease.spec.holder_identity
         return Finding(
-            Severity.ERROR, subject, f"{holder} was to write statuses, and was last heard {age:.0f} s ago", hint
+            Severity.ERROR, subject, f"{holder} was to write statuses, and was last heard {age:,.0f} s ago", hint
         )
     return Finding(Severity.FINE, subject, f"{lease.spec.holder_identity} writes statuses")
 

@@ -33,6 +33,15 @@ _BACK_ENDS = (
     Right("", "services", _WATCH, "to find the ports of back ends"),
     Right("discovery.k8s.io", "endpointslices", _WATCH, "to find the addresses of back ends"),
     Right("", "secrets", _WATCH, "to read the certificates that objects refer to"),
+)
+_KINGRESSES = (
+    Right("networking.internal.knative.dev", "ingresses", _WATCH, "to read KIngresses"),
+    Right("networking.internal.knative.dev", "ingresses/status", ("patch",), "to say what is ready"),
+)
+_INGRESSES = (
+    Right("networking.k8s.io", "ingresses", _WATCH, "to read Ingresses"),
+    Right("networking.k8s.io", "ingressclasses", _WATCH, "to know which Ingresses are meant"),
+    Right("networking.k8s.io", "ingresses/status", ("patch",), "to publish the gateway's address"),
     Right("", "events", ("create", "patch"), "to say at an object what is wrong with it"),
 )
 
@@ -42,18 +51,6 @@ def rights_of(plan: Plan) -> tuple[Right, ...]:
     if plan.mode is Mode.GATEWAY:
         return ()
     return (*(_KINGRESSES if plan.mode is Mode.KNATIVE else _INGRESSES), *_BACK_ENDS, *_one_writes(plan))
-
-
-_KINGRESSES = (
-    Right("networking.internal.knative.dev", "ingresses", _WATCH, "to read KIngresses"),
-    Right("networking.internal.knative.dev", "ingresses/status", ("patch", "update"), "to say what is ready"),
-    Right("", "pods", _WATCH, "to know the replicas that must serve before anything is ready", "own"),
-)
-_INGRESSES = (
-    Right("networking.k8s.io", "ingresses", _WATCH, "to read Ingresses"),
-    Right("networking.k8s.io", "ingressclasses", _WATCH, "to know which Ingresses are meant"),
-    Right("networking.k8s.io", "ingresses/status", ("patch",), "to publish the gateway's address"),
-)
 
 
 def _one_writes(plan: Plan) -> tuple[Right, ...]:

@@ -63,7 +63,7 @@ class Cluster:
         debian_tool("etcd", "etcd-server")
         programs, node, suite = build.control_plane(self.tell), build.node(self.tell), build.ingress_suite(self.tell)
         self.lower()
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.credentials.make()
         self.add_images(suite / "images")
         shutil.copy2(programs / "kubectl", self.folder)

@@ -12,12 +12,11 @@ from .cluster import Cluster
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster. One that somebody raised by hand (`python -m tests.conformance.kubernetes up`) is used, and stays."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
 
     def tell(line: str) -> None:
-        if reporter is not None:
-            reporter.ensure_newline()
-            reporter.write_line(line)
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", flush=True)
 
     one = Cluster(tell)
     if one.is_kept:

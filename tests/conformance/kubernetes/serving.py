@@ -15,7 +15,7 @@ from . import build
 from .cluster import Cluster
 from .implementation import CLASS
 
-__all__ = ["HELLO", "HELLO_HOST", "install", "scaled_to_zero", "uninstall"]
+__all__ = ["HELLO_HOST", "hello", "install", "is_ready", "scaled_to_zero"]
 
 NAMESPACE = "knative-serving"
 HELLO = "helloworld-go"
@@ -65,15 +65,23 @@ def install(cluster: Cluster, ingress_class: str = CLASS) -> None:
     soon(lambda: _defaults(cluster), 60)
 
 
-def uninstall(cluster: Cluster) -> None:
-    """Removes Services and Serving's own programs; its kinds stay."""
-    for kind in ("services.serving.knative.dev", "domainmappings.serving.knative.dev"):
-        for item in cluster.get(kind, "-A")["items"]:
-            place = item["metadata"]
-            cluster.kubectl("delete", kind, "-n", place["namespace"], place["name"], "--wait=false")
-    own = ("-l", "app.kubernetes.io/name=knative-serving", "--ignore-not-found")
-    cluster.kubectl("delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", *own)
-    cluster.kubectl("delete", "deployment", "-n", NAMESPACE, *_DEPLOYMENTS, "--ignore-not-found")
+def hello() -> dict[str, Any]:
+    """The Service of the article."""
+    container = {"image": f"ko.local/{HELLO}", "env": [{"name": "TARGET", "value": "Go Sample v1"}]}
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": HELLO, "namespace": "default"},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+
+
+def is_ready(cluster: Cluster, service: str = HELLO, namespace: str = "default") -> bool:
+    """Whether a Service is ready, in the generation that was last applied."""
+    found = cluster.get("services.serving.knative.dev", "-n", namespace, service)
+    status = found.get("status", {})
+    now = status.get("observedGeneration") == found["metadata"]["generation"]
+    return now and any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ()))
 
 
 def scaled_to_zero(cluster: Cluster, service: str = HELLO, namespace: str = "default") -> bool:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import daemun_knative
-from daemun import HostKind, HostMatch
+from daemun import BackendSpec, HostKind, HostMatch, RouteSpec
 from daemun_file import Reader, decode
 from daemun_knative import KnativeFilesSettings
 from daemun_knative.services.source import decode_manifest, split_manifest
@@ -27,7 +27,7 @@ from daemun_process.place import take_place
 DEMO = Path(daemun_knative.__file__).parent / "services" / "demo"
 
 
-def demo() -> Specs:
+def demo() -> tuple[BackendSpec, RouteSpec]:
     """What the demo's settings make of its manifest."""
     (source,) = yaml.safe_load((DEMO / "daemun.yaml").read_text())["sources"]
     assert source.pop("type") == "knative_files"
@@ -43,7 +43,8 @@ def demo() -> Specs:
     assert reading is not None
     assert reading.refused == ()
     (entry,) = reading.entries
-    return entry.value
+    (backend,), (route,) = entry.value
+    return backend, route
 
 
 def test_the_settings_make_the_host_of_the_article() -> None:

@@ -9,20 +9,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemun import HostKind, HostMatch
+from daemun import BackendSpec, HostKind, HostMatch, RouteSpec
 from daemun_file import ObjectError, RawObject, show_path
 from daemun_knative import KnativeFilesSettings
 from daemun_knative.services.source import decode_manifest, split_manifest
-from daemun_knative.services.translate import Specs
 
 SETTINGS = KnativeFilesSettings(paths=("x",), images={"app": {"command": ["app"]}}, local_listeners=("inner",))
 
 
-def decoded(manifest: Any) -> Specs:
+def decoded(manifest: Any) -> tuple[BackendSpec, RouteSpec]:
     (item,) = split_manifest(manifest)
     if isinstance(item, ObjectError):
         raise item
-    return decode_manifest(item, SETTINGS, "here")
+    (backend,), (route,) = decode_manifest(item, SETTINGS, "here")
+    return backend, route
 
 
 def service(spec: str = "", *, template: str = "{}", metadata: str = "{}", container: str = "{}") -> dict[str, Any]:

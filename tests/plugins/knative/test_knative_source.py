@@ -33,7 +33,7 @@ spec:
 
 async def published(folder: Path, *steps: Any, **settings: Any) -> list[Snapshot]:
     """What the source publishes first, and after each of `steps`."""
-    (kind,) = daemun_sources()
+    (kind,) = (one for one in daemun_sources() if one.name == "knative_files")
     snapshots: list[Snapshot] = []
     send, receive = anyio.create_memory_object_stream[Snapshot](10)
 
@@ -101,8 +101,52 @@ async def test_the_same_service_in_two_files_counts_once(tmp_path: Path) -> None
 
 
 async def test_a_domain_that_is_none_is_refused_at_start(tmp_path: Path) -> None:
-    (kind,) = daemun_sources()
+    (kind,) = (one for one in daemun_sources() if one.name == "knative_files")
     settings = KnativeFilesSettings(paths=("x",), domain="not a domain")
     with pytest.raises(SettingsError, match=r"^\$\.domain: "):
         async with kind.build(settings, SourceContext("knative", tmp_path)):
             raise AssertionError("it was built")
+
+
+OLD = """
+apiVersion: networking.internal.knative.dev/v1alpha1
+kind: ClusterIngress
+metadata: {name: hello-ingress}
+spec:
+  generation: 1
+  visibility: ExternalIP
+  rules:
+  - hosts: [hello.default.example.com]
+    http:
+      paths:
+      - timeout: 10m0s
+        retries: {attempts: 3, perTryTimeout: 10m0s}
+        appendHeaders: {knative-serving-revision: hello-00001}
+        splits: [{serviceName: hello-00001, serviceNamespace: default, servicePort: 80, percent: 100}]
+---
+"""
+
+
+async def test_an_ingress_of_2019_is_served_beside_services_and_says_what_it_means_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "services.yaml").write_text(manifest("one") + OLD + OLD.replace("ClusterIngress", "IngressClass"))
+    (snapshot,) = await published(tmp_path, services={"default/hello-00001": "h2c://127.0.0.1:9000"})
+    assert [backend.name for backend in snapshot.backends] == ["default/one", "default/hello-00001:80"]
+    assert snapshot.backends[1].endpoints[0].address == "127.0.0.1:9000"
+    old = snapshot.routes[1]
+    assert old.hosts[0].value == "hello.default.example.com"
+    assert old.request_headers.set == {"knative-serving-revision": "hello-00001"}
+    assert old.timeout_seconds == 0
+    words = "\n".join(caplog.messages)
+    assert "ClusterIngress is of 2019" in words
+    assert "retries is ignored" in words
+    (refused,) = snapshot.refused
+    assert "accepted: Service of" in refused.error
+
+
+async def test_an_ingress_without_an_address_for_its_service_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "services.yaml").write_text(manifest("one") + OLD)
+    (snapshot,) = await published(tmp_path)
+    assert [route.name for route in snapshot.routes] == ["default/one"]
+    assert "has no entry in 'services'" in snapshot.refused[0].error

@@ -39,7 +39,8 @@ def specs(manifest: str = "", *, images: Any = None, **settings: Any) -> tuple[B
         {"paths": ["x"], "images": images or {"registry/app": {"command": ["app"]}}, **settings},
         KnativeFilesSettings,
     )
-    return decode_manifest(RawObject("Service", "default/hello", (), data), decoded, "s.yaml#hello")
+    (backend,), (route,) = decode_manifest(RawObject("Service", "default/hello", (), data), decoded, "s.yaml#hello")
+    return backend, route
 
 
 def activation(manifest: str = "", **settings: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ async def test_what_has_changed_meanwhile_is_not_overwritten() -> None:
             await cluster.replace(LEASE, lease)
         assert (caught.value.status, caught.value.reason) == (409, "Conflict")
         stale = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": None}
-        with pytest.raises(ApiError, match="cannot patch leases.coordination.k8s.io n/a at"):
+        with pytest.raises(ApiError, match=r"cannot patch leases\.coordination.k8s.io n/a at"):
             await cluster.patch(LEASE, "a", "n", stale)
         with pytest.raises(ValueError, match=r"replacing leases needs metadata.name and metadata.resourceVersion"):
             await cluster.replace(LEASE, {"metadata": {"name": "a"}})
@@ -158,8 +158,8 @@ async def test_any_object_is_applied_where_the_server_has_its_kind() -> None:
             "Unknown",
         ),
         (
-            always(b"no json"),
-            "{url} gave configmaps x that cannot be read: JSON is malformed: expected 'ull' (byte 1)",
+            always(b"{"),
+            "{url} gave configmaps x that cannot be read: Input data was truncated",
             200,
             "Malformed",
         ),
@@ -200,7 +200,7 @@ async def test_a_server_that_does_not_answer_is_left() -> None:
         await anyio.sleep_forever()
 
     async with asking(hang, request_timeout_seconds=0.1) as (cluster, server):
-        with pytest.raises(ApiError, match="within 0.1 s|is silent") as caught:
+        with pytest.raises(ApiError, match=r"within 0.1 s|is silent") as caught:
             await cluster.get(CONFIG_MAP, "x")
         assert caught.value.status == 0
         server.handle = always({"metadata": {"name": "x"}})

@@ -129,6 +129,12 @@ class Published:
         ]
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may pass by itself is said almost at once."""
+    monkeypatch.setattr("daemun_kubernetes.ingress.reporter.SETTLE_SECONDS", 0.05)
+
+
 @asynccontextmanager
 async def gateway(cluster: Cluster, **settings: Any) -> AsyncIterator[Published]:
     """The source at work on `cluster`."""

@@ -164,8 +164,12 @@ def ingress(
     return spoil
 
 
-def lease(**spec: Any) -> Spoil:
-    return lambda store: store.put(LEASE.path(), NAMESPACE, "daemun-ingress", spec=spec)
+def lease(holder: str, **ago: float) -> Spoil:
+    def spoil(store: ClusterStore) -> None:
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": now(**ago)}
+        store.put(LEASE.path(), NAMESPACE, "daemun-ingress", spec=spec)
+
+    return spoil
 
 
 def certified(**left: float) -> Spoil:
@@ -222,16 +226,16 @@ SPOILT: dict[str, tuple[Spoil, Severity, str, str]] = {
         "no node takes it: 0/3 nodes have room",
     ),
     "no writer": (
-        lease(),
+        lease(""),
         WARNING,
         "Lease daemun-system/daemun-ingress",
         "no replica writes statuses",
     ),
     "a silent writer": (
-        lease(holderIdentity="daemun-9", leaseDurationSeconds=15, renewTime=now(minutes=10)),
+        lease("daemun-9", minutes=100),
         ERROR,
         "Lease daemun-system/daemun-ingress",
-        "daemun-9 was to write statuses, and was last heard 60",
+        "daemun-9 was to write statuses, and was last heard 6,0",
     ),
     "no right": (
         lambda store: store.forbidden.add(("watch", "secrets")),

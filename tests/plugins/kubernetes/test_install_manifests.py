@@ -417,17 +417,29 @@ WATCHED = {"Reflector": 1, "open_references": 1}
 """Who lists and watches the kind that is its second argument."""
 
 
+CLIENT = Path(daemun_kubernetes.__file__).parent / "client"
+USED = {"Recorder": CLIENT / "events.py", "Elector": CLIENT / "lease.py"}
+"""What calls in the name of those that make one."""
+
+
 def called(*folders: Path) -> set[tuple[str, str]]:
     """Resource and verb of every call of the client in the sources of `folders`, told by the constants of kinds."""
     found = set()
-    for file in [file for folder in folders for file in folder.rglob("*.py")]:
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    for file in files:
         for call in ast.walk(ast.parse(file.read_text())):
             if not isinstance(call, ast.Call):
                 continue
             function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             if isinstance(call.func, ast.Attribute) and function in VERBS and "cluster" in ast.unparse(call.func.value):
-                subresource = next((word.value.value for word in call.keywords if word.arg == "subresource"), "")  # type: ignore[attr-defined]
+                subresource = next(
+                    (ast.literal_eval(word.value) for word in call.keywords if word.arg == "subresource"), ""
+                )
                 found.add((_resource(call.args[0], subresource), VERBS[function]))
+            elif function in USED and USED[function] not in files:
+                files.append(USED[function])
+            elif function == "StatusWriter":
+                found.add((_resource(call.args[1], "status"), "patch"))
             elif function in WATCHED and len(call.args) > WATCHED[function]:
                 resource = _resource(call.args[WATCHED[function]], "")
                 found |= {(resource, "list"), (resource, "watch")}
@@ -453,8 +465,7 @@ def _resource(kind: ast.expr, subresource: str) -> str:
     ],
 )
 def test_rights_are_what_the_sources_call_and_no_more(mode: Mode, own: Path) -> None:
-    client = Path(daemun_kubernetes.__file__).parent
-    asked = called(client / "client", client / "view", own)
+    asked = called(CLIENT.parent / "view", own)
     rights = {(resource, verb) for _, resource, verb in granted(PLANS[mode.value])}
     assert asked - rights == set(), "called, and not granted"
     assert rights - asked == set(), "granted, and never called"
