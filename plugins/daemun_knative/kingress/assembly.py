@@ -34,12 +34,14 @@ class Entry:
 
     def __init__(self) -> None:
         self.generation = 0
-        self.trusted = False
-        """Whether it was ready before this process began: then it is served whatever is missing now."""
         self.wanted: _Version | None = None
         self.served: _Version | None = None
-        self.network = TRUE
-        """What becomes of the version that is wanted, on this replica."""
+        self.missing = TRUE
+        """What keeps the version that is wanted from being served on this replica."""
+        self.refused = ""
+        """Why the gateway did not take all of what is served; "": it did."""
+        self.hosts: frozenset[str] = frozenset()
+        """The hosts that it is served on."""
         self.told_token = _NO_TOKEN
         """What probes are told."""
         self.programmed = ""
@@ -53,6 +55,13 @@ class Entry:
     def token(self) -> str:
         """Of the version that is wanted; "": it is not valid."""
         return self.wanted.token if self.wanted is not None else ""
+
+    @property
+    def network(self) -> Verdict:
+        """What becomes of the version that is wanted, on this replica."""
+        if self.refused and self.served is self.wanted:
+            return not_possible("Refused", self.refused)
+        return self.missing
 
 
 class Assembly:
@@ -96,14 +105,17 @@ class Assembly:
         return {key for kind, key in self._users if kind == "secret"}
 
     def begin(self, ingresses: Iterable[KIngress]) -> None:
-        """Takes in all that there are when the process begins: what was ready before is served as it was."""
+        """Takes in all that there are when the process begins: what was ready before is served, whatever is missing."""
         claims = []
         for ingress in ingresses:
             entry = self._put(ingress)
-            entry.trusted = is_ready(ingress.status, ingress.metadata.generation)
             if entry.wanted is not None:
-                claims.append(_claim(entry.wanted.ingress, was_ready=entry.trusted))
+                was_ready = is_ready(ingress.status, ingress.metadata.generation)
+                entry.served = entry.wanted if was_ready else None
+                claims.append(_claim(entry.wanted.ingress, was_ready=was_ready))
         self._claims = Claims(claims)
+        for key, entry in self._entries.items():
+            entry.hosts = self._hosts(key, entry.served)
 
     def put(self, key: Key, ingress: KIngress | None) -> None:
         """A KIngress is new or has changed; None: it is gone, or not ours any more."""
@@ -114,9 +126,9 @@ class Assembly:
             self._mark(self._claims.release(key))
             return
         entry = self._put(ingress)
-        entry.trusted = False
         if entry.wanted is not None:
-            self._mark(self._claims.claim(_claim(entry.wanted.ingress)))
+            # what is still served on a host keeps it until the next version takes over
+            self._mark(self._claims.claim(_claim(entry.wanted.ingress, entry.hosts)))
 
     def services_changed(self, keys: Iterable[Key]) -> None:
         """Something about these Services is not what it was."""
@@ -134,10 +146,13 @@ class Assembly:
 
     def snapshot(self) -> tuple[Snapshot, list[Key]]:
         """What is to be served now, and the KIngresses that were looked at for it."""
-        dirty, self._dirty = list(self._dirty), {}
-        for key in dirty:
-            if (entry := self._entries.get(key)) is not None:
-                self._settle(key, entry)
+        looked_at: dict[Key, None] = {}
+        while self._dirty:  # hosts that one gives up are another's at the same time
+            dirty, self._dirty = self._dirty, {}
+            looked_at |= dirty
+            for key in dirty:
+                if (entry := self._entries.get(key)) is not None:
+                    self._settle(key, entry)
         backends: dict[str, BackendSpec] = {}
         for entry in self._entries.values():
             if entry.served is not None:
@@ -151,7 +166,7 @@ class Assembly:
                 tuple(backends.values()),
                 certificates=tuple(one for entry in self._entries.values() for one in entry.certificates),
             ),
-            dirty,
+            list(looked_at),
         )
 
     def applied(self, applied: Applied, keys: Iterable[Key]) -> bool:
@@ -166,9 +181,10 @@ class Assembly:
             entry = self._entries.get(key)
             if entry is None or entry.served is None:
                 continue
-            if words := faults.get(key):
-                entry.network = not_possible("Refused", words)
-            elif entry.told_token != entry.served.token:
+            entry.refused = faults.get(key, "")
+            if entry.refused:
+                continue
+            if entry.told_token != entry.served.token:
                 entry.told_token = entry.served.token
                 self._dirty[key] = None
                 again = True
@@ -190,11 +206,14 @@ class Assembly:
         except ObjectError as error:
             entry.wanted = None
             where = show_path(error.path, "")
-            entry.network = not_possible("Invalid", f"{where}: {error.message}" if where else error.message)
+            entry.missing = not_possible("Invalid", f"{where}: {error.message}" if where else error.message)
         else:
             if entry.wanted is None or entry.wanted.ingress.spec != ingress.spec:
-                entry.wanted = _Version(ingress)
-            entry.network = TRUE
+                served = entry.served
+                entry.wanted = (
+                    served if served is not None and served.ingress.spec == ingress.spec else _Version(ingress)
+                )
+            entry.missing = TRUE
         self._refer(key, entry, add=True)
         self._dirty[key] = None
         return entry
@@ -219,34 +238,44 @@ class Assembly:
         """Serves the version that is wanted, if all that it needs is there; else what was served stays."""
         wanted = entry.wanted
         if wanted is not None:
-            entry.network = self._missing(entry, wanted)
-            if entry.network is TRUE or (entry.trusted and entry.served is None):
-                self._refer(key, entry, add=False)
-                entry.served = wanted
-                self._refer(key, entry, add=True)
+            entry.missing = self._missing(entry, wanted)
+            if entry.missing is TRUE and entry.served is not wanted:
+                self._serve(key, entry, wanted)
         served = entry.served
         if served is None:
             return
-
-        def owned(host: str) -> bool:
-            return self._claims.owner(host) in (key, None)
-
+        if served is not wanted:
+            self._pairs(entry, served)
+        hosts = self._hosts(key, served)
         if not self._two_steps:
             entry.told_token = served.token
-        entry.routes = routes(served.ingress, entry.told_token, self._doors, _backend_name, owned)
+        elif not hosts <= entry.hosts:
+            entry.told_token = _NO_TOKEN  # the routes of a host that was not served are new to all workers
+        entry.hosts = hosts
+        entry.routes = routes(served.ingress, entry.told_token, self._doors, _backend_name, hosts.__contains__)
         entry.certificates = certificates(
-            served.ingress, lambda namespace, name: entry.pairs.get((namespace, name)), self._doors, owned
+            served.ingress,
+            lambda namespace, name: entry.pairs.get((namespace, name)),
+            self._doors,
+            hosts.__contains__,
         )
+
+    def _serve(self, key: Key, entry: Entry, version: _Version) -> None:
+        """Takes over from what was served, which gives up what only it referred to."""
+        self._refer(key, entry, add=False)
+        entry.served = version
+        self._refer(key, entry, add=True)
+        entry.pairs = {secret: entry.pairs[secret] for secret in version.references.secrets}
+        self._mark(self._claims.claim(_claim(version.ingress)))
+
+    def _hosts(self, key: Key, version: _Version | None) -> frozenset[str]:
+        """The hosts of the version that are its own."""
+        hosts = hosts_of(version.ingress) if version is not None else ()
+        return frozenset(host for host in hosts if self._claims.owns(key, host))
 
     def _missing(self, entry: Entry, version: _Version) -> Verdict:
         """What the version waits for. Endpoints only matter before it is served for the first time."""
-        verdict = TRUE
-        for namespace, name in version.references.secrets:
-            pair = self._pair(namespace, name)
-            if pair.error or pair.pending:
-                verdict = not_yet("SecretNotReady", pair.error or f"secret {namespace}/{name} is not known yet")
-            else:
-                entry.pairs[namespace, name] = (pair.certificate, pair.key)
+        verdict = self._pairs(entry, version)
         if entry.served is version:
             return verdict
         for namespace, name, port in version.references.services:
@@ -256,12 +285,23 @@ class Assembly:
                 return not_yet("ServiceNotReady", words)
         return verdict
 
+    def _pairs(self, entry: Entry, version: _Version) -> Verdict:
+        """Takes the pairs that the version needs out of their Secrets. Which of them is missing."""
+        verdict = TRUE
+        for namespace, name in version.references.secrets:
+            pair = self._pair(namespace, name)
+            if pair.error or pair.pending:
+                verdict = not_yet("SecretNotReady", pair.error or f"secret {namespace}/{name} is not known yet")
+            else:
+                entry.pairs[namespace, name] = (pair.certificate, pair.key)
+        return verdict
+
 
 def _backend_name(namespace: str, service: str, port: int | str) -> str:
     return f"{namespace}/{service}:{port}"
 
 
-def _claim(ingress: KIngress, *, was_ready: bool = False) -> Claim:
+def _claim(ingress: KIngress, more: frozenset[str] = frozenset(), *, was_ready: bool = False) -> Claim:
     metadata = ingress.metadata
-    hosts = frozenset(hosts_of(ingress))
+    hosts = more.union(hosts_of(ingress))
     return Claim((metadata.namespace, metadata.name), hosts, metadata.creation_timestamp, was_ready)

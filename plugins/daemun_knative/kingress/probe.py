@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 from daemun_knative.kingress.claims import Key
+from daemun_knative.kingress.translate import Doors, certificates
 from daemun_knative.kingress.types import CLUSTER_LOCAL, REDIRECTED, HttpPath, KIngress
 
 __all__ = ["Prober", "Question", "open_prober", "questions"]
@@ -31,6 +32,9 @@ _TRY_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 _NOT_YET = (404, 502, 503, 504)
+_EXTERNAL, _INTERNAL = "external", "internal"
+_NO_HOST = "any.invalid"
+"""Asked for where a rule takes any host: a name that nobody can have."""
 
 
 class Question(Struct, frozen=True):
@@ -47,23 +51,38 @@ class Question(Struct, frozen=True):
 def questions(ingress: KIngress) -> tuple[Question, ...]:
     """What to ask before a KIngress is ready: each of its hosts, by each door that serves it."""
     found: dict[Question, None] = {}
-    secured = {host for tls in ingress.spec.tls for host in tls.hosts}
-    for rule in ingress.spec.rules:
-        path = min(rule.paths, key=lambda path: len(path.headers), default=None)
-        if path is None:
-            continue
-        target, headers = _target(path)
-        local = rule.visibility == CLUSTER_LOCAL
-        for host in rule.hosts:
-            doors = [(False, False)]
-            if not local:
-                redirected = ingress.spec.http_option == REDIRECTED
-                doors += [(True, True)] if redirected else [(True, False), *([(True, True)] if host in secured else [])]
-            elif host in secured:
-                doors.append((False, True))
-            for external, tls in doors:
-                found[Question(external, tls, host, target, headers)] = None
+    secured = _secured(ingress)
+    for door, host, paths in _served(ingress):
+        target, headers = _target(min(paths, key=_detour))
+        external = door == _EXTERNAL
+        plain = not (external and ingress.spec.http_option == REDIRECTED)
+        if plain:
+            found[Question(external, False, host, target, headers)] = None
+        if not plain or (door, host) in secured:
+            found[Question(external, True, host, target, headers)] = None
     return tuple(found)
+
+
+def _served(ingress: KIngress) -> Iterator[tuple[str, str, list[HttpPath]]]:
+    """By whom a host is reached, and by which paths: what is for everybody is for the cluster too."""
+    paths: dict[tuple[str, str], list[HttpPath]] = {}
+    for rule in ingress.spec.rules:
+        for host in dict.fromkeys(host.lower().removesuffix(".") for host in rule.hosts or (_NO_HOST,)):
+            for door in (_INTERNAL,) if rule.visibility == CLUSTER_LOCAL else (_INTERNAL, _EXTERNAL):
+                paths.setdefault((door, host), []).extend(rule.paths)
+    return ((door, host, those) for (door, host), those in paths.items() if those)
+
+
+def _secured(ingress: KIngress) -> set[tuple[str, str]]:
+    """The hosts that there are certificates for, by who reaches them."""
+    doors = Doors(external_https=(_EXTERNAL,), internal_https=(_INTERNAL,))
+    found = certificates(ingress, lambda namespace, name: ("", ""), doors)
+    return {(door, host) for one in found for door in one.listeners for host in one.hosts}
+
+
+def _detour(path: HttpPath) -> tuple[bool, int]:
+    """Least for what takes every request: a path that leads elsewhere, as to a solver of ACME, may know no probes."""
+    return bool(path.path.strip("/")), len(path.headers)
 
 
 def _target(path: HttpPath) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -80,6 +99,7 @@ class Prober:
         tasks: TaskGroup,
         gateways: Callable[[bool, bool], Sequence[str]],
         served: Callable[[Key, str], None],
+        try_seconds: float,
     ) -> None:
         self.trouble: dict[Key, str] = {}
         """What the last try was told, of those that are not served everywhere."""
@@ -87,6 +107,7 @@ class Prober:
         self._tasks = tasks
         self._gateways = gateways
         self._served = served
+        self._try_seconds = try_seconds
         self._running: dict[Key, tuple[str, anyio.CancelScope]] = {}
         self._limit = anyio.CapacityLimiter(_AT_ONCE)
 
@@ -130,10 +151,11 @@ class Prober:
                     for question, gateway in open_:
                         tries.start_soon(self._try, question, gateway, token, done, words)
                 if words:
-                    self.trouble[key] = words[0]
+                    self.trouble[key] = min(words)  # not whoever was first: it stands in the status
                     await anyio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-        if not scope.cancelled_caught:
+        running = self._running.get(key)
+        if running is not None and running[1] is scope:  # which may have been ended after the last answer
             del self._running[key]
             self.trouble.pop(key, None)
             self._served(key, token)
@@ -156,33 +178,39 @@ class Prober:
         import httpx
 
         headers = [
-            ("Host", question.host),
-            ("User-Agent", "Knative-Ingress-Probe"),
-            ("K-Network-Probe", "probe"),
-            ("K-Network-Hash", "override"),
-            *question.headers,
+            (b"Host", question.host.encode()),
+            (b"User-Agent", b"Knative-Ingress-Probe"),
+            (b"K-Network-Probe", b"probe"),
+            (b"K-Network-Hash", b"override"),
+            *((name.encode(), value.encode()) for name, value in question.headers),
         ]
-        scheme = "https" if question.tls else "http"
-        try:
-            answer = await self._client.get(
-                f"{scheme}://{gateway}{question.path}", headers=headers, extensions={"sni_hostname": question.host}
-            )
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
-            return str(error) or type(error).__name__
-        told = answer.headers.get("k-network-hash", "")
-        if answer.status_code == 200 and told and told != token:
-            return "another version is served"
-        if answer.status_code in _NOT_YET:
-            return f"status {answer.status_code}"
-        return ""  # an answer of something that knows no probes, which is there at any rate
+        url = f"{'https' if question.tls else 'http'}://{gateway}{question.path}"
+        extensions = {"sni_hostname": question.host}
+        with anyio.move_on_after(self._try_seconds):
+            try:
+                # what is behind the head may never end
+                async with self._client.stream("GET", url, headers=headers, extensions=extensions) as answer:
+                    status, told = answer.status_code, answer.headers.get("k-network-hash", "")
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+                return str(error) or type(error).__name__
+            if status == 200 and told and told != token:
+                return "another version is served"
+            if status in _NOT_YET:
+                return f"status {status}"
+            return ""  # an answer of something that knows no probes, which is there at any rate
+        return f"no answer within {self._try_seconds:g} s"
 
 
 @asynccontextmanager
 async def open_prober(
-    gateways: Callable[[bool, bool], Sequence[str]], served: Callable[[Key, str], None]
+    gateways: Callable[[bool, bool], Sequence[str]],
+    served: Callable[[Key, str], None],
+    *,
+    try_seconds: float = _TRY_SECONDS,
 ) -> AsyncIterator[Prober]:
     """A prober until the context is left. `gateways` gives the addresses of all gateways by whether their external
-    listener is meant, and the one with TLS; `served` hears of versions that are served everywhere."""
+    listener is meant, and the one with TLS; `served` hears of versions that are served everywhere. One request takes at
+    most `try_seconds`."""
     import httpx
 
     context = ssl.create_default_context()
@@ -190,8 +218,8 @@ async def open_prober(
     context.verify_mode = ssl.CERT_NONE
     limits = httpx.Limits(max_keepalive_connections=0)
     async with (
-        httpx.AsyncClient(verify=context, trust_env=False, limits=limits, timeout=_TRY_SECONDS) as client,
+        httpx.AsyncClient(verify=context, trust_env=False, limits=limits, timeout=None) as client,
         anyio.create_task_group() as tasks,
     ):
-        yield Prober(client, tasks, gateways, served)
+        yield Prober(client, tasks, gateways, served, try_seconds)
         tasks.cancel_scope.cancel()

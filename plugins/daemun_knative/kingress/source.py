@@ -22,7 +22,7 @@ from daemun import Publish, Snapshot, Source, SourceContext
 from daemun_knative.kingress.assembly import Assembly, Entry
 from daemun_knative.kingress.claims import Key
 from daemun_knative.kingress.conditions import TRUE, WAITING, Verdict, conflict, is_ready, next_status, not_yet
-from daemun_knative.kingress.probe import Prober, open_prober, questions
+from daemun_knative.kingress.probe import Prober, Question, open_prober, questions
 from daemun_knative.kingress.settings import KnativeSettings
 from daemun_knative.kingress.translate import Doors
 from daemun_knative.kingress.types import CLASS_ANNOTATION, KINGRESS, KIngress
@@ -67,7 +67,8 @@ class KnativeSource:
         self._doors = tuple(
             _full_name(name, cluster) for name in (settings.external_service, settings.internal_service)
         )
-        self._names = tuple(_domain_name(key, settings.cluster_domain or _cluster_domain()) for key in self._doors)
+        domain = settings.cluster_domain or _cluster_domain()
+        self._names = tuple(_domain_name(key, domain) for key in self._doors)
         self._assembly = Assembly(
             Doors(settings.external_http, settings.external_https, settings.internal_http, settings.internal_https),
             backend=services.backend,
@@ -100,18 +101,19 @@ class KnativeSource:
             self._refer()
             await self._services.wait_synced()
             await self._secrets.wait_synced()
-            for job in (self._writer.run, self._elector.run, self._remind):
-                tasks.start_soon(job)
+            jobs = [self._writer.run, self._elector.run, self._remind]
             published: Snapshot | None = None
             while True:
                 self._changed = anyio.Event()
                 self._take()
                 snapshot, keys = self._assembly.snapshot()
-                if snapshot != published:
-                    applied = await publish(snapshot)
-                    published = snapshot
-                    if self._assembly.applied(applied, keys):
-                        self._changed.set()
+                before, published = published, snapshot
+                if snapshot != before and self._assembly.applied(await publish(snapshot), keys):
+                    self._changed.set()
+                if before is not None or not self._changed.is_set():
+                    # not earlier: what was ready would be said not to be, because this replica does not serve it yet
+                    while jobs:
+                        tasks.start_soon(jobs.pop())
                 self._look_at(keys)
                 await self._changed.wait()
 
@@ -150,25 +152,40 @@ class KnativeSource:
             return
         for key in keys:
             entry, ingress = self._assembly.entries.get(key), self._ours(key)
-            if entry is None or ingress is None:
-                continue
+            if entry is None or ingress is None or entry.generation != ingress.metadata.generation:
+                continue  # what is newer is looked at once it is taken in
             if self._is_ready(key, entry, ingress):
                 self._since.pop(key, None)
+                continue
+            self._since.setdefault(key, monotonic())
+            if entry.wanted is None or entry.programmed != entry.token or self._assembly.conflicts(key):
+                self._prober.forget(key)
             else:
-                self._since.setdefault(key, monotonic())
-                if entry.wanted is not None and entry.programmed == entry.token:
-                    self._prober.probe(key, entry.token, questions(entry.wanted.ingress))
+                self._prober.probe(key, entry.token, self._questions(entry.wanted.ingress))
         self._writer.mark(keys)
+
+    def _questions(self, ingress: KIngress) -> list[Question]:
+        """What to ask of the gateways, by doors that have a Service."""
+        return [one for one in questions(ingress) if self._doors[0 if one.external else 1] is not None]
 
     def _is_ready(self, key: Key, entry: Entry, ingress: KIngress) -> bool:
         """Whether the version that is wanted is served everywhere: it was probed, now or by who led before."""
         if not entry.token or entry.programmed != entry.token or self._assembly.conflicts(key):
             return False
         if self._ready.get(key) != entry.token:
-            if not is_ready(ingress.status, ingress.metadata.generation):
+            if not self._is_told(ingress):
                 return False
             self._ready[key] = entry.token
         return True
+
+    def _is_told(self, ingress: KIngress) -> bool:
+        """Whether the status says that this version is served, and by us: what was of another class was not."""
+        status = ingress.status
+        told = (status.public_load_balancer, status.private_load_balancer)
+        return is_ready(status, ingress.metadata.generation) and all(
+            not name or (at is not None and [one.domain_internal for one in at.ingress] == [name])
+            for name, at in zip(self._names, told, strict=True)
+        )
 
     def _is_served(self, key: Key, token: str) -> None:
         self._ready[key] = token
@@ -232,9 +249,14 @@ class KnativeSource:
     def _ingress_changed(self, change: Change[KIngress]) -> None:
         new, old = change.object, change.old
         key = (new.metadata.namespace, new.metadata.name)
+        if not self._is_ours(new) and key not in self._assembly.entries:
+            return
         if change.kind == "modified" and old is not None and _asks(new) == _asks(old):
             self._writer.mark([key])
             return
+        # a version that comes back is asked for anew: between, gateways may have served another
+        self._ready.pop(key, None)
+        self._prober.forget(key)
         self._dirty[key] = None
         self._changed.set()
 

@@ -1,49 +1,35 @@
-"""One request to an API server: its connection, its time, and who asks. Needs httpx."""
+"""One request to an API server: its time, its size, and who asks. Needs httpx and what that is made of."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import os
-import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from urllib.parse import urlencode, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 import anyio
-import anyio.to_thread
-import httpx
+import httpcore
 from msgspec import Struct
 
 from daemun import SettingsError
 from daemun_kubernetes.client.auth import Credentials, Grant
 from daemun_kubernetes.client.config import Target
+from daemun_kubernetes.client.connections import Connections
 from daemun_kubernetes.client.errors import ApiError
-from daemun_kubernetes.client.tls import tls_context
 from daemun_kubernetes.settings import ClusterSettings
 
-__all__ = ["Answer", "Asked", "Http", "proxy_of"]
+__all__ = ["Answer", "Asked", "Http"]
 
 log = logging.getLogger("daemun.kubernetes")
 
 _CONNECT_SECONDS = 10.0
-_KEPT_CONNECTIONS = 16
-_KEPT_SECONDS = 60.0
 _MAX_AT_ONCE = 32
 _MAX_PAUSES = 10
 _AGENT = "daemun"
 _WITHOUT_BODY = ("GET", "HEAD", "DELETE")
-_KEEPALIVE = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-]
-"""A peer that is gone is noticed within 35 s, also where nothing is sent."""
-_STALE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_STALE = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
+_FAILED = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, httpcore.UnsupportedProtocol)
 
 
 class Asked(Struct, frozen=True):
@@ -66,17 +52,6 @@ class Answer(Struct, frozen=True):
     retry_after_seconds: float | None = None
 
 
-class _Link:
-    """Connections made with the same proofs; closed when they are superseded and nobody uses them."""
-
-    __slots__ = ("made_with", "transport", "users")
-
-    def __init__(self, transport: httpx.AsyncHTTPTransport, made_with: tuple[bytes, bytes, bytes]) -> None:
-        self.transport = transport
-        self.made_with = made_with
-        self.users = 0
-
-
 class Http:
     """Requests to `target` as `credentials` say. Use `aclose` in the end."""
 
@@ -88,19 +63,17 @@ class Http:
         self._credentials = credentials
         self._timeout_seconds = settings.request_timeout_seconds
         self._silence_seconds = settings.silence_timeout_seconds
-        self._proxy = proxy_of(target, os.environ)
-        self._link: _Link | None = None
-        self._lock = anyio.Lock()
+        self._host = urlsplit(self.server).netloc
+        self._connections = Connections(target)
         self._places = anyio.Semaphore(_MAX_AT_ONCE)
 
     async def aclose(self) -> None:
         """Closes what is open."""
-        if self._link is not None:
-            await self._link.transport.aclose()
+        await self._connections.aclose()
 
     async def start(self) -> None:
         """Looks whether there are credentials that can be used. Raises `SettingsError`."""
-        await self._relink(await self._credentials.grant())
+        await self._connections.start(await self._credentials.grant())
 
     async def request(self, asked: Asked) -> Answer:
         """Asks, and asks again when the server wants it so. Raises `ApiError` only where no answer came."""
@@ -115,14 +88,14 @@ class Http:
             grant = await self._granted()
         if patience.cancelled_caught:
             raise ApiError(f"there are no credentials for {self.server} within {self._timeout_seconds:g} s")
-        async with self._linked(grant) as transport:
+        async with self._connected(grant) as pool:
             with self._in_words():
-                response = await transport.handle_async_request(self._http_request(asked, grant, self._silence_seconds))
+                response = await pool.handle_async_request(self._request(asked, grant, self._silence_seconds))
             async with _content(response) as pieces:
-                if response.status_code == 401:  # for the next one
+                if response.status == 401:  # for the next one
                     with anyio.move_on_after(self._timeout_seconds):
                         await self._renewed(grant)
-                yield Answer(response.status_code, b"", _pause(response)), _InWords(self, pieces)
+                yield Answer(response.status, b"", _pause(response)), _InWords(self, pieces)
 
     async def _insist(self, asked: Asked) -> Answer:
         grant = await self._granted()
@@ -153,9 +126,9 @@ class Http:
             await anyio.sleep(pause)
 
     async def _exchange(self, asked: Asked, grant: Grant) -> Answer:
-        async with self._linked(grant) as transport:
+        async with self._connected(grant) as pool:
             with self._in_words():
-                response = await transport.handle_async_request(self._http_request(asked, grant, self._timeout_seconds))
+                response = await pool.handle_async_request(self._request(asked, grant, self._timeout_seconds))
                 async with _content(response) as pieces:
                     body: list[bytes] = []
                     size = 0
@@ -165,11 +138,11 @@ class Http:
                         if size > asked.max_bytes:
                             what = f"{asked.method} {asked.path}"
                             raise ApiError(f"what {self.server} says to {what} is larger than {asked.max_bytes} bytes")
-        return Answer(response.status_code, b"".join(body), _pause(response))
+        return Answer(response.status, b"".join(body), _pause(response))
 
-    def _http_request(self, asked: Asked, grant: Grant, read_seconds: float) -> httpx.Request:
-        url = httpx.URL(f"{self.server}{asked.path}{'?' if asked.query else ''}{urlencode(asked.query)}")
-        fields = [("host", url.netloc.decode("ascii")), ("user-agent", _AGENT), ("accept", asked.accept)]
+    def _request(self, asked: Asked, grant: Grant, read_seconds: float) -> httpcore.Request:
+        url = f"{self.server}{asked.path}{'?' if asked.query else ''}{urlencode(asked.query)}"
+        fields = [("host", self._host), ("user-agent", _AGENT), ("accept", asked.accept)]
         fields += [("accept-encoding", "identity"), *grant.fields]
         if asked.body:
             fields.append(("content-type", asked.content_type))
@@ -180,46 +153,16 @@ class Http:
         }
         if self._target.cluster.tls_server_name:
             extensions["sni_hostname"] = self._target.cluster.tls_server_name
-        return httpx.Request(asked.method, url, headers=fields, stream=_Body(asked.body), extensions=extensions)
+        return httpcore.Request(asked.method, url, headers=fields, content=_Body(asked.body), extensions=extensions)
 
     @asynccontextmanager
-    async def _linked(self, grant: Grant) -> AsyncIterator[httpx.AsyncHTTPTransport]:
-        """Connections that are made with what `grant` says."""
-        if self._link is None or self._link.made_with != grant.connection:
-            async with self._lock:
-                if self._link is None or self._link.made_with != grant.connection:
-                    try:
-                        await self._relink(grant)
-                    except SettingsError as error:
-                        raise ApiError(f"{self.server}: {error}", reason="Unauthorized") from error
-        link = self._link
-        assert link is not None
-        link.users += 1
-        try:
-            yield link.transport
-        finally:
-            link.users -= 1
-            if link is not self._link and not link.users:
-                with anyio.CancelScope(shield=True):
-                    await link.transport.aclose()
-
-    async def _relink(self, grant: Grant) -> None:
-        cluster = self._target.cluster
-        context = await anyio.to_thread.run_sync(
-            lambda: tls_context(grant, self._target.who, insecure=cluster.insecure_skip_tls_verify)
-        )
-        transport = httpx.AsyncHTTPTransport(
-            verify=context,
-            trust_env=False,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS
-            ),
-            proxy=self._proxy or None,
-            socket_options=_KEEPALIVE,
-        )
-        former, self._link = self._link, _Link(transport, grant.connection)
-        if former is not None and not former.users:
-            await former.transport.aclose()
+    async def _connected(self, grant: Grant) -> AsyncIterator[httpcore.AsyncConnectionPool]:
+        async with AsyncExitStack() as stack:
+            try:
+                pool = await stack.enter_async_context(self._connections.of(grant))
+            except SettingsError as error:
+                raise ApiError(f"{self.server}: {error}", reason="Unauthorized") from error
+            yield pool
 
     async def _granted(self) -> Grant:
         try:
@@ -238,15 +181,15 @@ class Http:
     def _in_words(self) -> Iterator[None]:
         try:
             yield
-        except httpx.ConnectError as error:
+        except httpcore.ConnectError as error:
             raise ApiError(f"{self.server} cannot be reached: {_words(error)}") from error
-        except httpx.TimeoutException as error:
+        except httpcore.TimeoutException as error:
             raise ApiError(f"{self.server} is silent: {_words(error)}") from error
-        except httpx.HTTPError as error:
+        except _FAILED as error:
             raise ApiError(f"{self.server} broke off: {_words(error)}") from error
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body:
     """Content at once, and no generator, which would be left to the garbage collector when sending fails."""
 
     def __init__(self, data: bytes) -> None:
@@ -278,16 +221,14 @@ class _InWords:
 
 
 @asynccontextmanager
-async def _content(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-    stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
-    pieces = aiter(stream)
+async def _content(response: httpcore.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    pieces = response.aiter_stream()
     try:
         yield pieces
     finally:
         await _unwind(pieces)
         with anyio.CancelScope(shield=True):
-            await stream.aclose()
+            await response.aclose()
 
 
 def _words(error: Exception) -> str:
@@ -305,14 +246,12 @@ def _words(error: Exception) -> str:
     return (words[:1].lower() + words[1:]).rstrip(".")
 
 
-def _pause(response: httpx.Response) -> float | None:
+def _pause(response: httpcore.Response) -> float | None:
     """How long the server wants to be left alone; None if it does not say."""
-    if response.status_code not in (429, 503):
+    if response.status not in (429, 503):
         return None
-    text = response.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        return None
-    return float(text)
+    text = next((value for name, value in response.headers if name.lower() == b"retry-after"), b"")
+    return float(text) if text.isdigit() and len(text) <= 6 else None
 
 
 async def _unwind(pieces: AsyncIterator[bytes]) -> None:
@@ -322,33 +261,5 @@ async def _unwind(pieces: AsyncIterator[bytes]) -> None:
         try:
             async for _ in pieces:
                 pass
-        except httpx.HTTPError:
+        except (*_FAILED, httpcore.TimeoutException):
             pass
-
-
-def proxy_of(target: Target, environment: Mapping[str, str]) -> str:
-    """The proxy that leads to `target`; "" for none. `$NO_PROXY` may hold networks, as in Go."""
-    if target.cluster.proxy_url:
-        return target.cluster.proxy_url
-    parts = urlsplit(target.cluster.server)
-    host = parts.hostname or ""
-    variable = f"{parts.scheme}_proxy"
-    proxy = environment.get(variable) or environment.get(variable.upper()) or ""
-    if not proxy or host == "localhost":
-        return ""
-    passed_by = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    if proxy_bypass_environment(f"{host}:{parts.port or 443}", {"no": passed_by}):
-        return ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return proxy
-    if address.is_loopback:
-        return ""
-    for name in passed_by.split(","):
-        try:
-            if address in ipaddress.ip_network(name.strip(), strict=False):
-                return ""
-        except ValueError:
-            continue
-    return proxy

@@ -17,7 +17,7 @@ __all__ = ["StatusWriter"]
 
 log = logging.getLogger("daemun.kubernetes")
 
-Key = tuple[str, str]
+_Key = tuple[str, str]
 T = TypeVar("T", bound=KubeObject)
 
 _WRITERS = 8
@@ -32,7 +32,7 @@ class StatusWriter(Generic[T]):
         self,
         cluster: Cluster,
         kind: Kind[T],
-        current: Callable[[Key], T | None],
+        current: Callable[[_Key], T | None],
         wanted: Callable[[T], dict[str, Any] | None],
     ) -> None:
         """`current` is an object as it was seen last, by namespace and name; `wanted` a merge patch of its status as
@@ -42,14 +42,16 @@ class StatusWriter(Generic[T]):
         self._kind = kind
         self._current = current
         self._wanted = wanted
-        self._marked: dict[Key, None] = {}
-        self._busy: set[Key] = set()
-        self._pauses: dict[Key, float] = {}
-        self._written: dict[Key, tuple[str, T]] = {}
+        self._marked: dict[_Key, None] = {}
+        self._busy: set[_Key] = set()
+        self._pauses: dict[_Key, float] = {}
+        self._resting: dict[_Key, str] = {}
+        """Versions over which a status could not be written, until it is worth another try."""
+        self._written: dict[_Key, tuple[str, T]] = {}
         """The version that was written over, and what came of it, until that is seen."""
         self._news = anyio.Event()
 
-    def mark(self, keys: Iterable[Key]) -> None:
+    def mark(self, keys: Iterable[_Key]) -> None:
         """Has a look at these soon."""
         if self.leading:
             self._marked.update(dict.fromkeys(keys))
@@ -78,11 +80,12 @@ class StatusWriter(Generic[T]):
             if pause:
                 tasks.start_soon(self._again, key, pause)
 
-    async def _again(self, key: Key, pause: float) -> None:
+    async def _again(self, key: _Key, pause: float) -> None:
         await anyio.sleep(pause)
+        self._resting.pop(key, None)
         self.mark([key])
 
-    async def _write(self, key: Key) -> float:
+    async def _write(self, key: _Key) -> float:
         """Writes what is wanted of one object; after how many seconds it is worth another try, 0: it is done."""
         seen = self._seen(key)
         status = self._wanted(seen) if seen is not None and self.leading else None
@@ -91,12 +94,16 @@ class StatusWriter(Generic[T]):
             return 0
         namespace, name = key
         version = seen.metadata.resource_version
+        if self._resting.get(key) == version:
+            return 0
         body = {"metadata": {"resourceVersion": version}, "status": status}
         try:
             after = await self._cluster.patch(self._kind, name, namespace, body, subresource="status")
         except ApiError as error:
             if error.status == 404:
+                self._pauses.pop(key, None)
                 return 0
+            self._resting[key] = version
             pause = self._pauses[key] = min(self._pauses.get(key, _FIRST_PAUSE_SECONDS / 2) * 2, _LONGEST_PAUSE_SECONDS)
             if error.status != 409:
                 log.warning("%s %s/%s: its status cannot be written: %s", self._kind.kind, namespace, name, error)
@@ -105,7 +112,7 @@ class StatusWriter(Generic[T]):
         self._written[key] = (version, after)
         return 0
 
-    def _seen(self, key: Key) -> T | None:
+    def _seen(self, key: _Key) -> T | None:
         """The newest that is known of it: what was written, as long as only what it was written over is seen."""
         current = self._current(key)
         written = self._written.get(key)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from daemun import (
     Applied,
     BackendSpec,
@@ -31,6 +33,8 @@ from daemun_kubernetes.view.services import Resolved
 
 __all__ = ["Assembly", "backend_settings"]
 
+_KEPT = "the version from before stays in use"
+_WITHOUT = "without it there is no TLS for its hosts"
 _Entry = tuple[tuple[object, ...], Place, tuple[RouteSpec, ...]]
 
 
@@ -232,7 +236,7 @@ class Assembly:
         self._backends[target.backend] = spec
 
     def _certify(self) -> None:
-        """One certificate for each Secret, with all hosts that it won."""
+        """One certificate for each Secret, with all hosts that it won. What a Secret held before it went bad stays."""
         self._certificates_changed = False
         hosts: dict[Key, list[str]] = {}
         for host in sorted(self._hosts.keys()):
@@ -243,20 +247,18 @@ class Assembly:
         certificates = []
         for key, names in sorted(hosts.items()):
             pair = self._pair(key)
-            if pair.error:
-                continue
             whose = f"{key[0]}/{key[1]}"
             served = [(whose, tuple(name for name in names if name)), (f"{whose}!default", ())]
             for name, of_hosts in served[0 if any(names) else 1 : 2 if "" in names else 1]:
-                spec = CertificateSpec(
-                    name,
-                    of_hosts,
-                    pair.certificate,
-                    pair.key,
-                    listeners=self._settings.https_listeners,
-                    origin=f"secret {whose}",
-                )
-                certificates.append(before[name] if before.get(name) == spec else spec)
+                old = before.get(name)
+                if not pair.error:
+                    listeners = self._settings.https_listeners
+                    spec = CertificateSpec(name, of_hosts, pair.certificate, pair.key, listeners, f"secret {whose}")
+                elif old is not None and not pair.missing:
+                    spec = replace(old, hosts=of_hosts)
+                else:
+                    continue
+                certificates.append(old if old is not None and old == spec else spec)
         self._certificates = tuple(certificates)
 
     def _problems(self, owner: Key) -> tuple[Problem, ...]:
@@ -267,7 +269,7 @@ class Assembly:
         lost_places, lost_hosts = self._places.lost(owner), self._hosts.lost(owner)
         for place, (namespace, name) in lost_places.items():
             if not (place.fallback and place.host.kind is HostKind.ANY and len(translation.routes) > 1):
-                problems.append(Problem("Conflict", f"{place} is served for {namespace}/{name}, which is older"))
+                problems.append(Problem("Conflict", f"{place.words} is served for {namespace}/{name}, which is older"))
         for host, (namespace, name) in lost_hosts.items():
             words = f"the certificate of {host or 'all other hosts'} is that of {namespace}/{name}, which is older"
             problems.append(Problem("Conflict", words))
@@ -279,9 +281,13 @@ class Assembly:
                 words = f"service {target.namespace}/{target.service} has no ready endpoint for port {target.port}"
                 problems.append(Problem("NoEndpoints", f"{words}; its paths answer 503", passing=True))
         for name in sorted(set(translation.hosts.values())):
-            pair = self._pair((owner[0], name))
-            if error := pair.error or self._refused.get(f"secret {owner[0]}/{name}", ""):
-                words = f"{error}; without it there is no TLS for its hosts"
+            whose = f"{owner[0]}/{name}"
+            if error := self._pair((owner[0], name)).error:
+                kept = any(one.origin == f"secret {whose}" for one in self._certificates)
+                words = f"{error}; {_KEPT if kept else _WITHOUT}"
+                problems.append(Problem("BadCertificate", words, passing=True))
+            elif error := self._refused.get(f"secret {whose}", ""):
+                words = error if error.endswith(_KEPT) else f"{error}; {_WITHOUT}"
                 problems.append(Problem("BadCertificate", words, passing=True))
         if error := self._refused.get(f"ingress {owner[0]}/{owner[1]}", ""):
             problems.append(Problem("Refused", error))

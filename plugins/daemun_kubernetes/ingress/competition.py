@@ -9,18 +9,18 @@ __all__ = ["Competition"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-Owner = tuple[str, str]
-Age = tuple[Any, ...]
+_Owner = tuple[str, str]
+_Age = tuple[Any, ...]
 
 
 class Competition(Generic[K, V]):
     """Claims of owners (namespace, name). A change costs what it concerns."""
 
     def __init__(self) -> None:
-        self._of_owner: dict[Owner, Mapping[K, V]] = {}
-        self._of_key: dict[K, dict[Owner, tuple[Age, V]]] = {}
+        self._of_owner: dict[_Owner, Mapping[K, V]] = {}
+        self._of_key: dict[K, dict[_Owner, tuple[_Age, V]]] = {}
 
-    def put(self, owner: Owner, age: Age, claims: Mapping[K, V]) -> set[K]:
+    def put(self, owner: _Owner, age: _Age, claims: Mapping[K, V]) -> set[K]:
         """Replaces what `owner` claims; the keys that may have another winner now. The lower age wins."""
         touched = set(self._of_owner.get(owner, ())) | set(claims)
         for key in self._of_owner.pop(owner, ()):
@@ -34,7 +34,7 @@ class Competition(Generic[K, V]):
             self._of_key.setdefault(key, {})[owner] = (age, value)
         return touched
 
-    def winner(self, key: K) -> tuple[Owner, V] | None:
+    def winner(self, key: K) -> tuple[_Owner, V] | None:
         """Who has `key`, and with what."""
         owners = self._of_key.get(key)
         if not owners:
@@ -42,11 +42,11 @@ class Competition(Generic[K, V]):
         owner = min(owners, key=lambda one: (owners[one][0], one))
         return owner, owners[owner][1]
 
-    def owners(self, keys: Iterable[K]) -> set[Owner]:
+    def owners(self, keys: Iterable[K]) -> set[_Owner]:
         """All who claim one of `keys`."""
         return {owner for key in keys for owner in self._of_key.get(key, ())}
 
-    def lost(self, owner: Owner) -> dict[K, Owner]:
+    def lost(self, owner: _Owner) -> dict[K, _Owner]:
         """What `owner` claims and does not get, each with who has it."""
         lost = {}
         for key in self._of_owner.get(owner, ()):

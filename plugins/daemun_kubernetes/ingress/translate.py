@@ -73,11 +73,23 @@ class Place(NamedTuple):
     path: PathMatch
     fallback: bool = False
 
-    def __str__(self) -> str:
-        host = {HostKind.ANY: "*", HostKind.ONE_LABEL: f"*.{self.host.value}"}.get(self.host.kind, self.host.value)
+    @property
+    def name(self) -> str:
+        """For the names of routes."""
         if self.fallback:
-            return f"{host}!default"
-        return f"{host}{'=' if self.path.kind is PathKind.EXACT else ''}{self.path.value}"
+            return f"{self._host}!default"
+        return f"{self._host}{'=' if self.path.kind is PathKind.EXACT else ''}{self.path.value}"
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        if self.fallback:
+            return f"what no rule takes of {self._host}" if self.host.value else "what no rule takes"
+        return f"{self._host}{self.path.value}{' (Exact)' if self.path.kind is PathKind.EXACT else ''}"
+
+    @property
+    def _host(self) -> str:
+        return {HostKind.ANY: "*", HostKind.ONE_LABEL: f"*.{self.host.value}"}.get(self.host.kind, self.host.value)
 
 
 def rank(place: Place) -> tuple[bool, int, int, bool, str, str]:
@@ -156,9 +168,9 @@ class _Reading:
         routes: dict[Place, tuple[RouteSpec, ...]] = {}
         for place, backend in self._places():
             if place in routes:
-                self._note("Duplicate", f"{place} is there twice; the first is served")
+                self._note("Duplicate", f"{place.words} is there twice; the first is served")
                 continue
-            routes[place] = self._routes(place, self._target(backend, str(place)))
+            routes[place] = self._routes(place, self._target(backend, place.words))
         if not routes:
             self._note("NothingServed", "there is no rule with a path, and no defaultBackend; nothing is served")
         hosts = dict(self._hosts())
@@ -212,7 +224,7 @@ class _Reading:
         return target
 
     def _routes(self, place: Place, target: Target | None) -> tuple[RouteSpec, ...]:
-        name, origin = f"{self._owner}:{place}", f"ingress {self._owner}"
+        name, origin = f"{self._owner}:{place.name}", f"ingress {self._owner}"
         forward = RouteSpec(
             name,
             Forward((Split(target.backend if target is not None else NOWHERE),)),

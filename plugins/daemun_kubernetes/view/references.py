@@ -133,8 +133,10 @@ class References(Generic[T]):
 
     def _covering(self, key: Key) -> Iterator[_Watch[T]]:
         """The watches that see `key`, the best first: one that has listed before one that has not."""
-        watches = [watch for watch in self._watches.values() if watch.covers(key)]
-        watches += [watch for watch in self._leaving if watch.covers(key)]
+        scopes = (key, (key[0], ""), _EVERYTHING)
+        watches = [watch for scope in scopes if (watch := self._watches.get(scope)) is not None]
+        if self._leaving:
+            watches += [watch for watch in self._leaving if watch.covers(key)]
         return iter(sorted(watches, key=lambda watch: not watch.reflector.synced))
 
     def _scopes(self) -> set[Key]:
@@ -176,9 +178,10 @@ class References(Generic[T]):
                     if not watch.reflector.synced:
                         log.warning("%s: nothing is known yet: %s", self._words(watch.scope), watch.reflector.trouble)
                     watch.settled.set()
-                    self._let_go()
                     if affected := frozenset(key for key in self.keys if watch.covers(key)):
                         self._on_change(affected)
+                    await watch.reflector.wait_synced()
+                    self._let_go()
         finally:
             watch.settled.set()
 
@@ -191,13 +194,15 @@ class References(Generic[T]):
             await anyio.sleep(_AGAIN_SECONDS)
 
     def _let_go(self) -> None:
-        """Ends watches that nobody needs any more: all that others took over from, once these have settled."""
-        if all(watch.settled.is_set() for watch in self._watches.values()):
-            over, self._leaving = self._leaving, []
-        else:
-            over = [watch for watch in self._leaving if not any(map(watch.covers, self.keys))]
-            self._leaving = [watch for watch in self._leaving if watch not in over]
+        """Ends watches that nobody needs any more: others have listed all that is referred to of theirs."""
+        listed = [watch for watch in self._watches.values() if watch.reflector.synced]
+        over = []
+        for watch in self._leaving:
+            needed = [key for key in self.keys if watch.covers(key)]
+            if all(any(other.covers(key) for other in listed) for key in needed):
+                over.append(watch)
         for watch in over:
+            self._leaving.remove(watch)
             watch.task.cancel()
 
     def _note(self, watch: _Watch[T], change: Change[T]) -> None:

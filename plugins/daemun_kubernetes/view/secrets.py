@@ -30,6 +30,8 @@ class Pair(Struct, frozen=True):
     key: str = ""
     error: str = ""
     """"": there is a pair."""
+    missing: bool = False
+    """Whether there is no such Secret."""
     pending: bool = False
     """The cluster has not said yet whether there is such a Secret; a change will tell."""
 
@@ -41,7 +43,7 @@ def pair_of(key: Key, secret: Secret | None) -> Pair:
     """What a Secret of type `kubernetes.io/tls` holds. That the two fit is checked by who loads them."""
     words = f"secret {key[0]}/{key[1]}"
     if secret is None:
-        return Pair(error=f"{words} not found")
+        return Pair(error=f"{words} not found", missing=True)
     if secret.type != TLS_TYPE:
         return Pair(error=f"{words} is of type {secret.type!r}; accepted: {TLS_TYPE}")
     texts: dict[str, str] = {}

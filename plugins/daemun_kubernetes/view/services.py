@@ -17,7 +17,7 @@ from daemun_kubernetes.view.references import Key, References, open_references
 
 __all__ = ["Resolved", "ServiceView", "Spoken", "SpokenRule", "by_any_port", "by_port", "open_services", "resolve"]
 
-SERVICE_NAME = "kubernetes.io/service-name"
+_SERVICE_NAME = "kubernetes.io/service-name"
 """The label by which an EndpointSlice belongs to a Service."""
 
 _SETTINGS: dict[str, Any] = {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}}
@@ -256,7 +256,7 @@ async def open_services(
             ENDPOINT_SLICE,
             changed,
             name_of=_service_name,
-            labels=SERVICE_NAME,
+            labels=_SERVICE_NAME,
             max_namespaces=max_namespaces,
             patience_seconds=patience_seconds,
         ) as slices,
@@ -274,4 +274,4 @@ def _own_name(service: Service) -> str:
 
 
 def _service_name(item: EndpointSlice) -> str:
-    return item.metadata.labels.get(SERVICE_NAME, "")
+    return item.metadata.labels.get(_SERVICE_NAME, "")

@@ -141,7 +141,7 @@ class Cluster:
     def wait_for_kinds(self, *plurals: str, group: str) -> None:
         """Waits until the API serves custom resources."""
         names = [f"crd/{plural}.{group}" for plural in plurals]
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+        soon(lambda: self.answers("wait", "--for=condition=Established", "--timeout=5s", *names), 60)
 
     def token(self, namespace: str, account: str) -> str:
         """A token of a ServiceAccount, good for a day."""

@@ -67,9 +67,10 @@ def kingress(name: str, ingress_class: str, host: str, rules: list[dict[str, Any
 class Writer:
     """The administrator, in one namespace; what became of its KIngresses it sees by a watch."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, ingress_class: str) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self.ingress_class = ingress_class
         self.ready_at: dict[tuple[str, int], float] = {}
         """When it was seen first that a generation is ready, by name."""
         self.changed = anyio.Event()
@@ -136,7 +137,7 @@ async def open_writer(replicas: Replicas) -> AsyncIterator[Writer]:
     """The administrator in the namespace of the gateways, until the context is left."""
     settings = ClusterSettings(kubeconfig=str(replicas.cluster.credentials.administrator))
     async with open_cluster(settings, Path("/")) as cluster, anyio.create_task_group() as tasks:
-        writer = Writer(cluster, replicas.name)
+        writer = Writer(cluster, replicas.name, replicas.ingress_class)
         tasks.start_soon(writer.ingresses.run)
         await writer.ingresses.wait_synced()
         yield writer

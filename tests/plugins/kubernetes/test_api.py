@@ -319,7 +319,7 @@ def test_the_package_needs_httpx_only_where_a_cluster_is_opened(tmp_path: Path) 
     (tmp_path / "config").write_text("{}")
     program = """
 import sys
-sys.modules["httpx"] = None
+sys.modules["httpcore"] = None
 import anyio, daemun_kubernetes
 from daemun import SettingsError
 from pathlib import Path
@@ -333,7 +333,7 @@ anyio.run(main)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "a cluster needs the module httpx, which is not installed (pip install 'daemun[kubernetes]')\n"
+        "a cluster needs the module httpcore, which is not installed (pip install 'daemun[kubernetes]')\n"
     )
 
 

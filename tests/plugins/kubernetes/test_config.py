@@ -15,7 +15,7 @@ from daemun import SettingsError
 from daemun_kubernetes import ClusterSettings
 from daemun_kubernetes.client import config
 from daemun_kubernetes.client.config import Target, find_target
-from daemun_kubernetes.client.http import proxy_of
+from daemun_kubernetes.client.connections import proxy_of
 
 from .clusters import kubeconfig
 

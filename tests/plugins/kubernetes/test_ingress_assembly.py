@@ -70,7 +70,7 @@ def test_an_older_default_back_end_is_only_news_to_an_ingress_that_is_nothing_el
         ingress("second", rule("a.test", path("/", "cart:80")), default="cart:80", created="2"),
         ingress("third", default="cart:80", created="3"),
     )
-    lost = "*!default is served for default/first, which is older"
+    lost = "what no rule takes is served for default/first, which is older"
     assert {name: lost in said for name, said in world.problems().items()} == {
         "first": False,
         "second": False,
@@ -241,6 +241,24 @@ def test_without_its_secret_an_ingress_is_served_and_says_so() -> None:
     assert (found.hosts, found.certificate, found.key) == (("a.test",), *PAIR)
     assert world.problems() == {"web": []}
     assert world.assembly.snapshot().certificates[0] is found
+
+
+def test_a_secret_that_goes_bad_leaves_what_it_held_until_it_is_gone() -> None:
+    world = World()
+    world.serve("cart", 1)
+    world.keep("cert", PAIR)
+    world.add(ingress("web", rule("a.test", path("/", "cart:8080")), tls=[("cert", ("a.test",))]))
+    (good,) = world.assembly.snapshot().certificates
+    world.keep("cert", ("nonsense", PAIR[1]))
+    assert world.assembly.snapshot().certificates == (good,)
+    words = "secret default/cert: tls.crt holds no certificate in PEM; the version from before stays in use"
+    assert world.problems() == {"web": [words]}
+    world.add(ingress("web", rule("a.test", path("/", "cart:8080")), tls=[("cert", ("b.test",))]))
+    assert [one.hosts for one in world.assembly.snapshot().certificates] == [("b.test",)]
+    del world.secrets["default", "cert"]
+    world.assembly.secrets_changed([("default", "cert")])
+    assert world.assembly.snapshot().certificates == ()
+    assert world.problems() == {"web": ["secret default/cert not found; without it there is no TLS for its hosts"]}
 
 
 async def test_a_key_that_does_not_fit_is_said_of_the_ingress_and_hurts_no_other(

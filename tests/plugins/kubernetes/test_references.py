@@ -265,3 +265,36 @@ async def test_a_view_of_secrets_follows_them() -> None:
             assert base64.b64encode(body).decode() in pair.certificate
             assert view.pair("shop", "cert") is pair
         assert asked(server) == ["/api/v1/namespaces/shop/secrets?metadata.name=cert"]
+
+
+async def test_what_takes_over_is_waited_for_as_long_as_it_takes() -> None:
+    store = Store()
+    for namespace in "xy":
+        store.put(PATH, namespace, "a")
+    closed = True
+
+    async def handle(call: Call) -> None:
+        if closed and call.path == PATH:
+            await call.refuse(403, "Forbidden", "not for you")
+        else:
+            await store.handle(call)
+
+    told = Told()
+    async with (
+        asking(handle) as (cluster, _),
+        open_references(
+            cluster, CONFIG_MAP, told.hear, name_of=name_of, max_namespaces=1, patience_seconds=0.1
+        ) as references,
+    ):
+        references.refer({("x", "a")})
+        await references.wait_synced()
+        references.refer({("x", "a"), ("y", "a")})
+        await references.wait_synced()
+        assert found(references, ("x", "a")) == ["a"]
+        assert "not for you" in references.trouble(("y", "a"))
+        store.put(PATH, "x", "a-2", metadata={"labels": {"as": "a"}})
+        await eventually(lambda: found(references, ("x", "a")) == ["a", "a-2"])
+        closed = False
+        await eventually(lambda: found(references, ("y", "a")) == ["a"])
+        await eventually(lambda: watches(store) == 1)
+        assert found(references, ("x", "a")) == ["a", "a-2"]

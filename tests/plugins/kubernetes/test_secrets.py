@@ -46,7 +46,6 @@ def test_every_usual_form_of_a_key_is_taken_parameters_before_it_too(label: str)
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (None, "secret shop/cert not found"),
         (secret(kind="Opaque"), "secret shop/cert is of type 'Opaque'; accepted: kubernetes.io/tls"),
         (secret(certificate=None), "secret shop/cert has no tls.crt"),
         (secret(key=b""), "secret shop/cert has no tls.key"),
@@ -69,8 +68,12 @@ def test_every_usual_form_of_a_key_is_taken_parameters_before_it_too(label: str)
         ),
     ],
 )
-def test_what_is_no_pair_says_why(found: Secret | None, words: str) -> None:
+def test_what_is_no_pair_says_why(found: Secret, words: str) -> None:
     assert pair_of(KEY, found) == Pair(error=words)
+
+
+def test_a_secret_that_is_not_there_is_missing() -> None:
+    assert pair_of(KEY, None) == Pair(error="secret shop/cert not found", missing=True)
 
 
 def test_a_key_is_not_shown() -> None:
