@@ -31,7 +31,8 @@ class KnativeFilesSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_file_bytes: Annotated[int, Meta(ge=1, le=1 << 30, description="A larger file is refused.")] = 16 * 1024 * 1024
     listeners: Annotated[Names, Meta(description="Listeners that serve public Services; none: all.")] = ()
     https_listeners: Annotated[
-        Names, Meta(description="Those with TLS, for an Ingress that sends the others there (`httpOption: Redirected`).")
+        Names,
+        Meta(description="Those with TLS, for an Ingress that sends the others there (`httpOption: Redirected`)."),
     ] = ()
     local_listeners: Annotated[
         Names,

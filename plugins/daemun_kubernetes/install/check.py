@@ -17,6 +17,7 @@ from daemun_kubernetes.install.inspect_routes import inspect_routes
 from daemun_kubernetes.install.inspect_workload import inspect_workload
 from daemun_kubernetes.install.objects import selector_of
 from daemun_kubernetes.install.plan import MODE_LABEL, OURS, Mode, Plan
+from daemun_kubernetes.install.workload import KNATIVE_NAMESPACE
 from daemun_kubernetes.settings import ClusterSettings
 
 __all__ = ["check_cluster", "findings"]
@@ -78,4 +79,5 @@ def _plan_of(deployment: Deployment) -> Plan | None:
         mode = Mode(metadata.labels.get(MODE_LABEL, ""))
     except ValueError:
         return None
-    return Plan(mode, "", namespace=metadata.namespace, name=metadata.name)
+    knative = metadata.annotations.get(KNATIVE_NAMESPACE, "knative-serving")
+    return Plan(mode, "", namespace=metadata.namespace, name=metadata.name, knative_namespace=knative)

@@ -19,11 +19,13 @@ from daemun_kubernetes.install.hardening import TMP_VOLUME, container_security, 
 from daemun_kubernetes.install.plan import Mode, Plan
 from daemun_kubernetes.install.render import render
 
-__all__ = ["CONTAINER", "SETTINGS_DIGEST", "settings_map", "workload_of"]
+__all__ = ["CONTAINER", "KNATIVE_NAMESPACE", "SETTINGS_DIGEST", "settings_map", "workload_of"]
 
 CONTAINER = "daemun"
 SETTINGS_DIGEST = "daemun.dev/settings-digest"
 """Annotation of Pods: other settings are other Pods, because the settings file is read at start."""
+KNATIVE_NAMESPACE = "daemun.dev/knative-namespace"
+"""Annotation of the Deployment: where the Knative Serving is that asks it."""
 _SPARE_SECONDS = 10
 
 
@@ -43,7 +45,7 @@ def workload_of(plan: Plan) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": plan.name, "namespace": plan.namespace, "labels": plan.labels},
+        "metadata": {"name": plan.name, "namespace": plan.namespace, "labels": plan.labels, **_told(plan)},
         "spec": {
             **fixed,
             "revisionHistoryLimit": 3,
@@ -52,6 +54,11 @@ def workload_of(plan: Plan) -> dict[str, Any]:
             "template": {"metadata": _pod_metadata(plan), "spec": _pod(plan)},
         },
     }
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    """What `daemun check --cluster` cannot know from names."""
+    return {"annotations": {KNATIVE_NAMESPACE: plan.knative_namespace}} if plan.mode is Mode.KNATIVE else {}
 
 
 def _pod_metadata(plan: Plan) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections import defaultdict
@@ -75,19 +77,32 @@ def run_suite(
     argv = [go, "tool", "test2json", "-t", *inside(CLUSTER, binary, *limits, *options)]
     file = cluster.folder / f"{binary.stem}.log"
     began = time.monotonic()
-    with file.open("w") as log:
-        subprocess.run(
+    with (
+        file.open("w") as log,
+        subprocess.Popen(
             argv,
             cwd=binary.parent,
             env={**cluster.environment(), **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            check=False,
-            timeout=seconds + 60,
-        )
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            process.wait(seconds + 60)
+        finally:
+            _end_group(process.pid)
     tests, output = _read(file.read_text(errors="replace").splitlines())
     return Report(tests, time.monotonic() - began, output)
+
+
+def _end_group(leader: int) -> None:
+    """Ends what a program started, too."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def _read(lines: Sequence[str]) -> tuple[dict[str, Outcome], str]:

@@ -393,9 +393,11 @@ async def test_a_client_certificate_is_shown_and_a_new_one_after_it(certificates
             {},
             "are no pair in PEM",
         ),
+        ({}, {"proxy-url": f"ftp://u:{SECRET}@p"}, "proxy-url is no URL; accepted: http, https, socks5"),
+        ({}, {"proxy-url": f"http://u:{SECRET}@p:x"}, "proxy-url is no URL"),
     ],
 )
-async def test_what_is_no_certificate_is_said_at_the_start(
+async def test_what_cannot_be_connected_with_is_said_at_the_start(
     user: dict[str, str], cluster: dict[str, str], words: str
 ) -> None:
     with pytest.raises(SettingsError, match=words) as caught:
