@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from daemun import (
     BackendSpec,
+    CertificateSpec,
     ExchangeError,
     ObjectStatus,
     PluginError,
@@ -181,7 +182,15 @@ ROUTES = st.lists(
 BACKENDS = st.lists(
     st.builds(lambda name, origin: BackendSpec(name, origin=origin), NAMES, NAMES), unique_by=lambda one: one.name
 ).map(tuple)
-SNAPSHOTS = st.builds(Snapshot, ROUTES, BACKENDS)
+CERTIFICATES = st.lists(
+    st.builds(lambda name, key: CertificateSpec(name, (), "chain", key), NAMES, NAMES), unique_by=lambda one: one.name
+).map(tuple)
+SNAPSHOTS = st.builds(
+    lambda routes, backends, certificates: Snapshot(routes, backends, certificates=certificates),
+    ROUTES,
+    BACKENDS,
+    CERTIFICATES,
+)
 
 
 @given(st.lists(SNAPSHOTS, min_size=1, max_size=5))

@@ -94,6 +94,10 @@ class Writer:
         after = await self.cluster.patch(KINGRESS, name, self.namespace, {"spec": {"rules": [rule]}})
         return after.metadata.generation
 
+    async def delete(self, name: str) -> None:
+        """Deletes a KIngress."""
+        await self.cluster.delete(KINGRESS, name, self.namespace)
+
     async def until_ready(self, *names: str, generation: int = 0, seconds: float = 30.0) -> None:
         """Waits until all of them are, in their newest generation, or that one at least."""
 

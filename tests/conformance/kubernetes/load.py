@@ -10,9 +10,10 @@ import anyio
 from anyio.abc import SocketStream
 from msgspec import Struct
 
-__all__ = ["Answer", "Load", "ask", "load"]
+__all__ = ["Answer", "Load", "ask", "load", "until_answered"]
 
 _TIMEOUT_SECONDS = 10.0
+_PAUSE_SECONDS = 0.02
 _BROKEN = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, TimeoutError, ValueError)
 
 
@@ -78,6 +79,18 @@ async def ask(address: str, host: str, path: str = "/", port: int = 80) -> Answe
         return await client.ask()
     finally:
         await client.close()
+
+
+async def until_answered(
+    address: str, host: str, condition: Callable[[Answer], bool], *, port: int = 80, seconds: float = 30.0
+) -> Answer:
+    """The first answer that is so, asked for again and again. Raises `TimeoutError`."""
+    with anyio.fail_after(seconds):
+        while True:
+            answer = await ask(address, host, port=port)
+            if condition(answer):
+                return answer
+            await anyio.sleep(_PAUSE_SECONDS)
 
 
 class Load:

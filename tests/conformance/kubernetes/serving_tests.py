@@ -23,7 +23,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     binary: str
     names: tuple[str, ...]
-    seconds: float = 420
+    seconds: float = 900
 
 
 SUITES = (
