@@ -73,7 +73,8 @@ def _files() -> Iterator[tuple[Path, str]]:
 
 def _distributions() -> Iterator[Distribution]:
     """daemun's own, and all that it needs with the extras of the image."""
-    waiting, seen = [("daemun", _EXTRAS)], set()
+    waiting: list[tuple[str, tuple[str, ...]]] = [("daemun", _EXTRAS)]
+    seen = set()
     while waiting:
         name, extras = waiting.pop()
         if name in seen:

@@ -1,0 +1,246 @@
+"""The API server gone, etcd compacted, endpoints that flip, objects that are broken: traffic goes on."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from signal import SIGKILL
+from statistics import median
+from typing import Any
+from urllib.request import Request, urlopen
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from daemun_kubernetes import Change, Reflector
+from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, EndpointSlice
+
+from .cluster import Cluster
+from .kingresses import Writer, backend_processes, kingress, open_writer, paths, service, slice_of
+from .load import Answer, Load, ask, load, until_answered
+from .replicas import Replicas, made, replicas
+
+pytestmark = [pytest.mark.conformance, pytest.mark.timeout(3600)]  # the cluster's programs may have to be built
+
+NAME = "kn-faults"
+FIRST, SECOND = ("198.18.115.1", "198.18.115.2"), ("198.18.115.3", "198.18.115.4")
+"""Two sets of back ends: say the activator, and a revision."""
+FLIP_SECONDS = 0.1
+OUTAGE_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+def gate(cluster: Cluster) -> Iterator[Replicas]:
+    """A gateway, and the back ends."""
+    with replicas(cluster, NAME, "198.18.114.") as found, backend_processes(*FIRST, *SECOND):
+        found.start()
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def writer(gate: Replicas) -> AsyncIterator[Writer]:
+    """The administrator, after the Service `first` has endpoints, and `second` others, and `good.test` goes to one."""
+    async with open_writer(gate) as found:
+        await found.create(service("first"), slice_of("first", FIRST), service("second"), slice_of("second", SECOND))
+        await found.create(_kingress(found, "good", "first"))
+        await found.until_ready("good")
+        yield found
+
+
+def _kingress(writer: Writer, name: str, to: str, **spec: Any) -> dict[str, Any]:
+    return kingress(name, writer.ingress_class, f"{name}.test", paths(NAME, {to: 100}, "0"), **spec)
+
+
+async def _serves(gate: Replicas, host: str, version: str) -> None:
+    """Waits until a host is served in that version."""
+    await until_answered(gate.address(0), host, lambda answer: answer.content.endswith(f" {version}"), port=8080)
+
+
+@pytest.mark.anyio
+async def test_the_api_server_dies_and_comes_back(writer: Writer, gate: Replicas) -> None:
+    await writer.create(*(_kingress(writer, name, "first") for name in ("changed", "deleted")))
+    await writer.until_ready("changed", "deleted")
+    cluster = gate.cluster
+    async with (
+        load(gate.address(0), "good.test", port=8080) as kept,
+        load(gate.address(0), "good.test", port=8080, per_second=50, keep_alive=False) as fresh,
+    ):
+        await to_thread.run_sync(cluster.processes.end, "kube-apiserver", SIGKILL)
+        await anyio.sleep(OUTAGE_SECONDS)
+        await to_thread.run_sync(cluster.start_api)
+        began = anyio.current_time()
+        # before the gateway watches again, perhaps
+        await writer.change("changed", paths(NAME, {"second": 100}, "1"))
+        await writer.delete("deleted")
+        await writer.create(_kingress(writer, "created", "second"))
+        await writer.until_ready("changed", generation=2)
+        await writer.until_ready("created")
+        await _serves(gate, "changed.test", "1")
+        await until_answered(gate.address(0), "deleted.test", lambda answer: answer.status == 404, port=8080)
+        seconds = anyio.current_time() - began
+    cluster.tell(
+        f"the API server killed, and back: {len(kept.answers) + len(fresh.answers)} requests,"
+        f" failed: {kept.failures + fresh.failures or 'none'}; all as it should be after {seconds:.1f} s"
+    )
+    assert not kept.failures + fresh.failures
+
+
+def _etcd(path: str, **body: Any) -> dict[str, Any]:
+    """What etcd answers."""
+    request = Request(f"http://127.0.0.1:2379/v3/{path}", json.dumps(body).encode())
+    with urlopen(request, timeout=10) as answer:
+        told: dict[str, Any] = json.load(answer)
+    return told
+
+
+def _compact() -> None:
+    revision = _etcd("kv/range", key=base64.b64encode(b"/").decode())["header"]["revision"]
+    _etcd("kv/compaction", revision=revision, physical=True)
+
+
+@pytest.mark.anyio
+async def test_etcd_is_compacted_while_everything_changes(writer: Writer, gate: Replicas) -> None:
+    """And the watches break right after: what they left off at is nowhere any more, so everything is listed anew."""
+    names = [f"busy-{number}" for number in range(10)]
+    await writer.create(*(_kingress(writer, name, "first") for name in names))
+    await writer.until_ready(*names)
+    cluster = gate.cluster
+    async with load(gate.address(0), "good.test", port=8080) as asked:
+        for version in range(1, 6):
+            for name in names:
+                await writer.change(name, paths(NAME, {"second": 100}, str(version)))
+            await to_thread.run_sync(_compact)
+        await to_thread.run_sync(cluster.processes.end, "kube-apiserver", SIGKILL)
+        await to_thread.run_sync(_compact)
+        await to_thread.run_sync(cluster.start_api)
+        began = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(writer.change, name, paths(NAME, {"second": 100}, "last"))
+        await to_thread.run_sync(_compact)
+        await writer.until_ready(*names, generation=7)
+        for name in names:
+            await _serves(gate, f"{name}.test", "last")
+        seconds = anyio.current_time() - began
+    cluster.tell(
+        f"etcd compacted: {len(asked.answers)} requests, failed: {asked.failures or 'none'};"
+        f" all as it should be after {seconds:.1f} s"
+    )
+    assert not asked.failures
+
+
+@pytest.mark.anyio
+async def test_endpoints_flip_and_nothing_is_dropped(writer: Writer, gate: Replicas) -> None:
+    await writer.create(service("flips"), slice_of("flips", FIRST), _kingress(writer, "flips", "flips"))
+    await writer.until_ready("flips")
+    seen = 0.0
+
+    def changed(change: Change[EndpointSlice]) -> None:
+        nonlocal seen
+        seen = anyio.current_time()
+
+    beside = Reflector(writer.cluster, ENDPOINT_SLICE, NAME, fields="metadata.name=flips", on_change=changed)
+    first, last = [], []
+    async with anyio.create_task_group() as tasks, load(gate.address(0), "flips.test", port=8080) as asked:
+        tasks.start_soon(beside.run)
+        await beside.wait_synced()
+        for turn in range(20):
+            to, former = (FIRST, SECOND)[:: 1 if turn % 2 else -1]
+            answer = await _flipped(writer, asked, to)
+            await anyio.sleep(0.2)
+            first.append(answer.at - seen)
+            last.append(max(one.at for one in asked.answers if one.content.split()[0] in former) - seen)
+        tasks.cancel_scope.cancel()
+    gate.cluster.tell(
+        f"endpoints flip: after a watch beside sees it, first answer of the new ones: median {median(first) * 1e3:.0f}"
+        f" ms, slowest {max(first) * 1e3:.0f} ms; last one of the old: median {median(last) * 1e3:.0f} ms, slowest"
+        f" {max(last) * 1e3:.0f} ms (target {FLIP_SECONDS * 1e3:.0f} ms); {len(asked.answers)} requests,"
+        f" failed: {asked.failures or 'none'}"
+    )
+    assert not asked.failures
+    assert median(first) <= FLIP_SECONDS
+    assert median(last) <= FLIP_SECONDS
+
+
+async def _flipped(writer: Writer, asked: Load, to: tuple[str, ...]) -> Answer:
+    endpoints = slice_of("flips", to)["endpoints"]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writer.cluster.patch, ENDPOINT_SLICE, "flips", NAME, {"endpoints": endpoints})
+        return await asked.until(lambda answer: answer.content.split()[0] in to)
+
+
+def _secret(name: str, certificate: str, key: str) -> dict[str, Any]:
+    data = {"tls.crt": certificate, "tls.key": key}
+    return made("v1", "Secret", name, type="kubernetes.io/tls", stringData=data)
+
+
+@pytest.mark.anyio
+async def test_what_is_broken_concerns_its_own_host_alone(writer: Writer, gate: Replicas) -> None:
+    odd = _kingress(writer, "odd", "first")
+    odd["spec"]["rules"][0]["http"]["paths"][0]["appendHeaders"] = {"no name": "x"}
+
+    def tls(name: str) -> dict[str, Any]:
+        secret = {"hosts": [f"{name}.test"], "secretName": name, "secretNamespace": NAME}
+        return _kingress(writer, name, "first", tls=[secret])
+
+    async with load(gate.address(0), "good.test", port=8080) as asked:
+        await writer.create(
+            odd,
+            tls("secret-missing"),
+            _secret("secret-broken", "no certificate", "no key"),
+            tls("secret-broken"),
+            _kingress(writer, "service-missing", "missing"),
+            service("empty"),
+            _kingress(writer, "service-empty", "empty"),
+        )
+        await writer.create(_kingress(writer, "later", "first"))
+        await writer.until_ready("later", seconds=5)
+        expected = {
+            "odd": ("False", "Invalid", "spec.rules[0].http.paths[0].appendHeaders: 'no name' is no name of a header"),
+            "secret-missing": ("Unknown", "SecretNotReady", f"secret {NAME}/secret-missing not found"),
+            "secret-broken": (
+                "Unknown",
+                "SecretNotReady",
+                f"secret {NAME}/secret-broken: tls.crt holds no certificate",
+            ),
+            "service-missing": ("Unknown", "ServiceNotReady", f"service {NAME}/missing not found"),
+            "service-empty": ("Unknown", "ServiceNotReady", f"service {NAME}/empty has no endpoint that is ready"),
+        }
+
+        def told() -> dict[str, tuple[str, str, str]]:
+            found = {name: writer.condition(name) for name in expected}
+            return {
+                name: (status, reason, message[: len(expected[name][2])])
+                for name, (status, reason, message) in found.items()
+            }
+
+        try:
+            await writer.until(lambda: told() == expected, 10)
+        except TimeoutError:
+            assert told() == expected
+        assert {(await ask(gate.address(0), f"{name}.test", port=8080)).status for name in expected} == {404}
+        for name in ("odd", "service-missing"):
+            await writer.change(name, paths(NAME, {"second": 100}, "mended"))
+        await writer.create(slice_of("empty", SECOND))
+        await writer.until_ready("odd", "service-missing", "service-empty")
+    assert not asked.failures
+
+
+@pytest.mark.anyio
+async def test_a_service_that_loses_its_endpoints_is_503_and_stays_ready(writer: Writer, gate: Replicas) -> None:
+    await writer.create(service("shrinks"), slice_of("shrinks", FIRST), _kingress(writer, "shrinks", "shrinks"))
+    await writer.until_ready("shrinks")
+    async with load(gate.address(0), "good.test", port=8080) as asked:
+        await writer.cluster.patch(ENDPOINT_SLICE, "shrinks", NAME, {"endpoints": []})
+        await until_answered(gate.address(0), "shrinks.test", lambda answer: answer.status == 503, port=8080)
+        await writer.cluster.patch(ENDPOINT_SLICE, "shrinks", NAME, {"endpoints": slice_of("", FIRST)["endpoints"]})
+        await _serves(gate, "shrinks.test", "0")
+    assert writer.condition("shrinks")[0] == "True"
+    assert not asked.failures
