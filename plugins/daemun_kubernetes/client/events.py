@@ -30,7 +30,7 @@ _REPEAT_SECONDS = 60.0
 _BURST = 25
 _REFILL_SECONDS = 300.0
 
-Type = Literal["Normal", "Warning"]
+_Type = Literal["Normal", "Warning"]
 _Key = tuple[str, ...]
 T = TypeVar("T", bound=KubeObject)
 
@@ -39,7 +39,7 @@ class _Series(Struct):
     """The same thing happening to the same object: one Event that counts."""
 
     about: ObjectReference
-    type: Type
+    type: _Type
     reason: str
     message: str
     first: str
@@ -72,7 +72,7 @@ class Recorder:
         about: T,
         reason: str,
         message: str,
-        type: Type = "Normal",  # noqa: A002  (the word of the API)
+        type: _Type = "Normal",  # noqa: A002  (the word of the API)
     ) -> None:
         """Has it written soon: `reason` is one word in CamelCase, `message` for people. Never waits, never raises."""
         metadata = about.metadata

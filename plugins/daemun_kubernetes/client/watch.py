@@ -35,7 +35,7 @@ _SHORT_SECONDS = 1.0
 _FAILURES_BEFORE_LIST = 5
 _FAILURES_BEFORE_WORDS = 3
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
-Key = tuple[str, str]
+_Key = tuple[str, str]
 T = TypeVar("T", bound=KubeObject)
 
 
@@ -85,14 +85,13 @@ class Reflector(Generic[T]):
         fields: str = "",
         on_change: Callable[[Change[T]], None],
     ) -> None:
-        self.objects: Mapping[Key, T] = {}
+        self._objects: dict[_Key, T] = {}
+        self.objects: Mapping[_Key, T] = MappingProxyType(self._objects)
         """By namespace and name."""
         self.synced = False
         """Whether the first list has been read."""
         self.trouble = ""
         """Why nothing is heard of the cluster at present; "" if all is well."""
-        self._objects: dict[Key, T] = {}
-        self.objects = MappingProxyType(self._objects)
         self._cluster = cluster
         self._kind = kind
         self._namespace = namespace
@@ -101,7 +100,7 @@ class Reflector(Generic[T]):
         self._version = ""
         self._synced = anyio.Event()
         self._backoff = Backoff()
-        self._malformed: dict[Key, str] = {}
+        self._malformed: dict[_Key, str] = {}
 
     async def wait_synced(self) -> None:
         """Until the first list has been read, and all of it was told."""
@@ -191,7 +190,7 @@ class Reflector(Generic[T]):
             self._put(item)
         self._passed(_head(event.object) if item is None else item.metadata)
 
-    def _take(self, data: Raw, *, quiet: bool = False) -> tuple[Key, T | None]:
+    def _take(self, data: Raw, *, quiet: bool = False) -> tuple[_Key, T | None]:
         """Name and object; no object if it is malformed, which is said once."""
         try:
             item = self._kind.decode(data)
@@ -214,7 +213,7 @@ class Reflector(Generic[T]):
         self._objects[key] = item
         self._on_change(Change("added" if old is None else "modified", item, old))
 
-    def _remove(self, key: Key, last: T | None) -> None:
+    def _remove(self, key: _Key, last: T | None) -> None:
         self._malformed.pop(key, None)
         old = self._objects.pop(key, None)
         if old is not None:

@@ -10,6 +10,10 @@ import yaml
 __all__ = ["render", "render_all"]
 
 
+_OF_NUMBERS = frozenset("0123456789+-.")
+_WORDS = frozenset(("y", "n"))
+
+
 class _Dumper(yaml.SafeDumper):
     """No anchors and aliases: whoever reads it need not look up."""
 
@@ -21,7 +25,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    """Quoted also where only other readers than PyYAML would take it for a boolean or a number: `y`, `12e4`."""
+    style = "|" if "\n" in text else "'" if text[:1] in _OF_NUMBERS or text.lower() in _WORDS else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)

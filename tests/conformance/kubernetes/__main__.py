@@ -75,7 +75,7 @@ def suite(cluster: Cluster, parallel: int, options: Sequence[str]) -> int:
         print(f"{test.word:10} {test.seconds:7.2f} s  {name}")
         if test.word not in ("passed", "skipped"):
             print(test.output[-1500:])
-    print(f"{report.seconds:.1f} s; all that was said: {cluster.folder / 'ingress.log'}")
+    print(f"{report.seconds:.1f} s; all that was said: {cluster.processes.folder / 'test-ingress.log'}")
     return int(any(test.word not in ("passed", "skipped") for test in report.tests.values()))
 
 

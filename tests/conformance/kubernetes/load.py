@@ -56,7 +56,8 @@ class _Client:
     async def close(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            await anyio.aclose_forcefully(stream)
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
 
     async def _receive(self, stream: SocketStream) -> Answer:
         data = b""
@@ -156,14 +157,15 @@ async def load(
     """Clients that ask, together so often, until the context is left."""
     one = Load()
     pool = [_Client((address, port), host, path) for _ in range(clients)]
-    async with anyio.create_task_group() as tasks:
 
-        async def run(client: _Client) -> None:
+    async def run(client: _Client) -> None:
+        try:
             await one.run(client, clients / per_second, keep_alive=keep_alive)
+        finally:
+            await client.close()
 
+    async with anyio.create_task_group() as tasks:
         for client in pool:
             tasks.start_soon(run, client)
-        try:
-            yield one
-        finally:
-            tasks.cancel_scope.cancel()
+        yield one
+        tasks.cancel_scope.cancel()

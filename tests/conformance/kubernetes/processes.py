@@ -40,6 +40,12 @@ class Processes:
         """Whether a program of that name was started, by this process or an earlier one, and goes on."""
         return self._pid(name) is not None
 
+    def wait(self, name: str, seconds: float) -> None:
+        """Waits until a program is over, or for so long."""
+        deadline = time.monotonic() + seconds
+        while self.runs(name) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def log(self, name: str) -> str:
         """What a program said so far."""
         try:
@@ -48,23 +54,28 @@ class Processes:
             return ""
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ends a program, by force if it takes its time."""
+        """Ends a program, by force if it takes its time, and then by force what it started and left."""
         pid = self._pid(name)
         if pid is not None:
             os.kill(pid, number)
-            deadline = time.monotonic() + _GRACE_SECONDS
-            while self._pid(name) is not None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if self._pid(name) is not None:
-                os.kill(pid, signal.SIGKILL)
+            self.wait(name, _GRACE_SECONDS)
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         if child := self._children.pop(name, None):
             child.wait()
         self._note(name).unlink(missing_ok=True)
 
-    def end_all(self, first: Sequence[str] = ()) -> None:
-        """Ends all programs; those named first in that order."""
+    def leave(self, name: str) -> None:
+        """A program that this process started goes on when this one is over."""
+        if child := self._children.pop(name, None):
+            child.returncode = 0  # nobody waits for it
+
+    def end_all(self, last: Sequence[str] = ()) -> None:
+        """Ends all programs; those named last in that order."""
         names = sorted(note.stem for note in self.folder.glob("*.pid"))
-        for name in sorted(names, key=lambda one: first.index(one) if one in first else len(first)):
+        for name in sorted(names, key=lambda one: last.index(one) if one in last else -1):
             self.end(name)
 
     def _pid(self, name: str) -> int | None:

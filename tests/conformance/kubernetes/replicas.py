@@ -90,7 +90,9 @@ class Replicas:
         return f"{self.name}-{number}"
 
     def install(self) -> None:
-        """Everything around them."""
+        """Everything around them; what an earlier run left is removed first."""
+        if self.cluster.answers("get", "namespace", self.name):
+            self.uninstall()
         rbac, role = "rbac.authorization.k8s.io", {"kind": "ClusterRole", "name": self.name}
         account = {"kind": "ServiceAccount", "name": self.name, "namespace": self.name}
         self.cluster.apply_objects(
@@ -111,11 +113,11 @@ class Replicas:
         )
         self._kubeconfig.write_text(self.cluster.credentials.kubeconfig(self.cluster.token(self.name, self.name)))
 
-    def uninstall(self) -> None:
-        """Ends and removes all of them."""
+    def uninstall(self, how: str = "--wait=false") -> None:
+        """Ends and removes all of them; `how` is an option of kubectl."""
         for number in range(8):
             self.cluster.processes.end(self.process(number))
-        self.cluster.kubectl("delete", f"namespace/{self.name}", "--ignore-not-found", "--timeout=100s")
+        self.cluster.kubectl("delete", f"namespace/{self.name}", "--ignore-not-found", how)
         roles = (f"clusterrole/{self.name}", f"clusterrolebinding/{self.name}")
         self.cluster.kubectl("delete", *roles, "--ignore-not-found")
 
@@ -160,8 +162,9 @@ class Replicas:
         return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
 
     def signal(self, number: int, which: Signals) -> None:
-        """Sends its process a signal."""
-        os.kill(self.pid(number), which)
+        """Sends its processes a signal."""
+        for pid in self.processes(number):
+            os.kill(pid, which)
 
     def stop(self, number: int, which: Signals = SIGTERM) -> None:
         """Ends its process."""
@@ -171,33 +174,30 @@ class Replicas:
         """What it said so far."""
         return self.cluster.processes.log(self.process(number))
 
-    def pid(self, number: int = 0) -> int:
-        """Of its first process."""
-        return int((self.cluster.processes.folder / f"{self.process(number)}.pid").read_text().split()[0])
+    def processes(self, number: int = 0) -> list[int]:
+        """The first one, and its workers with what they need."""
+        found = [int((self.cluster.processes.folder / f"{self.process(number)}.pid").read_text().split()[0])]
+        for pid in found:
+            found += children(pid)
+        return found
 
     def cpu_seconds(self, number: int = 0) -> float:
         """What it and its workers have used so far."""
         ticks = 0
-        for pid in self._all(number):
+        for pid in self.processes(number):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self, number: int = 0) -> int:
         """The memory of it and its workers."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._all(number))
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes(number))
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def leader(self) -> str:
         """The name of the process that writes statuses; "": nobody does."""
         lease = self.cluster.get("lease", "-n", self.name, "daemun-knative")
         return str(lease["spec"].get("holderIdentity") or "").rpartition("-")[0]
-
-    def _all(self, number: int) -> list[int]:
-        found = [self.pid(number)]
-        for pid in found:
-            found += children(pid)
-        return found
 
     def _service(self, name: str, port: int, **more: Any) -> dict[str, Any]:
         ports = [{"name": "http2", "port": 80, "targetPort": port}]

@@ -1,7 +1,7 @@
 """Which of Knative Serving's own tests are run, and the objects and options that they need.
 
 Left out are those that load the machine for minutes, that need a registry, another machine or limits of memory and CPU,
-and those that read logs from the node.
+those that read logs from the node, and one that needs an account in every Pod, which this API server does not fill in.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -68,41 +66,21 @@ def run_suite(
 ) -> Report:
     """Runs the tests of a binary, `parallel` at once, for `seconds` at most. `options` are its own and those of `go test`.
 
-    All that it said is in the cluster's folder, in `NAME.log`, while it runs and later.
+    All that it said is the log of the cluster's process `test-NAME`, while it runs and later.
     """
     go = shutil.which("go")
     if go is None:
         pytest.skip("test2json: there is no go here")
     limits = ("-test.v=test2json", "-test.count=1", f"-test.parallel={parallel}", f"-test.timeout={seconds:.0f}s")
     argv = [go, "tool", "test2json", "-t", *inside(CLUSTER, binary, *limits, *options)]
-    file = cluster.folder / f"{binary.stem}.log"
-    began = time.monotonic()
-    with (
-        file.open("w") as log,
-        subprocess.Popen(
-            argv,
-            cwd=binary.parent,
-            env={**cluster.environment(), **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            process.wait(seconds + 60)
-        finally:
-            _end_group(process.pid)
-    tests, output = _read(file.read_text(errors="replace").splitlines())
-    return Report(tests, time.monotonic() - began, output)
-
-
-def _end_group(leader: int) -> None:
-    """Ends what a program started, too."""
+    name, began = f"test-{binary.stem}", time.monotonic()
     try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+        cluster.processes.start(name, argv, {**cluster.environment(), **environment})
+        cluster.processes.wait(name, seconds + 60)
+    finally:
+        cluster.processes.end(name, signal.SIGKILL)
+    tests, output = _read(cluster.processes.log(name).splitlines())
+    return Report(tests, time.monotonic() - began, output)
 
 
 def _read(lines: Sequence[str]) -> tuple[dict[str, Outcome], str]:

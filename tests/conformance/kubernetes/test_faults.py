@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from signal import SIGKILL
 from statistics import median
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from daemun_kubernetes import Change, Reflector
 from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, EndpointSlice
@@ -72,9 +75,8 @@ async def test_the_api_server_dies_and_comes_back(writer: Writer, gate: Replicas
         load(gate.address(0), "good.test", port=8080) as kept,
         load(gate.address(0), "good.test", port=8080, per_second=50, keep_alive=False) as fresh,
     ):
-        await to_thread.run_sync(cluster.processes.end, "kube-apiserver", SIGKILL)
-        await anyio.sleep(OUTAGE_SECONDS)
-        await to_thread.run_sync(cluster.start_api)
+        async with _api_server_killed(cluster):
+            await anyio.sleep(OUTAGE_SECONDS)
         began = anyio.current_time()
         # before the gateway watches again, perhaps
         await writer.change("changed", paths(NAME, {"second": 100}, "1"))
@@ -101,8 +103,23 @@ def _etcd(path: str, **body: Any) -> dict[str, Any]:
 
 
 def _compact() -> None:
+    """Nobody can read from now on what was before."""
     revision = _etcd("kv/range", key=base64.b64encode(b"/").decode())["header"]["revision"]
-    _etcd("kv/compaction", revision=revision, physical=True)
+    with suppress(HTTPError):  # nothing was written since the last time
+        _etcd("kv/compaction", revision=revision, physical=True)
+
+
+@asynccontextmanager
+async def _api_server_killed(cluster: Cluster) -> AsyncIterator[None]:
+    """It is dead until the context is left; then it answers again."""
+    await to_thread.run_sync(cluster.processes.end, "kube-apiserver", SIGKILL)
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(cluster.start_api)
+        if cluster.is_kept:
+            cluster.processes.leave("kube-apiserver")
 
 
 @pytest.mark.anyio
@@ -117,9 +134,8 @@ async def test_etcd_is_compacted_while_everything_changes(writer: Writer, gate: 
             for name in names:
                 await writer.change(name, paths(NAME, {"second": 100}, str(version)))
             await to_thread.run_sync(_compact)
-        await to_thread.run_sync(cluster.processes.end, "kube-apiserver", SIGKILL)
-        await to_thread.run_sync(_compact)
-        await to_thread.run_sync(cluster.start_api)
+        async with _api_server_killed(cluster):
+            await to_thread.run_sync(_compact)
         began = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             for name in names:
@@ -148,12 +164,16 @@ async def test_endpoints_flip_and_nothing_is_dropped(writer: Writer, gate: Repli
 
     beside = Reflector(writer.cluster, ENDPOINT_SLICE, NAME, fields="metadata.name=flips", on_change=changed)
     first, last = [], []
-    async with anyio.create_task_group() as tasks, load(gate.address(0), "flips.test", port=8080) as asked:
+    async with (
+        anyio.create_task_group() as tasks,
+        load(gate.address(0), "flips.test", port=8080) as asked,
+        load(gate.address(0), "flips.test", port=8080, path="/slow", per_second=16, clients=8) as slow,
+    ):
         tasks.start_soon(beside.run)
         await beside.wait_synced()
         for turn in range(20):
             to, former = (FIRST, SECOND)[:: 1 if turn % 2 else -1]
-            answer = await _flipped(writer, asked, to)
+            answer = await _flipped(tasks, writer, asked, to)
             await anyio.sleep(0.2)
             first.append(answer.at - seen)
             last.append(max(one.at for one in asked.answers if one.content.split()[0] in former) - seen)
@@ -164,16 +184,15 @@ async def test_endpoints_flip_and_nothing_is_dropped(writer: Writer, gate: Repli
         f" {max(last) * 1e3:.0f} ms (target {FLIP_SECONDS * 1e3:.0f} ms); {len(asked.answers)} requests,"
         f" failed: {asked.failures or 'none'}"
     )
-    assert not asked.failures
+    assert not asked.failures + slow.failures
     assert median(first) <= FLIP_SECONDS
     assert median(last) <= FLIP_SECONDS
 
 
-async def _flipped(writer: Writer, asked: Load, to: tuple[str, ...]) -> Answer:
+async def _flipped(tasks: TaskGroup, writer: Writer, asked: Load, to: tuple[str, ...]) -> Answer:
     endpoints = slice_of("flips", to)["endpoints"]
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(writer.cluster.patch, ENDPOINT_SLICE, "flips", NAME, {"endpoints": endpoints})
-        return await asked.until(lambda answer: answer.content.split()[0] in to)
+    tasks.start_soon(writer.cluster.patch, ENDPOINT_SLICE, "flips", NAME, {"endpoints": endpoints})
+    return await asked.until(lambda answer: answer.content.split()[0] in to)
 
 
 def _secret(name: str, certificate: str, key: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ SERVED_SECONDS = 0.3
 IDLE_CPU = 0.02
 IDLE_WINDOWS, IDLE_SECONDS = 3, 10.0
 RESIDENT_BYTES = 250 * 1024**2
-COLD_SECONDS = 10.0
+COLD_CPU_SECONDS = 6.0
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +148,11 @@ async def test_a_restart_never_answers_404(gate: Replicas) -> None:
         for number in range(4):
             tasks.start_soon(knock, [f"many-{one}.test" for one in range(number, KINGRESSES, 4)])
         gate.start(wait=False)
+    used = gate.cpu_seconds()
     gate.cluster.tell(
         f"a cold start: first answer after {first - began:.2f} s, all {KINGRESSES} hosts after"
-        f" {anyio.current_time() - began:.2f} s"
+        f" {anyio.current_time() - began:.2f} s, {used:.1f} s of CPU"
     )
     assert set(statuses.values()) == {200}
     assert len(statuses) == KINGRESSES
-    assert first - began < COLD_SECONDS
+    assert used < COLD_CPU_SECONDS

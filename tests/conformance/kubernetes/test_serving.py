@@ -6,7 +6,8 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,19 @@ def test_the_articles_service_scales_to_zero_and_answers(hello_world: Cluster) -
 
 
 @pytest.fixture(scope="module")
-def report(request: pytest.FixtureRequest, serving: Cluster) -> Report:
-    """What became of Serving's tests in one binary."""
-    one = run_serving_tests(serving, request.param)
-    serving.tell(f"Knative Serving's tests, {request.param}: {one.seconds:.0f} s")
-    return one
+def report_of(serving: Cluster) -> Callable[[str], Report]:
+    """What became of Serving's tests in a binary, which runs once."""
+
+    @cache
+    def run(binary: str) -> Report:
+        one = run_serving_tests(serving, binary)
+        serving.tell(f"Knative Serving's tests, {binary}: {one.seconds:.0f} s")
+        return one
+
+    return run
 
 
-@pytest.mark.parametrize(("report", "name"), SUITE_NAMES, indirect=["report"])
-def test_serving_conformance(name: str, report: Report) -> None:
-    outcome = report.of(name)
+@pytest.mark.parametrize(("binary", "name"), SUITE_NAMES)
+def test_serving_conformance(binary: str, name: str, report_of: Callable[[str], Report]) -> None:
+    outcome = report_of(binary).of(name)
     assert outcome.word == "passed", outcome.output[-4000:]

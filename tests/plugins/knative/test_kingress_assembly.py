@@ -691,5 +691,5 @@ def as_sets(snapshot: Snapshot) -> tuple[set[str], ...]:
     return tuple({repr(one) for one in part} for part in (snapshot.routes, snapshot.backends, snapshot.certificates))
 
 
-Life.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
+Life.TestCase.settings = settings(max_examples=25, stateful_step_count=25)
 TestLife = Life.TestCase

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from daemun import Applied, Snapshot, SourceContext
-from daemun.testing import eventually
+from daemun.testing import Wire, eventually, running, scripted
 from daemun_kubernetes.ingress.settings import IngressSettings
 from daemun_kubernetes.ingress.source import open_ingress
 
@@ -61,11 +61,11 @@ class Cluster(Store):
         status = {"status": kept["status"]} if "status" in kept else {}
         return self.put(INGRESSES, namespace, name, metadata=metadata, spec=spec, **status)
 
-    def service(self, name: str, *addresses: str, namespace: str = "shop") -> None:
+    def service(self, name: str, *addresses: str, namespace: str = "shop", port: int = 8080) -> None:
         self.put(SERVICES, namespace, name, spec={"ports": [{"port": 80}]})
-        self.move(name, *addresses, namespace=namespace)
+        self.move(name, *addresses, namespace=namespace, port=port)
 
-    def move(self, name: str, *addresses: str, namespace: str = "shop") -> None:
+    def move(self, name: str, *addresses: str, namespace: str = "shop", port: int = 8080) -> None:
         """The endpoints of a Service."""
         self.put(
             SLICES,
@@ -73,7 +73,7 @@ class Cluster(Store):
             f"{name}-x",
             metadata={"labels": {"kubernetes.io/service-name": name}},
             endpoints=[{"addresses": [address]} for address in addresses],
-            ports=[{"name": "", "port": 8080}],
+            ports=[{"name": "", "port": port}],
         )
 
     def published(self, name: str, namespace: str = "shop") -> list[dict[str, str]] | None:
@@ -374,3 +374,55 @@ async def test_a_change_that_means_nothing_here_is_not_published() -> None:
         cluster.ingress("other", "b.test")
         await eventually(lambda: len(published.routes) == 2)
         assert len(published.snapshots) == 2
+
+
+async def test_a_cluster_that_breaks_off_and_forgets_leaves_what_is_served_and_is_caught_up_with() -> None:
+    cluster = Cluster()
+    cluster.service("cart", "10.0.0.1")
+    cluster.ingress("web", "a.test")
+    cluster.ingress("gone", "b.test")
+    async with gateway(cluster) as published:
+        await eventually(lambda: len(published.routes) == 2)
+        cluster.move("cart", "10.0.0.2")
+        cluster.remove(INGRESSES, "shop", "gone")
+        cluster.ingress("new", "c.test")
+        cluster.forget()
+        await published.server.cut_all()
+        await eventually(lambda: published.routes == ["shop/web:a.test/", "shop/new:c.test/"])
+        await eventually(lambda: published.endpoints("shop/cart:80") == ["10.0.0.2:8080"])
+        assert all("shop/web:a.test/" in {route.name for route in one.routes} for one in published.snapshots)
+        assert all(backend.endpoints for one in published.snapshots for backend in one.backends[1:])
+
+
+async def test_endpoints_that_flip_under_load_fail_no_request() -> None:
+    cluster = Cluster()
+    async with (
+        scripted() as one,
+        scripted() as two,
+        api_server(cluster.handle) as server,
+        AsyncExitStack() as stack,
+    ):
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        (folder / "config").write_text(yaml.safe_dump(kubeconfig(server.url)))
+        cluster.service("cart", "127.0.0.1", port=one.port)
+        cluster.ingress("web", "a.test")
+        settings = {"sources": [{"type": "kubernetes_ingress", "kubeconfig": "config"}]}
+        gate = await stack.enter_async_context(running(settings, folder, only=["http1", "kubernetes"]))
+        statuses: list[int] = []
+
+        async def ask() -> None:
+            async with await gate.connect() as stream:
+                wire = Wire(stream)
+                while True:
+                    await wire.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+                    statuses.append((await wire.answer()).status)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(ask)
+            for upstream in (two, one) * 5:
+                seen = len(upstream.requests)
+                cluster.move("cart", "127.0.0.1", port=upstream.port)
+                await eventually(lambda upstream=upstream, seen=seen: len(upstream.requests) > seen + 5)  # type: ignore[misc]
+            tasks.cancel_scope.cancel()
+    assert set(statuses) == {200}

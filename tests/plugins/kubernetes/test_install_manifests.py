@@ -116,6 +116,13 @@ def test_everything_says_whose_it_is(plan: Plan) -> None:
         assert document["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "daemun"
 
 
+@pytest.mark.parametrize(
+    "text", ["y", "N", "no", "on", "null", "12e4", "4940e10637263409", "0x1f", "1_000", "8:30", "0o7", ".5", "+1"]
+)
+def test_what_looks_like_no_text_to_some_reader_of_yaml_is_quoted(text: str) -> None:
+    assert render([text]) == f"- '{text}'\n"
+
+
 def test_there_is_no_anchor_in_yaml_for_people() -> None:
     shared = {"a": 1}
     assert render({"x": shared, "y": shared, "text": "one\ntwo\n"}) == "x:\n  a: 1\ny:\n  a: 1\ntext: |\n  one\n  two\n"
