@@ -148,6 +148,22 @@ async def test_an_endpoint_that_is_none_is_refused_and_the_ones_from_before_stay
         assert [one.address for one in view.all] == ["127.0.0.1:2"]
 
 
+@pytest.mark.parametrize("between", ["refused", "gone"])
+async def test_endpoints_after_a_version_that_could_not_be_used_are_the_newest(between: str) -> None:
+    forward = RouteSpec("r", Forward((Split("b"),)))
+
+    def backend(port: int, **settings: object) -> BackendSpec:
+        return BackendSpec("b", settings=settings, endpoints=(EndpointSpec(f"127.0.0.1:{port}"),))
+
+    async with routed() as table:
+        await table.publish(forward, backends=[backend(1)])
+        bad = [backend(2, no_such_setting=1)] if between == "refused" else []
+        assert (await table.publish(forward, backends=bad)).refused
+        assert not (await table.publish(forward, backends=[backend(2)])).refused
+        (view,) = table.table.endpoints
+        assert [one.address for one in view.all] == ["127.0.0.1:2"]
+
+
 async def test_higher_priority_wins_then_the_order_of_the_source() -> None:
     async with routed() as table:
         await table.publish(

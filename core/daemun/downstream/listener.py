@@ -304,8 +304,13 @@ class Listener:
             return None if self.settings.tls.certificate else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         context = self._contexts.get(certificate)
         if context is None:
-            context = self._contexts[certificate] = self._new_context(self._base_dir)
-            load_pair(context, certificate.spec.certificate, certificate.spec.key)
+            try:
+                context = self._new_context(self._base_dir)
+                load_pair(context, certificate.spec.certificate, certificate.spec.key)
+            except SettingsError as error:
+                log.warning("listener %s: certificate %s: %s", self.settings.name, certificate.spec.name, error)
+                return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+            self._contexts[certificate] = context
         tls.context = context
         return None
 

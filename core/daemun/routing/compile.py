@@ -102,6 +102,8 @@ class Compiler:
 
     def move(self, source: str, spec: BackendSpec) -> bool:
         """Has the live view of a back end that is open use the endpoints of `spec`; False if one cannot be used."""
+        if spec.type != "endpoints" or spec.activator:
+            return True
         resource = self._shared.find(_key(source, spec))
         if resource is not None:
             try:

@@ -32,6 +32,7 @@ __all__ = ["Change", "Reflector"]
 log = logging.getLogger("daemun.kubernetes")
 
 _SHORT_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
 _FAILURES_BEFORE_LIST = 5
 _FAILURES_BEFORE_WORDS = 3
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -108,7 +109,7 @@ class Reflector(Generic[T]):
 
     async def run(self) -> None:
         """For ever: lists, watches, and starts again where that is needed."""
-        version, listed = "0", False
+        version, listed = self._version or "0", False
         while True:
             try:
                 if not listed:
@@ -120,7 +121,7 @@ class Reflector(Generic[T]):
                     version, listed = "", False
                 elif listed and error.status and self._backoff.failures >= _FAILURES_BEFORE_LIST:
                     version, listed = self._version, False
-                pause = max(self._backoff.failed(), error.retry_after_seconds or 0.0)
+                pause = max(self._backoff.failed(), min(error.retry_after_seconds or 0.0, _LONGEST_PAUSE_SECONDS))
                 self._lost(error)
                 await anyio.sleep(pause)
 
@@ -133,7 +134,7 @@ class Reflector(Generic[T]):
         for _, item in items:
             if item is not None:
                 self._put(item)
-        for key in self._objects.keys() - {key for key, _ in items}:
+        for key in (self._objects.keys() | self._malformed.keys()) - {key for key, _ in items}:
             self._remove(key, None)
         if not self.synced:
             self.synced = True

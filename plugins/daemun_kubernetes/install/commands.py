@@ -1,4 +1,4 @@
-"""`daemun install`, `uninstall`, `proxy` and `check --cluster`. Who speaks to a cluster is imported when it is asked."""
+"""`daemun install`, `uninstall`, `proxy`, `check --cluster`. Who speaks to a cluster is imported when it is asked."""
 
 from __future__ import annotations
 

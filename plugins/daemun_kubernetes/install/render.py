@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,8 @@ import yaml
 __all__ = ["render", "render_all"]
 
 
-_OF_NUMBERS = frozenset("0123456789+-.")
-_WORDS = frozenset(("y", "n"))
+_NUMBER = re.compile(r"[-+]?\.?[0-9][0-9a-fA-FxoO_.:+-]*")
+_WORDS = frozenset("yYnN")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -26,7 +27,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, text: str) -> yaml.Node:
     """Quoted also where only other readers than PyYAML would take it for a boolean or a number: `y`, `12e4`."""
-    style = "|" if "\n" in text else "'" if text[:1] in _OF_NUMBERS or text.lower() in _WORDS else None
+    style = "|" if "\n" in text else "'" if _NUMBER.fullmatch(text) or text in _WORDS else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

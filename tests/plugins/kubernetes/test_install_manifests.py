@@ -125,7 +125,7 @@ def test_what_looks_like_no_text_to_some_reader_of_yaml_is_quoted(text: str) -> 
 
 def test_there_is_no_anchor_in_yaml_for_people() -> None:
     shared = {"a": 1}
-    assert render({"x": shared, "y": shared, "text": "one\ntwo\n"}) == "x:\n  a: 1\ny:\n  a: 1\ntext: |\n  one\n  two\n"
+    assert render({"p": shared, "q": shared, "text": "one\ntwo\n"}) == "p:\n  a: 1\nq:\n  a: 1\ntext: |\n  one\n  two\n"
 
 
 @given(

@@ -63,7 +63,7 @@ INGRESS_MANIFEST: dict[str, Any] = {
 
 def test_an_ingress_is_read_and_written_in_full() -> None:
     ingress = INGRESS.decode(msgspec.json.encode(INGRESS_MANIFEST))
-    assert msgspec.to_builtins(ingress) == INGRESS_MANIFEST
+    assert msgspec.json.decode(msgspec.json.encode(ingress)) == INGRESS_MANIFEST
     assert ingress.spec.rules[1].http is None
 
 
@@ -114,41 +114,17 @@ def with_nulls(value: Any, chosen: Any) -> Any:
     return value
 
 
-@given(
-    chosen=st.sets(
-        st.sampled_from(
-            [
-                "labels",
-                "annotations",
-                "finalizers",
-                "spec",
-                "status",
-                "rules",
-                "http",
-                "paths",
-                "tls",
-                "hosts",
-                "service",
-            ]
-            + [
-                "resource",
-                "port",
-                "name",
-                "number",
-                "ingress",
-                "ports",
-                "loadBalancer",
-                "creationTimestamp",
-                "generation",
-            ]
-        )
-    )
+NULLABLE = (
+    *("labels", "annotations", "finalizers", "spec", "status", "rules", "http", "paths", "tls", "hosts", "service"),
+    *("resource", "port", "name", "number", "ingress", "ports", "loadBalancer", "creationTimestamp", "generation"),
 )
+
+
+@given(chosen=st.sets(st.sampled_from(NULLABLE)))
 def test_null_anywhere_is_what_is_not_there(chosen: set[str]) -> None:
-    spec = {
-        "metadata": {"name": "a"},
-        "spec": {"rules": [{"http": {"paths": [{"backend": {"service": {"port": {}}}}]}}]},
-    }
-    for manifest in (spec, INGRESS_MANIFEST, {"metadata": {}}):
+    path: dict[str, Any] = {"backend": {"service": {"port": {}}}}
+    small: dict[str, Any] = {"metadata": {"name": "a"}, "spec": {"rules": [{"http": {"paths": [path]}}]}}
+    manifests: list[dict[str, Any]] = [small, INGRESS_MANIFEST, {"metadata": {}}]
+    for manifest in manifests:
         with_some = msgspec.json.encode(with_nulls(manifest, chosen))
         assert INGRESS.decode(with_some) == INGRESS.decode(msgspec.json.encode(manifest))
