@@ -76,6 +76,9 @@ class SourceContext(Struct, frozen=True):
     """Folder that relative paths start from: where the settings file is."""
     workers: int = 1
     """Processes that serve what it publishes."""
+    serving: bool = True
+    """Whether anybody is served. If not, what it publishes is only looked at (`daemun check`, `routes`, `explain`), and
+    it changes nothing outside."""
 
 
 class Source(Protocol):

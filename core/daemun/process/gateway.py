@@ -95,7 +95,7 @@ async def open_table(
     )
     async with (
         opened as parts,
-        open_sources(settings, registry, base_dir, parts.table.apply, patient=observed) as parts.sources,
+        open_sources(settings, registry, base_dir, parts.table.apply, serving=observed) as parts.sources,
     ):
         yield parts
 

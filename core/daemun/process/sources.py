@@ -71,20 +71,20 @@ async def open_sources(
     apply: Callable[[str, Snapshot], Awaitable[Applied]],
     *,
     workers: int = 1,
-    patient: bool = True,
+    serving: bool = True,
 ) -> AsyncIterator[Sources]:
     """The sources of `settings`, running, once each has published or its patience is over. What they publish goes to
     `apply` with the source's name.
 
-    With `patient` false none is waited for longer than 10 s.
+    With `serving` false what they publish is only looked at, and none is waited for longer than 10 s.
     """
     sources = Sources()
     patience: dict[str, float] = {}
     async with AsyncExitStack() as stack:
         for name, path, kind_name, rest in _named(settings):
             kind = registry.sources.get(kind_name)
-            context = SourceContext(name=name, base_dir=base_dir, workers=workers)
-            patience[name] = kind.patience_seconds if patient else min(kind.patience_seconds, _USUAL_PATIENCE_SECONDS)
+            context = SourceContext(name, base_dir, workers, serving)
+            patience[name] = kind.patience_seconds if serving else min(kind.patience_seconds, _USUAL_PATIENCE_SECONDS)
             try:
                 with ungrouped():
                     decoded = convert(rest, kind.settings, path=path)

@@ -174,7 +174,7 @@ class Publish:
                 or route.spec != spec
                 or route.backends != tuple(map(apart, used))
                 or route.broken
-                or not all([self._compiler.move(self._source, backend) for backend in used])
+                or not all(self._compiler.move(self._source, backend) for backend in used)
             ):
                 route = await self._compiler.compile(spec, self._source, self.after.backends)
                 position = None

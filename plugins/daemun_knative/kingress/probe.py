@@ -27,7 +27,9 @@ __all__ = ["Prober", "Question", "open_prober", "questions"]
 
 log = logging.getLogger("daemun.knative")
 
-_AT_ONCE = 32
+_AT_ONCE = 64
+_SILENT_AT_ONCE = 16
+"""Of what did not answer at all the last time, so that it is in nobody's way."""
 _TRY_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -108,8 +110,10 @@ class Prober:
         self._gateways = gateways
         self._served = served
         self._try_seconds = try_seconds
+        self._silence = f"no answer within {try_seconds:g} s"
         self._running: dict[Key, tuple[str, anyio.CancelScope]] = {}
         self._limit = anyio.CapacityLimiter(_AT_ONCE)
+        self._limit_of_silent = anyio.CapacityLimiter(_SILENT_AT_ONCE)
 
     def probe(self, key: Key, token: str, asked: Sequence[Question]) -> None:
         """Asks until the version with `token` is served everywhere; then `served` is called. Ends what was asked for
@@ -135,21 +139,26 @@ class Prober:
 
     async def _probe(self, key: Key, token: str, asked: Sequence[Question], scope: anyio.CancelScope) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        done: set[tuple[Question, str]] = set()
+        faults: dict[tuple[Question, str], str] = {}
+        """What the last try was told, "" if all is well, by question and gateway."""
         with scope:
             while True:
                 open_ = [
                     (question, gateway)
                     for question in asked
                     for gateway in self._gateways(question.external, question.tls) or ("",)
-                    if (question, gateway) not in done
+                    if faults.get((question, gateway)) != ""
                 ]
                 if not open_:
                     break
-                words: list[str] = []
                 async with anyio.create_task_group() as tries:
                     for question, gateway in open_:
-                        tries.start_soon(self._try, question, gateway, token, done, words)
+                        tries.start_soon(self._try, question, gateway, token, faults)
+                words = [
+                    _words(question, gateway, fault)
+                    for question, gateway in open_
+                    if (fault := faults[question, gateway])
+                ]
                 if words:
                     self.trouble[key] = min(words)  # not whoever was first: it stands in the status
                     await anyio.sleep(pause)
@@ -160,18 +169,16 @@ class Prober:
             self.trouble.pop(key, None)
             self._served(key, token)
 
-    async def _try(
-        self, question: Question, gateway: str, token: str, done: set[tuple[Question, str]], words: list[str]
-    ) -> None:
+    async def _try(self, question: Question, gateway: str, token: str, faults: dict[tuple[Question, str], str]) -> None:
         if not gateway:
-            words.append(f"no gateway is ready behind the {'external' if question.external else 'internal'} Service")
+            faults[question, gateway] = "there is none"
             return
-        async with self._limit:
-            fault = await self._ask(question, gateway, token)
-        if fault:
-            words.append(f"{gateway}: {question.host}: {fault}")
-        else:
-            done.add((question, gateway))
+        silent = faults.get((question, gateway)) == self._silence
+        async with self._limit_of_silent if silent else self._limit:
+            fault = self._silence
+            with anyio.move_on_after(self._try_seconds):
+                fault = await self._ask(question, gateway, token)
+            faults[question, gateway] = fault
 
     async def _ask(self, question: Question, gateway: str, token: str) -> str:
         """What is wrong with the answer; "": nothing."""
@@ -186,19 +193,23 @@ class Prober:
         ]
         url = f"{'https' if question.tls else 'http'}://{gateway}{question.path}"
         extensions = {"sni_hostname": question.host}
-        with anyio.move_on_after(self._try_seconds):
-            try:
-                # what is behind the head may never end
-                async with self._client.stream("GET", url, headers=headers, extensions=extensions) as answer:
-                    status, told = answer.status_code, answer.headers.get("k-network-hash", "")
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-                return str(error) or type(error).__name__
-            if status == 200 and told and told != token:
-                return "another version is served"
-            if status in _NOT_YET:
-                return f"status {status}"
-            return ""  # an answer of something that knows no probes, which is there at any rate
-        return f"no answer within {self._try_seconds:g} s"
+        try:
+            # what is behind the head may never end
+            async with self._client.stream("GET", url, headers=headers, extensions=extensions) as answer:
+                status, told = answer.status_code, answer.headers.get("k-network-hash", "")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return str(error) or type(error).__name__
+        if status == 200 and told and told != token:
+            return "another version is served"
+        if status in _NOT_YET:
+            return f"status {status}"
+        return ""  # an answer of something that knows no probes, which is there at any rate
+
+
+def _words(question: Question, gateway: str, fault: str) -> str:
+    if not gateway:
+        return f"no gateway is ready behind the {_EXTERNAL if question.external else _INTERNAL} Service"
+    return f"{gateway}: {question.host}: {fault}"
 
 
 @asynccontextmanager

@@ -207,7 +207,8 @@ class KnativeSource:
         if entry is None or entry.generation != ingress.metadata.generation:
             return None
         load_balancer = self._load_balancer(key, entry, ingress)
-        if load_balancer.status == "Unknown" or entry.network.status == "Unknown":
+        statuses = (load_balancer.status, entry.network.status)
+        if "Unknown" in statuses and "False" not in statuses:
             since = self._since.setdefault(key, monotonic())
             if monotonic() - since < _QUIET_SECONDS:
                 return None

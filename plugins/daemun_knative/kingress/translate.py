@@ -6,6 +6,7 @@ rules of a host. Whether a host is served over TLS is a matter of certificates a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
@@ -36,7 +37,16 @@ from daemun_knative.kingress.types import (
     Tls,
 )
 
-__all__ = ["ANY_HOST", "Doors", "References", "certificates", "hosts_of", "references", "routes"]
+__all__ = [
+    "ANY_HOST",
+    "Doors",
+    "References",
+    "certificates",
+    "hosts_of",
+    "references",
+    "routes",
+    "secured_hosts",
+]
 
 ANY_HOST = "*"
 """Stands for the hosts of a rule that names none."""
@@ -85,8 +95,8 @@ def references(ingress: KIngress) -> References:
         secrets=tuple(
             dict.fromkeys(
                 (tls.secret_namespace, tls.secret_name)
-                for tls in ingress.spec.tls
-                if any(_hosts_by_tls(ingress, tls, visibility) for visibility in _VISIBILITIES)
+                for tls, hosts in secured_hosts(ingress)
+                if any(hosts.values())
             )
         ),
     )
@@ -166,9 +176,9 @@ def certificates(
     name = f"{ingress.metadata.namespace}/{ingress.metadata.name}"
     listeners = {EXTERNAL_IP: doors.external_https, CLUSTER_LOCAL: doors.internal_https}
     found: list[CertificateSpec] = []
-    for number, tls in enumerate(ingress.spec.tls):
+    for number, (tls, secured) in enumerate(secured_hosts(ingress)):
         for visibility in _VISIBILITIES:
-            names = tuple(host for host in _hosts_by_tls(ingress, tls, visibility) if hosts(host))
+            names = tuple(host for host in secured[visibility] if hosts(host))
             # no hosts would mean any, no listeners all of them
             if not names or not listeners[visibility]:
                 continue
@@ -185,13 +195,21 @@ def certificates(
     return tuple(found)
 
 
-def _hosts_by_tls(ingress: KIngress, tls: Tls, visibility: str) -> tuple[str, ...]:
-    """The hosts of rules of that visibility all of whose hosts the entry lists."""
-    listed = {_normal(host) for host in tls.hosts}
-    found: dict[str, None] = {}
-    for rule in ingress.spec.rules:
-        if (rule.visibility or EXTERNAL_IP) == visibility and rule.hosts and listed.issuperset(_hosts(rule)):
-            found |= dict.fromkeys(_hosts(rule))
+def secured_hosts(ingress: KIngress) -> tuple[tuple[Tls, Mapping[str, tuple[str, ...]]], ...]:
+    """Each entry of `tls` with the hosts that it is for, by visibility: those of rules all of whose hosts it lists."""
+    rules = [tuple(_hosts(rule)) if rule.hosts else () for rule in ingress.spec.rules]
+    by_host: dict[str, list[int]] = {}
+    for number, hosts in enumerate(rules):
+        for host in hosts:
+            by_host.setdefault(host, []).append(number)
+    found = []
+    for tls in ingress.spec.tls:
+        listed = Counter(number for host in dict.fromkeys(map(_normal, tls.hosts)) for number in by_host.get(host, ()))
+        secured: dict[str, dict[str, None]] = {visibility: {} for visibility in _VISIBILITIES}
+        for number in sorted(listed):
+            if listed[number] == len(rules[number]):
+                secured[ingress.spec.rules[number].visibility or EXTERNAL_IP] |= dict.fromkeys(rules[number])
+        found.append((tls, {visibility: tuple(hosts) for visibility, hosts in secured.items()}))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ gave expires. What the server refuses with 401 is renewed at once. No secret is 
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import subprocess
 import time
@@ -27,9 +28,12 @@ from daemun_kubernetes.client.config import ExecPlugin, Target
 
 __all__ = ["Credentials", "Grant"]
 
+log = logging.getLogger("daemun.kubernetes")
+
 _REREAD_SECONDS = 60.0
 _EARLY_SECONDS = 10.0
 _SHORTEST_SECONDS = 1.0
+_REST_SECONDS = 2.0
 _PLUGIN_SECONDS = 60.0
 _MAX_OUTPUT_BYTES = 1024 * 1024
 _MAX_FILE_BYTES = 1024 * 1024
@@ -89,38 +93,57 @@ class Credentials:
         self._good_until = -inf
         self._status: _ExecStatus | None = None
         self._status_until = -inf
+        self._failure = ""
+        self._rest_until = -inf
 
     async def grant(self) -> Grant:
         """What is good now. Raises `SettingsError` if there is nothing to be had: a file, a plugin that fails."""
         if self._grant is not None and self._clock() < self._good_until:
             return self._grant
         async with self._lock:
-            if self._grant is None or self._clock() >= self._good_until:
-                await self._read()
-            assert self._grant is not None
-            return self._grant
+            if self._grant is not None and self._clock() < self._good_until:
+                return self._grant
+            return await self._read()
 
     async def renewed(self, refused: Grant) -> Grant:
         """What to try after the server has answered `refused` with 401; `refused` itself if there is nothing else."""
         async with self._lock:
-            if self._grant is refused:
-                self._status_until = -inf
-                await self._read()
-            assert self._grant is not None
-            return self._grant
+            if self._grant is not refused:
+                return await self._read() if self._grant is None else self._grant
+            self._status_until = -inf
+            return await self._read()
 
-    async def _read(self) -> None:
-        target, now = self._target, self._clock()
+    async def _read(self) -> Grant:
+        now = self._clock()
+        if now < self._rest_until and self._failure:
+            raise SettingsError(self._failure)
+        try:
+            grant = await self._gathered(now)
+        except SettingsError as error:
+            said, self._failure, self._rest_until = self._failure, str(error), now + _REST_SECONDS
+            expired = self._status is not None and now >= self._status_until + _EARLY_SECONDS
+            if self._grant is None or expired:
+                raise
+            if said != self._failure:
+                log.warning("%s; what there was before is used on", error)
+            self._good_until = self._rest_until
+            return self._grant
+        self._failure = ""
+        if grant != self._grant:
+            self._grant = grant
+        assert self._grant is not None
+        self._good_until = now + _REREAD_SECONDS
+        if self._status is not None:  # which may have expired before it was given
+            self._good_until = min(self._good_until, max(self._status_until, now + _SHORTEST_SECONDS))
+        return self._grant
+
+    async def _gathered(self, now: float) -> Grant:
+        target = self._target
         if target.user.exec is not None and now >= self._status_until:
             self._status = await _run_plugin(target.user.exec, target)
             expiry = self._status.expiration_timestamp
             self._status_until = expiry.timestamp() - _EARLY_SECONDS if expiry else inf
-        grant = await anyio.to_thread.run_sync(_read_files, target, self._status)
-        if grant != self._grant:
-            self._grant = grant
-        self._good_until = now + _REREAD_SECONDS
-        if self._status is not None:  # which may have expired before it was given
-            self._good_until = min(self._good_until, max(self._status_until, now + _SHORTEST_SECONDS))
+        return await anyio.to_thread.run_sync(_read_files, target, self._status)
 
 
 def _read_files(target: Target, status: _ExecStatus | None) -> Grant:

@@ -115,16 +115,26 @@ class _Backend(httpcore.AnyIOBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """Closes its socket also when a handshake is cancelled, which is otherwise left to the garbage collector."""
+    """Adds what httpcore leaves out.
+
+    A cancelled handshake closes its socket, and does not leave that to the garbage collector. An error of TLS after the
+    handshake is one like others: TLS 1.3 tells so that a certificate is refused.
+    """
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._stream.read(max_bytes, timeout)
+        try:
+            return await self._stream.read(max_bytes, timeout)
+        except ssl.SSLError as error:
+            raise httpcore.ReadError from error
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
+        try:
+            await self._stream.write(buffer, timeout)
+        except ssl.SSLError as error:
+            raise httpcore.WriteError from error
 
     async def aclose(self) -> None:
         await self._stream.aclose()

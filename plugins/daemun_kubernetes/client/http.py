@@ -76,30 +76,35 @@ class Http:
         await self._connections.start(await self._credentials.grant())
 
     async def request(self, asked: Asked) -> Answer:
-        """Asks, and asks again when the server wants it so. Raises `ApiError` only where no answer came."""
-        with anyio.move_on_after(self._timeout_seconds):
-            return await self._insist(asked)
-        raise ApiError(f"{self.server} has not answered {asked.method} {asked.path} within {self._timeout_seconds:g} s")
+        """Asks, and asks again when the server wants it so. Raises `ApiError` only where no answer came.
+
+        The time of a request begins when there are credentials: an exec plugin has its own.
+        """
+        grant = await self._granted()
+        answer = await self._timed(asked, grant)
+        if answer.status == 401 and (renewed := await self._renewed(grant)) is not grant:
+            answer = await self._timed(asked, renewed)
+        return answer
 
     @asynccontextmanager
     async def stream(self, asked: Asked) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
         """The head of the answer, and its content as it comes. Raises `ApiError`, also from the content."""
-        with anyio.move_on_after(self._timeout_seconds) as patience:
-            grant = await self._granted()
-        if patience.cancelled_caught:
-            raise ApiError(f"there are no credentials for {self.server} within {self._timeout_seconds:g} s")
+        grant = await self._granted()
         async with self._connected(grant) as pool:
             with self._in_words():
                 response = await pool.handle_async_request(self._request(asked, grant, self._silence_seconds))
             async with _content(response) as pieces:
                 if response.status == 401:  # for the next one
-                    with anyio.move_on_after(self._timeout_seconds):
-                        await self._renewed(grant)
+                    await self._renewed(grant)
                 yield Answer(response.status, b"", _pause(response)), _InWords(self, pieces)
 
-    async def _insist(self, asked: Asked) -> Answer:
-        grant = await self._granted()
-        renewed = stale = False
+    async def _timed(self, asked: Asked, grant: Grant) -> Answer:
+        with anyio.move_on_after(self._timeout_seconds):
+            return await self._insist(asked, grant)
+        raise ApiError(f"{self.server} has not answered {asked.method} {asked.path} within {self._timeout_seconds:g} s")
+
+    async def _insist(self, asked: Asked, grant: Grant) -> Answer:
+        stale = False
         pauses = 0
         while True:
             try:
@@ -110,11 +115,6 @@ class Http:
                     raise
                 stale = True  # a kept connection that the server closed: another one may do
                 continue
-            if answer.status == 401 and not renewed:
-                renewed = True
-                refused, grant = grant, await self._renewed(grant)
-                if grant is not refused:
-                    continue
             pause = answer.retry_after_seconds
             if (
                 pause is None
@@ -238,6 +238,8 @@ def _words(error: Exception) -> str:
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"certificate verify failed: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            return cause.reason.lower().replace("_", " ")
         if isinstance(cause, OSError) and cause.strerror:
             words = cause.strerror
         words = words or str(cause)

@@ -35,6 +35,7 @@ _SHORT_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _FAILURES_BEFORE_LIST = 5
 _FAILURES_BEFORE_WORDS = 3
+_SAID_AT_ONCE = (401, 403, 404, 429, 503)
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
 _Key = tuple[str, str]
 T = TypeVar("T", bound=KubeObject)
@@ -73,7 +74,8 @@ class Reflector(Generic[T]):
     """Keeps `objects` as the cluster has them while `run` runs; `on_change` is called for each difference, in order.
 
     `on_change` is synchronous and finds `objects` already changed; what it raises ends `run`. Objects that cannot be
-    decoded are logged by name and left as they were. `namespace` "" means all namespaces.
+    decoded are logged by name and left as they were. `namespace` "" means all namespaces. The first list is not older
+    than the version `at_least`: that of another Reflector of the same kind, whose place this one takes.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Reflector(Generic[T]):
         *,
         labels: str = "",
         fields: str = "",
+        at_least: str = "0",
         on_change: Callable[[Change[T]], None],
     ) -> None:
         self._objects: dict[_Key, T] = {}
@@ -91,6 +94,8 @@ class Reflector(Generic[T]):
         """By namespace and name."""
         self.synced = False
         """Whether the first list has been read."""
+        self.version = at_least
+        """The newest that was seen; objects are as they were then, or later."""
         self.trouble = ""
         """Why nothing is heard of the cluster at present; "" if all is well."""
         self._cluster = cluster
@@ -98,7 +103,6 @@ class Reflector(Generic[T]):
         self._namespace = namespace
         self._selectors = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         self._on_change = on_change
-        self._version = ""
         self._synced = anyio.Event()
         self._backoff = Backoff()
         self._malformed: dict[_Key, str] = {}
@@ -109,7 +113,7 @@ class Reflector(Generic[T]):
 
     async def run(self) -> None:
         """For ever: lists, watches, and starts again where that is needed."""
-        version, listed = self._version or "0", False
+        version, listed = self.version, False
         while True:
             try:
                 if not listed:
@@ -120,7 +124,7 @@ class Reflector(Generic[T]):
                 if error.gone or error.ahead:
                     version, listed = "", False
                 elif listed and error.status and self._backoff.failures >= _FAILURES_BEFORE_LIST:
-                    version, listed = self._version, False
+                    version, listed = self.version, False
                 pause = max(self._backoff.failed(), min(error.retry_after_seconds or 0.0, _LONGEST_PAUSE_SECONDS))
                 self._lost(error)
                 await anyio.sleep(pause)
@@ -130,7 +134,7 @@ class Reflector(Generic[T]):
         now, items = await self._cluster.walk(self._kind, self._namespace, query, self._take)
         if not now:
             raise ApiError(f"{self._cluster.server} gave a list of {self._kind.plural} without its version", status=200)
-        self._version = now
+        self.version = now
         for _, item in items:
             if item is not None:
                 self._put(item)
@@ -144,12 +148,12 @@ class Reflector(Generic[T]):
         seconds = self._cluster.watch_timeout_seconds
         query = {
             **self._selectors,
-            "resourceVersion": self._version,
+            "resourceVersion": self.version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(round(uniform(seconds, 2 * seconds))),
         }
         started = anyio.current_time()
-        version = self._version
+        version = self.version
         lines = Lines(_MAX_EVENT_BYTES)
         try:
             async with self._cluster.watch(self._kind, self._namespace, query) as pieces:
@@ -159,9 +163,9 @@ class Reflector(Generic[T]):
                         self._event(line)
         finally:
             lasted = anyio.current_time() - started
-            if self._version != version or lasted >= _SHORT_SECONDS:
+            if self.version != version or lasted >= _SHORT_SECONDS:
                 self._backoff.recovered()
-        if self._version == version and lasted < _SHORT_SECONDS:
+        if self.version == version and lasted < _SHORT_SECONDS:
             raise ApiError(f"{self._cluster.server} ends watches of {self._kind.plural} at once", status=200)
 
     def _split(self, lines: Lines, piece: bytes) -> list[bytes]:
@@ -221,7 +225,7 @@ class Reflector(Generic[T]):
             self._on_change(Change("deleted", old if last is None else last, old))
 
     def _passed(self, head: Metadata | _Named) -> None:
-        self._version = head.resource_version or self._version
+        self.version = head.resource_version or self.version
 
     def _unreadable(self, error: Exception) -> ApiError:
         text = f"{self._cluster.server} gave an event of {self._kind.plural} that cannot be read: {error}"
@@ -231,7 +235,7 @@ class Reflector(Generic[T]):
         """Says once what keeps the cluster from being heard, and not for what passes by itself."""
         if self.trouble:
             self.trouble = str(error)
-        elif self._backoff.failures >= _FAILURES_BEFORE_WORDS or error.status in (401, 403, 404):
+        elif self._backoff.failures >= _FAILURES_BEFORE_WORDS or error.status in _SAID_AT_ONCE:
             self.trouble = str(error)
             log.warning("%s; it is tried again", error)
         else:

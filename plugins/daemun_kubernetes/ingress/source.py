@@ -44,8 +44,18 @@ class IngressSource:
     Every replica publishes; one of them, the leader, writes statuses and events.
     """
 
-    def __init__(self, settings: IngressSettings, cluster: Cluster, services: ServiceView, secrets: SecretView) -> None:
+    def __init__(
+        self,
+        settings: IngressSettings,
+        cluster: Cluster,
+        services: ServiceView,
+        secrets: SecretView,
+        *,
+        serving: bool = True,
+    ) -> None:
+        """With `serving` false nothing is written: what it publishes is only looked at."""
         self._settings = settings
+        self._serving = serving
         self._services = services
         self._secrets = secrets
         self._assembly = Assembly(
@@ -89,7 +99,8 @@ class IngressSource:
             self._take()
             await self._services.wait_synced()
             await self._secrets.wait_synced()
-            for job in (self._writer.run, self._reporter.run, self._recorder.run, self._elector.run):
+            jobs = (self._writer.run, self._reporter.run, self._recorder.run, self._elector.run)
+            for job in jobs if self._serving else ():
                 tasks.start_soon(job)
             published: Snapshot | None = None
             while True:
@@ -227,5 +238,5 @@ async def open_ingress(settings: IngressSettings, context: SourceContext) -> Asy
         ) as services,
         open_secrets(cluster, secrets_changed, max_namespaces=limit, patience_seconds=patience) as secrets,
     ):
-        source = IngressSource(settings, cluster, services, secrets)
+        source = IngressSource(settings, cluster, services, secrets, serving=context.serving)
         yield source

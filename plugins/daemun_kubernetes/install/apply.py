@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from daemun_kubernetes.client.api import Cluster
-from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, Deployment
+from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, Deployment, KubeObject
 from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK, class_patch
 from daemun_kubernetes.install.manifests import manifests_of
-from daemun_kubernetes.install.objects import KINDS, find, is_ours, selector_of, words_of
+from daemun_kubernetes.install.objects import KINDS, find, find_namespace, is_ours, selector_of, words_of
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, MANAGER, MODE_LABEL, OURS, Plan
 from daemun_kubernetes.install.step import InstallError, Say, Step
 
@@ -33,7 +33,7 @@ async def apply_plan(cluster: Cluster, plan: Plan, say: Say) -> None:
 async def _no_other(cluster: Cluster, plan: Plan) -> Deployment | None:
     """The gateway that is there by this name. Raises `InstallError` if it, or anything, is in the way."""
     there = None
-    for deployment in await cluster.list(DEPLOYMENT, labels=selector_of(OURS)):
+    for deployment in await cluster.list(DEPLOYMENT, plan.met_in, labels=selector_of(OURS)):
         metadata = deployment.metadata
         mode = metadata.labels.get(MODE_LABEL, "")
         thing = f"Deployment {metadata.namespace}/{metadata.name}"
@@ -79,10 +79,14 @@ async def _no_autoscaler(cluster: Cluster, plan: Plan, say: Say) -> None:
 async def _apply(cluster: Cluster, manifest: dict[str, Any], say: Say) -> None:
     metadata = manifest["metadata"]
     thing = words_of(manifest["kind"], metadata)
-    before = await find(cluster, KINDS[manifest["kind"]], metadata["name"], metadata.get("namespace", ""))
-    if before is not None and manifest["kind"] == "Namespace" and not is_ours(before):
-        say(Step("unchanged", thing, "it was there, and stays whose it is"))
-        return
+    before: KubeObject | None
+    if manifest["kind"] == "Namespace":
+        before = await find_namespace(cluster, metadata["name"])
+        if before is not None and not is_ours(before):
+            say(Step("unchanged", thing, "it was there, and stays whose it is"))
+            return
+    else:
+        before = await find(cluster, KINDS[manifest["kind"]], metadata["name"], metadata.get("namespace", ""))
     after = await cluster.apply(manifest, manager=MANAGER)
     if before is None:
         say(Step("created", thing))

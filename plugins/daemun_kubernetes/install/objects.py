@@ -16,12 +16,13 @@ from daemun_kubernetes.client.kinds import (
     Kind,
     KubeObject,
     Metadata,
+    Namespace,
     T,
     Wire,
 )
 from daemun_kubernetes.install.plan import OURS
 
-__all__ = ["JOB", "KINDS", "Bare", "find", "is_ours", "selector_of", "words_of"]
+__all__ = ["JOB", "KINDS", "Bare", "find", "find_namespace", "is_ours", "selector_of", "words_of"]
 
 
 class Bare(Wire, frozen=True):
@@ -59,6 +60,16 @@ async def find(cluster: Cluster, kind: Kind[T], name: str, namespace: str = "") 
     except ApiError as error:
         if error.status == 404:
             return None
+        raise
+
+
+async def find_namespace(cluster: Cluster, name: str) -> Namespace | None:
+    """The namespace; one without labels for who may use it and not look at it. Raises `ApiError`."""
+    try:
+        return await find(cluster, NAMESPACE, name)
+    except ApiError as error:
+        if error.status == 403:
+            return Namespace(metadata=Metadata(name=name))
         raise
 
 

@@ -113,6 +113,11 @@ class Plan(Struct, frozen=True):
         """The Lease whose holder writes statuses. The gateway makes it."""
         return f"{self.name}-{self.mode.value}"
 
+    @property
+    def met_in(self) -> str:
+        """The namespace in which there may be another gateway to mind; "": in any."""
+        return "" if self.reads_cluster else self.namespace
+
     def meets(self, mode: str, name: str) -> bool:
         """Whether a gateway of this mode and name, in another namespace, serves the same objects."""
         if mode != self.mode.value or self.mode is Mode.GATEWAY:

@@ -7,11 +7,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from daemun_kubernetes.client.api import Cluster
-from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, SECRET, SERVICE, Kind
+from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, POD, SECRET, SERVICE, Kind
 from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK, give_back_patch
 from daemun_kubernetes.install.knative_job import class_job, job_labels
 from daemun_kubernetes.install.manifests import manifests_of
-from daemun_kubernetes.install.objects import JOB, KINDS, find, is_ours, selector_of, words_of
+from daemun_kubernetes.install.objects import JOB, KINDS, find, find_namespace, is_ours, selector_of, words_of
 from daemun_kubernetes.install.plan import INSTANCE_LABEL, MODE_LABEL, OURS, Mode, Plan
 from daemun_kubernetes.install.step import InstallError, Say, Step
 
@@ -66,7 +66,7 @@ class _Removal:
         """Another installation for the same objects, for people. Raises `InstallError` if ours is of another."""
         plan = self._plan
         another = ""
-        for deployment in await self._cluster.list(DEPLOYMENT, labels=selector_of(OURS)):
+        for deployment in await self._cluster.list(DEPLOYMENT, plan.met_in, labels=selector_of(OURS)):
             metadata = deployment.metadata
             mode = metadata.labels.get(MODE_LABEL, "")
             here = (metadata.namespace, metadata.name) == (plan.namespace, plan.name)
@@ -126,11 +126,14 @@ class _Removal:
 
     async def _remove_namespace(self, manifest: dict[str, Any]) -> None:
         plan = self._plan
-        namespace = await find(self._cluster, NAMESPACE, plan.namespace)
+        namespace = await find_namespace(self._cluster, plan.namespace)
         if namespace is None or namespace.metadata.deletion_timestamp:
             return
         thing = words_of("Namespace", manifest["metadata"])
-        for kind in _HELD if is_ours(namespace) else ():
+        if not is_ours(namespace):
+            self._say(Step("kept", thing, "it was not made by daemun"))
+            return
+        for kind in _HELD:
             for held in await self._cluster.list(kind, plan.namespace):
                 labels = held.metadata.labels.items()
                 mine = {INSTANCE_LABEL: plan.name, **OURS}.items() <= labels

@@ -6,6 +6,7 @@ gateway FILE           starts `daemun run FILE` as the gateway's Pod
 settings               settings for `gateway` that serve Knative's class
 suite PARALLEL [-flag] Knative's tests of an ingress
 serving                installs Knative Serving on top
+kubectl WORD...        kubectl as the cluster's administrator
 down                   ends and forgets everything
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from . import implementation
+from . import implementation, serving
 from .build import ingress_suite
 from .cluster import Cluster
 from .networks import CLUSTER
@@ -41,9 +42,9 @@ def main(words: Sequence[str]) -> int:
         case ["suite", parallel, *options]:
             return suite(cluster, int(parallel), options)
         case ["serving"]:
-            from .serving import install
-
-            install(cluster)
+            serving.install(cluster)
+        case ["kubectl", *arguments]:
+            print(cluster.kubectl(*arguments), end="")
         case ["down"]:
             cluster.lower()
         case _:
@@ -57,20 +58,13 @@ def up(cluster: Cluster) -> None:
     if not cluster.is_kept:
         cluster.raise_up()
         cluster.keep()
-    print(
-        f"ip netns exec {CLUSTER} {cluster.folder / 'kubectl'} --kubeconfig {cluster.credentials.administrator} get pods -A"
-    )
+    print(f"it is reached in the network namespace {CLUSTER}, with the kubeconfig {cluster.credentials.administrator}")
 
 
 def suite(cluster: Cluster, parallel: int, options: Sequence[str]) -> int:
     """Runs the tests and tells the outcome of each."""
-    report = run_suite(
-        cluster,
-        ingress_suite() / "ingress.test",
-        *ingress_options(),
-        *options,
-        parallel=parallel,
-    )
+    binary = ingress_suite() / "ingress.test"
+    report = run_suite(cluster, binary, *ingress_options(), *options, parallel=parallel)
     for name, test in sorted(report.tests.items()):
         print(f"{test.word:10} {test.seconds:7.2f} s  {name}")
         if test.word not in ("passed", "skipped"):

@@ -37,10 +37,11 @@ def needs() -> None:
     if os.geteuid() != 0:
         pytest.skip("network namespaces: only root makes them")
     ip = debian_tool("ip", "iproute2")
-    made = subprocess.run([ip, "netns", "add", "kn-try"], capture_output=True, text=True, check=False)
+    name = f"kn-try-{os.getpid()}"
+    made = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         pytest.skip(f"network namespaces: none can be made here: {made.stderr.strip()}")
-    _ip("netns", "del", "kn-try")
+    _ip("netns", "del", name)
 
 
 def inside(namespace: str, *argv: str | Path) -> list[str]:

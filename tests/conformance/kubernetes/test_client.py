@@ -262,7 +262,7 @@ async def test_a_version_that_etcd_has_forgotten_leads_to_the_differences(server
         await anyio.to_thread.run_sync(server.kill_api)
         await anyio.to_thread.run_sync(server.compact)
         await anyio.to_thread.run_sync(server.start_api)
-        version = told.reflector._version
+        version = told.reflector.version
         with pytest.raises(ApiError) as caught:
             await _watched(cluster, version)
         assert caught.value.gone
@@ -282,7 +282,7 @@ async def test_a_version_that_etcd_has_forgotten_leads_to_the_differences(server
 async def _watched(cluster: Cluster, version: str) -> None:
     """A watch from that version, until something is wrong with it."""
     reflector = Reflector(cluster, CONFIG_MAP, SPACE, on_change=lambda change: None)
-    reflector._version = version
+    reflector.version = version
     with anyio.fail_after(30):
         while True:
             await reflector._watch_once()

@@ -314,7 +314,7 @@ def test_a_gateway_gets_its_routes_from_a_configmap(
     cluster.apply_objects([routes])
     # the stand-in for a node never writes a volume anew, as a kubelet does: the Pods are made anew
     cluster.kubectl("rollout", "restart", f"deployment/{NAME}", "-n", NAMESPACE)
-    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=90s")
+    cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=180s")
     url = daemun("proxy", "url", *HERE).stdout.strip()
     soon(lambda: status(url, "tea.test") == "418", 60)
     told = json.loads(daemun("proxy", "url", *HERE, "--json").stdout)
@@ -340,8 +340,8 @@ def test_knative_asks_what_was_installed(cluster: Cluster, daemun: Daemun, image
             "create", "configmap", "config-network", "-n", SERVING, "--from-literal=ingress-class=before.test"
         )
         cluster.kubectl("apply", "-f", "-", given=yaml.safe_dump_all(documents))
-        cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=90s")
-        cluster.kubectl("wait", "job", "--all", "-n", NAMESPACE, "--for=condition=Complete", "--timeout=90s")
+        cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=180s")
+        cluster.kubectl("wait", "job", "--all", "-n", NAMESPACE, "--for=condition=Complete", "--timeout=180s")
         config = cluster.get("configmap", "config-network", "-n", SERVING)["data"]
         assert config == {"ingress-class": "daemun.ingress.networking.knative.dev"}
 

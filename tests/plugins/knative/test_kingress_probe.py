@@ -273,14 +273,30 @@ async def test_there_is_a_bound_to_what_is_asked_at_once() -> None:
 
     async with gateway(hold) as gate, probing(gate, try_seconds=20) as found:
         for number in range(3):
-            asked = [Question(True, False, f"{host}.test", "/healthz") for host in range(20)]
+            asked = [Question(True, False, f"{host}.test", "/healthz") for host in range(30)]
             found.prober.probe(("default", str(number)), TOKEN, asked)
-        await eventually(lambda: gate.open == 32)
+        await eventually(lambda: gate.open == 64)
         await anyio.wait_all_tasks_blocked()
         most = gate.connections
         go.set()
         await eventually(lambda: len(found.served) == 3)
-        assert (most, gate.connections) == (32, 60)
+        assert (most, gate.connections) == (64, 90)
+
+
+async def test_what_stays_silent_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_AT_ONCE", 4)
+    monkeypatch.setattr(probe, "_SILENT_AT_ONCE", 1)
+    async with gateway(silence) as hangs, gateway(told(TOKEN)) as gate, probing(gate, try_seconds=0.5) as found:
+        found.internal = at(hangs)
+        asked = [Question(False, False, f"{host}.test", "/healthz") for host in range(4)]
+        found.prober.probe(OTHER, TOKEN, asked)
+        await eventually(lambda: hangs.open == 4)
+        await eventually(lambda: OTHER in found.prober.trouble)
+        await eventually(lambda: hangs.connections == 5)
+        await anyio.wait_all_tasks_blocked()
+        assert hangs.connections == 5
+        found.prober.probe(KEY, TOKEN, [ASKED])
+        await eventually(lambda: found.served == [(KEY, TOKEN)])
 
 
 async def test_one_that_fails_delays_no_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,6 +14,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 import yaml
+from tests.plugins.kubernetes.api_server import ApiServer, Call, api_server
+from tests.plugins.kubernetes.clusters import kubeconfig
+from tests.plugins.kubernetes.store import Store
 
 from daemun import Applied, Snapshot, SourceContext
 from daemun.testing import Scene, ScriptedUpstream, eventually, read_asked, scripted
@@ -24,9 +28,6 @@ from daemun_knative.kingress.types import CLASS_ANNOTATION, KINGRESS
 from daemun_kubernetes import Elector
 from daemun_kubernetes.client.lease import Terms
 
-from ..kubernetes.api_server import ApiServer, Call, api_server
-from ..kubernetes.clusters import kubeconfig
-from ..kubernetes.store import Store
 from .kingresses import path, rule, split
 
 pytestmark = pytest.mark.anyio
@@ -36,14 +37,20 @@ SERVICES = "/api/v1/services"
 SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
 LEASES = "/apis/coordination.k8s.io/v1/leases"
 LEASE = {"holderIdentity": "somebody", "leaseDurationSeconds": 3600, "renewTime": "2026-01-01T00:00:00.000000Z"}
+SECRETS = "/api/v1/secrets"
+PEM = {
+    "tls.crt": "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+    "tls.key": "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
+}
 HASH = "knative-probe"
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are short, but for the time after which it is said that something is not ready."""
+    """Pauses are short, but that it is never said of what is not ready yet."""
     monkeypatch.setattr(probe, "_FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(probe, "_LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(source_module, "_QUIET_SECONDS", 3600.0)
     monkeypatch.setattr(source_module, "Elector", partial(Elector, terms=Terms(30, 20.0, 0.05)))
 
 
@@ -266,8 +273,7 @@ async def test_services_of_the_settings_are_published() -> None:
     cluster = Cluster()
     cluster.service("one")
     cluster.ingress()
-    settings = {"external_service": "home/daemun", "internal_service": "", "cluster_domain": "example.org"}
-    async with gateway(cluster, **settings):
+    async with gateway(cluster, external_service="home/daemun", internal_service="", cluster_domain="example.org"):
         await eventually(cluster.is_ready)
         assert cluster.gates[0].upstream.connections == 1, "nobody comes from inside"
     assert cluster.status()["publicLoadBalancer"] == {"ingress": [{"domainInternal": "daemun.home.svc.example.org"}]}
@@ -478,6 +484,26 @@ async def test_what_is_missing_is_said_and_waited_for() -> None:
         assert published.routes == {"default/web:0.0"}
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_without_its_secret_or_a_door_for_it_an_ingress_waits_and_no_other_does() -> None:
+    cluster = Cluster()
+    cluster.service("one")
+    tls = [{"hosts": ["web.test"], "secretName": "pair", "secretNamespace": "default"}]
+    cluster.ingress(tls=tls)
+    cluster.ingress("more")
+    async with gateway(cluster) as published:
+        words = ("Unknown", "SecretNotReady", "secret default/pair not found")
+        await eventually(lambda: cluster.condition() == words and cluster.is_ready("more"))
+        assert published.routes == {"default/more:0.0"}
+        data = {name: b64encode(PEM[name].encode()).decode() for name in PEM}
+        cluster.put(SECRETS, "default", "pair", type="kubernetes.io/tls", data=data)
+        words = ("Unknown", "Probing", "no gateway is ready behind the external Service")
+        await eventually(lambda: cluster.condition() == words)
+        (pair,) = published.snapshots[-1].certificates
+        assert (pair.hosts, pair.listeners, pair.certificate) == (("web.test",), ("https",), PEM["tls.crt"])
+        assert (cluster.told("more"), cluster.patched.count("more")) == ([(1, "True")], 1)
+
+
 async def test_what_is_wrong_is_said_at_once() -> None:
     cluster = Cluster()
     cluster.service("one")
@@ -504,10 +530,12 @@ async def test_a_host_that_is_anothers_is_a_domain_conflict_until_it_goes() -> N
         assert cluster.condition("second", "LoadBalancerReady") == ("False", "DomainConflict", words)
         assert cluster.condition("second", "NetworkConfigured")[0] == "True"
         assert (cluster.is_ready("first"), cluster.patched) == (True, ["first", "second"])
+        cluster.ingress("third")
+        await eventually(lambda: cluster.is_ready("third"))
         assert "y.test" not in cluster.gates[0].hosts, "it is not asked for in vain"
         cluster.remove(INGRESSES, "default", "first")
         await eventually(lambda: cluster.is_ready("second"))
-        assert published.routes == {"default/second:0.0"}
+        assert published.routes == {"default/second:0.0", "default/third:0.0"}
         assert set(cluster.gates[0].hosts[-4:]) == {"x.test", "y.test"}
 
 

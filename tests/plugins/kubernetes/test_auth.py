@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import shutil
+import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import msgspec
 import pytest
 
 from daemun import SettingsError
-from daemun_kubernetes import ApiError
+from daemun.testing import eventually
+from daemun_kubernetes import ApiError, Reflector
 from daemun_kubernetes.client.auth import Credentials, Grant
 from daemun_kubernetes.client.config import ClusterEntry, ExecPlugin, ExecVariable, Target, UserEntry
 from daemun_kubernetes.client.kinds import CONFIG_MAP
@@ -95,6 +99,22 @@ async def test_a_token_that_is_refused_is_read_again_at_once(tmp_path: Path) -> 
     renewed = await credentials.renewed(refused)
     assert bearer(renewed) == "two"
     assert await credentials.renewed(refused) is renewed, "somebody else has renewed it already"
+
+
+async def test_a_token_whose_file_vanishes_is_used_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock, file = Clock(), tmp_path / "token"
+    file.write_text(SECRET)
+    credentials = Credentials(target(UserEntry(token_file=str(file))), clock=clock)
+    assert bearer(await credentials.grant()) == SECRET
+    file.unlink()
+    for _ in range(5):
+        clock.now += 61
+        assert bearer(await credentials.grant()) == SECRET
+    (record,) = caplog.records
+    assert "token cannot be read: no such file" in record.getMessage()
+    file.write_text("two")
+    clock.now += 5
+    assert bearer(await credentials.grant()) == "two"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +235,40 @@ async def test_an_exec_plugin_that_fails(plugin: Callable[..., Target], output: 
     assert SECRET not in str(caught.value)
 
 
+async def test_an_exec_plugin_that_fails_is_not_run_again_by_all_who_wait(
+    plugin: Callable[..., Target], tmp_path: Path
+) -> None:
+    clock = Clock()
+    credentials = Credentials(plugin("", 1), clock=clock)
+    for _ in range(5):
+        with pytest.raises(SettingsError, match="ended with status 1"):
+            await credentials.grant()
+    assert runs(tmp_path) == 1
+    clock.now += 5
+    with pytest.raises(SettingsError, match="ended with status 1"):
+        await credentials.grant()
+    assert runs(tmp_path) == 2
+
+
+async def test_an_exec_plugin_may_take_longer_than_a_request(plugin: Callable[..., Target], tmp_path: Path) -> None:
+    async def handle(call: Call) -> None:
+        await call.answer({"metadata": {"name": call.fields["authorization"]}})
+
+    expiry = datetime.now(UTC) + timedelta(seconds=1)
+    made = plugin(credential(token="one", expirationTimestamp=expiry.isoformat()))
+    script = tmp_path / "bin" / "login"
+    script.write_text(script.read_text().replace("cat output", "sleep 0.7; cat output"))
+    assert made.user.exec is not None
+    user = {"exec": {"apiVersion": V1, "command": str(script)}}
+    async with (
+        api_server(handle) as server,
+        opened(kubeconfig(server.url, user), request_timeout_seconds=0.5) as cluster,
+    ):
+        await anyio.sleep(1)  # what was given at the start is good for at least a second
+        (tmp_path / "output").write_text(credential(token="two"))
+        assert (await cluster.get(CONFIG_MAP, "x")).metadata.name == "Bearer two"
+
+
 async def test_an_exec_plugin_that_is_not_there_says_how_to_get_it() -> None:
     plugin = ExecPlugin(command="no-such-program", api_version=V1, install_hint="get it from the shop\n")
     with pytest.raises(SettingsError, match=r"no-such-program cannot be started: .* \(get it from the shop\)"):
@@ -273,7 +327,7 @@ async def test_a_credential_that_vanishes_is_an_api_error(tmp_path: Path, plugin
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a server for 127.0.0.1 and api.test, two clients, and an authority that nobody knows."""
+    """An authority, two servers and two clients of it, an authority that nobody knows, and a client of that."""
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("there is no openssl on this machine")
@@ -294,6 +348,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make("elsewhere", *leaf, "-addext", "subjectAltName=DNS:api.test", authority="ca")
     make("one", *leaf, authority="ca")
     make("two", *leaf, authority="ca")
+    make("three", *leaf, authority="stranger")
     return folder
 
 
@@ -375,6 +430,63 @@ async def test_a_client_certificate_is_shown_and_a_new_one_after_it(certificates
         good = ssl.PEM_cert_to_DER_cert((certificates / "two.crt").read_text())
         assert (await cluster.get(CONFIG_MAP, "x")).metadata.name == "two"
         assert server.accepted == 2
+
+
+@contextmanager
+def refusing(context: ssl.SSLContext) -> Iterator[int]:
+    """The port of a server that makes handshakes, and tells why where one fails."""
+
+    def serve() -> None:
+        while True:
+            try:
+                accepted, _ = listening.accept()
+            except OSError:
+                return
+            secured = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+            try:
+                secured.do_handshake()
+            except ssl.SSLError:
+                pass
+            with socket.socket(fileno=secured.detach()) as raw:
+                while raw.recv(4096):  # what it said is lost when it closes too soon
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "cannot be reached: tlsv1 alert unknown ca"),
+        (ssl.TLSVersion.TLSv1_3, "broke off: tlsv1 alert unknown ca"),
+    ],
+)
+async def test_a_client_certificate_that_is_refused_is_an_api_error(
+    certificates: Path, version: ssl.TLSVersion, words: str
+) -> None:
+    """With TLS 1.3 that is said after the handshake, which has succeeded for the client."""
+    context = serving(certificates)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    files = {"client-certificate": certificates / "three.crt", "client-key": certificates / "three.key"}
+    user = {name: str(path) for name, path in files.items()}
+    with refusing(context) as port:
+        config = kubeconfig(
+            f"https://127.0.0.1:{port}", user, **{"certificate-authority": str(certificates / "ca.crt")}
+        )
+        async with opened(config) as cluster:
+            with pytest.raises(ApiError, match=words):
+                await cluster.get(CONFIG_MAP, "x")
+            reflector = Reflector(cluster, CONFIG_MAP, on_change=lambda change: None)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(reflector.run)
+                await eventually(lambda: words in reflector.trouble)
+                tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

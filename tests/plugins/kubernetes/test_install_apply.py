@@ -82,6 +82,19 @@ async def test_a_namespace_that_was_there_stays_whose_it_is(tmp_path: Path) -> N
     assert namespace["metadata"]["labels"] == {"team": "a"}
 
 
+async def test_who_may_use_one_namespace_only_can_install_a_gateway_there(tmp_path: Path) -> None:
+    store = ClusterStore()
+    store.closed |= {"/namespaces/daemun-system", "/apis/apps/v1/deployments"}
+    steps: list[Step] = []
+    async with cluster_of(store, tmp_path) as cluster:
+        await apply_plan(cluster, GATEWAY, steps.append)
+        assert told(steps)["Namespace daemun-system"] == "unchanged"
+        assert told(steps)["Deployment daemun-system/daemun"] == "created"
+        await remove_plan(cluster, GATEWAY, steps.append)
+    assert told(steps)["Namespace daemun-system"] == "kept"
+    assert store.all == set()
+
+
 async def test_anothers_object_is_in_the_way_and_nothing_is_changed(tmp_path: Path) -> None:
     store = ClusterStore()
     store.put_kind("Service", "daemun", "daemun-system")

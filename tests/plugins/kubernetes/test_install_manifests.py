@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,16 @@ def test_a_container_may_do_nothing_but_serve(plan: Plan) -> None:
 def test_the_user_is_that_of_the_dockerfile() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     assert re.search(r"^USER 10001\b", dockerfile, re.MULTILINE)
+
+
+def test_the_image_has_what_the_settings_need() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    installed = re.search(r"pip install [^\n]*'\.\[([a-z,]+)\]'", dockerfile)
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert installed is not None
+    assert {"fast", "kubernetes", "prometheus"} <= set(installed[1].split(",")) <= extras.keys()
+    arguments = pod_of(PLANS["knative"])["containers"][0]["args"]
+    assert f'CMD ["{arguments[0]}", "{arguments[1]}"]' in dockerfile
 
 
 @every_plan

@@ -19,7 +19,7 @@ from daemun_kubernetes.client.kinds import CONFIG_MAP, ENDPOINT_SLICE, ConfigMap
 from daemun_kubernetes.client.lines import Lines
 
 from .api_server import ApiServer, Call
-from .clusters import asking
+from .clusters import asking, kubeconfig, opened
 from .store import Store
 
 pytestmark = pytest.mark.anyio
@@ -335,6 +335,59 @@ async def test_what_on_change_raises_ends_the_reflector() -> None:
             return store.watches == 0
 
         await eventually(is_closed, "the end of the watch's connection")
+
+
+async def test_a_reflector_that_runs_again_does_not_go_back_in_time() -> None:
+    store = Store()
+    async with watching(store) as (one, server):
+        store.put(PATH, "a", "one")
+        await eventually(lambda: one.agrees_with(store))
+        again = anyio.CancelScope()
+
+        async def run() -> None:
+            with again:
+                await one.reflector.run()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await eventually(lambda: len(lists(server)) == 2)
+            again.cancel()
+        assert lists(server)[-1] == {"resourceVersion": "101"}, "and no limit, which would mean exactly that version"
+
+
+async def test_a_reflector_that_takes_anothers_place_does_not_go_back_in_time() -> None:
+    store = Store()
+    store.put(PATH, "a", "one")
+    async with watching(store) as (one, server):
+        async with opened(kubeconfig(server.url)) as cluster, anyio.create_task_group() as tasks:
+            another = Watching(cluster, at_least=one.reflector.version)
+            tasks.start_soon(another.reflector.run)
+            await eventually(lambda: another.agrees_with(store))
+            tasks.cancel_scope.cancel()
+        assert lists(server)[-1] == {"resourceVersion": "101"}
+
+
+async def test_a_server_that_wants_to_be_left_alone_is_left_alone() -> None:
+    store = Store()
+    asked: list[float] = []
+
+    async def handle(call: Call) -> None:
+        if "watch" not in call.query:
+            await store.handle(call)
+            return
+        asked.append(anyio.current_time())
+        if len(asked) == 1:
+            await call.answer(b"later", 429, retry_after="1")
+        else:
+            await store.handle(call)
+
+    async with asking(handle) as (cluster, _):
+        one = Watching(cluster)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.reflector.run)
+            await eventually(lambda: len(asked) == 2)
+            tasks.cancel_scope.cancel()
+    assert asked[1] - asked[0] >= 1
 
 
 async def test_selectors_and_namespace_are_the_servers_to_apply() -> None:
