@@ -8,11 +8,11 @@ from typing import Any
 from daemun import Applied, BackendSpec, CertificateSpec, RouteSpec, Snapshot
 from daemun_file import ObjectError, show_path
 from daemun_knative.kingress.claims import Claim, Claims, Key
-from daemun_knative.kingress.conditions import TRUE, Verdict, is_ready, not_possible, not_yet
+from daemun_knative.kingress.conditions import TRUE, Verdict, not_possible, not_yet, was_programmed
 from daemun_knative.kingress.defaults import validate, with_defaults
 from daemun_knative.kingress.hash import token_of
 from daemun_knative.kingress.translate import Doors, References, certificates, hosts_of, references, routes
-from daemun_knative.kingress.types import KIngress
+from daemun_knative.kingress.types import KIngress, Status
 from daemun_kubernetes import Pair, Resolved
 
 __all__ = ["Assembly", "Entry"]
@@ -34,6 +34,8 @@ class Entry:
 
     def __init__(self) -> None:
         self.generation = 0
+        self.was_programmed = False
+        """Whether its status says that it was served everywhere."""
         self.wanted: _Version | None = None
         self.served: _Version | None = None
         self.missing = TRUE
@@ -105,15 +107,12 @@ class Assembly:
         return {key for kind, key in self._users if kind == "secret"}
 
     def begin(self, ingresses: Iterable[KIngress]) -> None:
-        """Takes in all that there are when the process begins: what was ready before is served, whatever is missing."""
-        claims = []
+        """Takes in all that there are when the process begins: what was served before is, whatever is missing."""
         for ingress in ingresses:
             entry = self._put(ingress)
-            if entry.wanted is not None:
-                was_ready = is_ready(ingress.status, ingress.metadata.generation)
-                entry.served = entry.wanted if was_ready else None
-                claims.append(_claim(entry.wanted.ingress, was_ready=was_ready))
-        self._claims = Claims(claims)
+            if entry.wanted is not None and entry.was_programmed:
+                entry.served = entry.wanted
+                self._claims.claim(_claim(entry))
         for key, entry in self._entries.items():
             entry.hosts = self._hosts(key, entry.served)
 
@@ -126,9 +125,21 @@ class Assembly:
             self._mark(self._claims.release(key))
             return
         entry = self._put(ingress)
-        if entry.wanted is not None:
-            # what is still served on a host keeps it until the next version takes over
-            self._mark(self._claims.claim(_claim(entry.wanted.ingress, entry.hosts)))
+        if entry.served is not None:
+            self._mark(self._claims.claim(_claim(entry)))
+
+    def told(self, key: Key, status: Status) -> bool:
+        """The status of a KIngress, and nothing else of it, is another. Whether that changes whose a host is."""
+        entry, told = self._entries.get(key), was_programmed(status)
+        if entry is None or entry.was_programmed == told:
+            return False
+        entry.was_programmed = told
+        if entry.served is None:
+            return False
+        others = self._claims.claim(_claim(entry))
+        if others:
+            self._mark((key, *others))
+        return bool(others)
 
     def services_changed(self, keys: Iterable[Key]) -> None:
         """Something about these Services is not what it was."""
@@ -150,7 +161,7 @@ class Assembly:
         while self._dirty:  # hosts that one gives up are another's at the same time
             dirty, self._dirty = self._dirty, {}
             looked_at |= dirty
-            for key in dirty:
+            for key in sorted(dirty, key=self._age):
                 if (entry := self._entries.get(key)) is not None:
                     self._settle(key, entry)
         backends: dict[str, BackendSpec] = {}
@@ -172,16 +183,19 @@ class Assembly:
     def applied(self, applied: Applied, keys: Iterable[Key]) -> bool:
         """What became of the last snapshot, for the KIngresses that were looked at. Whether there is a second step."""
         faults: dict[Key, str] = {}
+        whole = ""
         for status in applied.refused:
-            if status.kind != "backend":
+            if status.kind == "source":
+                whole = status.error
+            elif status.kind != "backend":
                 namespace, _, rest = status.name.partition("/")
                 faults.setdefault((namespace, rest.partition(":")[0]), status.error)
         again = False
-        for key in keys:
+        for key in {*keys, *self.refused}:
             entry = self._entries.get(key)
             if entry is None or entry.served is None:
                 continue
-            entry.refused = faults.get(key, "")
+            entry.refused = whole or faults.get(key, "")
             if entry.refused:
                 continue
             if entry.told_token != entry.served.token:
@@ -192,6 +206,11 @@ class Assembly:
                 entry.programmed = entry.served.token
         return again
 
+    @property
+    def refused(self) -> list[Key]:
+        """Those that the gateway did not take."""
+        return [key for key, entry in self._entries.items() if entry.refused]
+
     def _put(self, ingress: KIngress) -> Entry:
         key = (ingress.metadata.namespace, ingress.metadata.name)
         entry = self._entries.get(key)
@@ -200,6 +219,7 @@ class Assembly:
         else:
             self._refer(key, entry, add=False)
         entry.generation = ingress.metadata.generation
+        entry.was_programmed = was_programmed(ingress.status)
         ingress = with_defaults(ingress)
         try:
             validate(ingress)
@@ -264,9 +284,14 @@ class Assembly:
         """Takes over from what was served, which gives up what only it referred to."""
         self._refer(key, entry, add=False)
         entry.served = version
+        entry.told_token, entry.programmed = _NO_TOKEN, ""
         self._refer(key, entry, add=True)
         entry.pairs = {secret: entry.pairs[secret] for secret in version.references.secrets}
-        self._mark(self._claims.claim(_claim(version.ingress)))
+        self._mark(self._claims.claim(_claim(entry)))
+
+    def _age(self, key: Key) -> tuple[str, Key]:
+        entry = self._entries.get(key)
+        return (entry.wanted.ingress.metadata.creation_timestamp if entry and entry.wanted else "", key)
 
     def _hosts(self, key: Key, version: _Version | None) -> frozenset[str]:
         """The hosts of the version that are its own."""
@@ -301,7 +326,9 @@ def _backend_name(namespace: str, service: str, port: int | str) -> str:
     return f"{namespace}/{service}:{port}"
 
 
-def _claim(ingress: KIngress, more: frozenset[str] = frozenset(), *, was_ready: bool = False) -> Claim:
-    metadata = ingress.metadata
-    hosts = more.union(hosts_of(ingress))
-    return Claim((metadata.namespace, metadata.name), hosts, metadata.creation_timestamp, was_ready)
+def _claim(entry: Entry) -> Claim:
+    """What an entry wants for itself that is served."""
+    assert entry.served is not None
+    metadata = entry.served.ingress.metadata
+    hosts = frozenset(hosts_of(entry.served.ingress))
+    return Claim((metadata.namespace, metadata.name), hosts, metadata.creation_timestamp, entry.was_programmed)

@@ -1,6 +1,7 @@
-"""Whose host is whose: of several that want one, the first that was served keeps it, and the others wait for it.
+"""Whose host is whose: of several that want one, the first that was programmed keeps it, and the others wait for it.
 
-A host belongs to one owner whatever the visibility, since inside of the cluster every rule is served.
+A host belongs to one owner whatever the visibility, since inside of the cluster every rule is served. Who owns what
+follows from what the API server has, and not from the order in which it was heard: so all replicas agree.
 """
 
 from __future__ import annotations
@@ -16,47 +17,41 @@ Key = tuple[str, str]
 
 
 class Claim(Struct, frozen=True):
-    """What one KIngress wants for itself."""
+    """What one KIngress that can be served wants for itself."""
 
     key: Key
     hosts: frozenset[str]
     created: str = ""
     """Its `creationTimestamp`, which sorts as it is."""
-    was_ready: bool = False
-    """Whether its status says that it is served; of meaning only when claims are settled anew."""
+    programmed: bool = False
+    """Whether its status says that it was served, and lost no host since."""
 
 
 class Claims:
-    """The owner of every host, and who waits for it.
-
-    A host that becomes free goes to the one of those that wait that was created first. Nothing here depends on the
-    order in which claims were heard of, but for one thing: an owner is not driven out by who comes later.
-    """
+    """The owner of every host: who was programmed before who was not, then who was created first."""
 
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
-        """`claims` are those of a restart: what was ready goes first, then what was created first."""
         self._claims: dict[Key, Claim] = {}
+        self._claimants: dict[str, set[Key]] = {}
         self._owners: dict[str, Key] = {}
-        self._waiting: dict[str, set[Key]] = {}
-        for claim in sorted(claims, key=lambda claim: (not claim.was_ready, *_age(claim))):
+        for claim in claims:
             self.claim(claim)
 
     def claim(self, claim: Claim) -> tuple[Key, ...]:
-        """Takes the hosts that are free, waits for the others, and gives up what was claimed before and is not now.
+        """Claims these hosts, and no more those that were claimed before and are not among them.
 
-        Returns the others that own a host more than before: they are to be looked at again.
+        Returns the others that own a host more than before, or less: they are to be looked at again.
         """
         before = self._claims.get(claim.key)
+        if before == claim:
+            return ()
         self._claims[claim.key] = claim
-        for host in sorted(claim.hosts):
-            if self._owners.setdefault(host, claim.key) != claim.key:
-                self._waiting.setdefault(host, set()).add(claim.key)
-        return self._give_up(claim.key, before.hosts - claim.hosts) if before is not None else ()
+        return self._choose(claim.key, claim.hosts.union(before.hosts if before is not None else ()))
 
     def release(self, key: Key) -> tuple[Key, ...]:
         """Gives up all that `key` claimed; returns the others that own a host more."""
         claim = self._claims.pop(key, None)
-        return self._give_up(key, claim.hosts) if claim is not None else ()
+        return self._choose(key, claim.hosts) if claim is not None else ()
 
     def owns(self, key: Key, host: str) -> bool:
         """Whether the host is that one's."""
@@ -72,23 +67,22 @@ class Claims:
         hosts = sorted(claim.hosts) if claim is not None else ()
         return tuple((host, self._owners[host]) for host in hosts if self._owners[host] != key)
 
-    def _give_up(self, key: Key, hosts: Iterable[str]) -> tuple[Key, ...]:
-        heirs: dict[Key, None] = {}
+    def _choose(self, key: Key, hosts: Iterable[str]) -> tuple[Key, ...]:
+        """Settles anew whose these hosts are, after the claim of `key` changed."""
+        claim = self._claims.get(key)
+        others: dict[Key, None] = {}
         for host in sorted(hosts):
-            waiting = self._waiting.get(host, set())
-            if self._owners[host] != key:
-                waiting.discard(key)
-            elif waiting:
-                heir = min((self._claims[other] for other in waiting), key=_age).key
-                waiting.discard(heir)
-                self._owners[host] = heir
-                heirs[heir] = None
-            else:
-                del self._owners[host]
-            if not waiting:
-                self._waiting.pop(host, None)
-        return tuple(heirs)
+            claimants = self._claimants.setdefault(host, set())
+            (claimants.add if claim is not None and host in claim.hosts else claimants.discard)(key)
+            before = self._owners.pop(host, None)
+            if not claimants:
+                del self._claimants[host]
+                continue
+            owner = self._owners[host] = min(claimants, key=lambda other: _rank(self._claims[other]))
+            if owner != before:
+                others |= dict.fromkeys(other for other in (before, owner) if other not in (None, key))
+        return tuple(others)
 
 
-def _age(claim: Claim) -> tuple[str, Key]:
-    return claim.created, claim.key
+def _rank(claim: Claim) -> tuple[bool, str, Key]:
+    return not claim.programmed, claim.created, claim.key

@@ -25,11 +25,13 @@ __all__ = [
     "next_status",
     "not_possible",
     "not_yet",
+    "was_programmed",
 ]
 
 NETWORK_CONFIGURED = "NetworkConfigured"
 LOAD_BALANCER_READY = "LoadBalancerReady"
 READY = "Ready"
+_CONFLICT = "DomainConflict"
 
 
 class Verdict(Struct, frozen=True):
@@ -58,7 +60,7 @@ def not_possible(reason: str, message: str) -> Verdict:
 
 def conflict(host: str, namespace: str, name: str) -> Verdict:
     """A host that is another's, as `LoadBalancerReady`."""
-    return not_possible("DomainConflict", f"host {host} belongs to Ingress {namespace}/{name}, which was served first")
+    return not_possible(_CONFLICT, f"host {host} belongs to Ingress {namespace}/{name}, which was served first")
 
 
 def next_status(
@@ -97,6 +99,18 @@ def next_status(
 def is_ready(status: Status, generation: int) -> bool:
     """Whether the status says that this generation is served."""
     return status.observed_generation == generation and any(
+        condition.type == READY and condition.status == "True" for condition in status.conditions
+    )
+
+
+def was_programmed(status: Status) -> bool:
+    """Whether the status says that some version was served everywhere, and no host was lost to another one since.
+
+    Where a gateway is reached is only written once it was.
+    """
+    if any(condition.reason == _CONFLICT for condition in status.conditions):
+        return False
+    return bool(status.public_load_balancer or status.private_load_balancer) or any(
         condition.type == READY and condition.status == "True" for condition in status.conditions
     )
 

@@ -30,6 +30,8 @@ log = logging.getLogger("daemun.knative")
 _AT_ONCE = 64
 _SILENT_AT_ONCE = 16
 """Of what did not answer at all the last time, so that it is in nobody's way."""
+_AT_ONCE_FOR_ONE = 4
+"""For one KIngress, so that one with many hosts is in nobody's way."""
 _TRY_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -139,6 +141,7 @@ class Prober:
 
     async def _probe(self, key: Key, token: str, asked: Sequence[Question], scope: anyio.CancelScope) -> None:
         pause = _FIRST_PAUSE_SECONDS
+        own_limit = anyio.CapacityLimiter(_AT_ONCE_FOR_ONE)
         faults: dict[tuple[Question, str], str] = {}
         """What the last try was told, "" if all is well, by question and gateway."""
         with scope:
@@ -153,7 +156,7 @@ class Prober:
                     break
                 async with anyio.create_task_group() as tries:
                     for question, gateway in open_:
-                        tries.start_soon(self._try, question, gateway, token, faults)
+                        tries.start_soon(self._try, question, gateway, token, faults, own_limit)
                 words = [
                     _words(question, gateway, fault)
                     for question, gateway in open_
@@ -169,12 +172,19 @@ class Prober:
             self.trouble.pop(key, None)
             self._served(key, token)
 
-    async def _try(self, question: Question, gateway: str, token: str, faults: dict[tuple[Question, str], str]) -> None:
+    async def _try(
+        self,
+        question: Question,
+        gateway: str,
+        token: str,
+        faults: dict[tuple[Question, str], str],
+        own_limit: anyio.CapacityLimiter,
+    ) -> None:
         if not gateway:
             faults[question, gateway] = "there is none"
             return
         silent = faults.get((question, gateway)) == self._silence
-        async with self._limit_of_silent if silent else self._limit:
+        async with own_limit, self._limit_of_silent if silent else self._limit:
             fault = self._silence
             with anyio.move_on_after(self._try_seconds):
                 fault = await self._ask(question, gateway, token)

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from daemun import Publish, Snapshot, Source, SourceContext
+from daemun import Applied, Publish, Snapshot, Source, SourceContext
 from daemun_knative.kingress.assembly import Assembly, Entry
 from daemun_knative.kingress.claims import Key
 from daemun_knative.kingress.conditions import TRUE, WAITING, Verdict, conflict, is_ready, next_status, not_yet
@@ -44,6 +44,7 @@ __all__ = ["KnativeSource", "open_knative"]
 
 log = logging.getLogger("daemun.knative")
 
+_AGAIN_SECONDS = 10.0
 _QUIET_SECONDS = 1.0
 """What is made good so soon is not written down."""
 _ENDPOINTS = {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}}
@@ -60,7 +61,10 @@ class KnativeSource:
         services: ServiceView,
         secrets: SecretView,
         workers: int,
+        *,
+        serving: bool = True,
     ) -> None:
+        """With `serving` false nothing is written: what it publishes is only looked at."""
         self._settings = settings
         self._services = services
         self._secrets = secrets
@@ -87,6 +91,9 @@ class KnativeSource:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}-{os.getpid()}"
         self._elector = Elector(cluster, settings.lease, cluster.namespace, identity, self._leader_changed)
         self._leading = False
+        self._serving = serving
+        self._again = False
+        """Whether to publish although nothing is new."""
         self._prober: Prober
 
     async def run(self, publish: Publish) -> None:
@@ -101,14 +108,18 @@ class KnativeSource:
             self._refer()
             await self._services.wait_synced()
             await self._secrets.wait_synced()
-            jobs = [self._writer.run, self._elector.run, self._remind]
+            jobs = [self._writer.run, self._elector.run, self._remind] if self._serving else []
             published: Snapshot | None = None
+            applied = Applied(0, ())
             while True:
                 self._changed = anyio.Event()
                 self._take()
                 snapshot, keys = self._assembly.snapshot()
                 before, published = published, snapshot
-                if snapshot != before and self._assembly.applied(await publish(snapshot), keys):
+                if snapshot != before or self._again:
+                    self._again = False
+                    applied = await publish(snapshot)
+                if self._assembly.applied(applied, keys):
                     self._changed.set()
                 if before is not None or not self._changed.is_set():
                     # not earlier: what was ready would be said not to be, because this replica does not serve it yet
@@ -217,8 +228,8 @@ class KnativeSource:
             entry.generation,
             entry.network,
             load_balancer,
-            public=self._names[0],
-            private=self._names[1],
+            public=self._names[0] if load_balancer is TRUE else "",
+            private=self._names[1] if load_balancer is TRUE else "",
             now=datetime.now(UTC),
         )
         return None if status == ingress.status else dict(msgspec.to_builtins(status))
@@ -234,11 +245,16 @@ class KnativeSource:
         return not_yet("Probing", trouble) if trouble else WAITING
 
     async def _remind(self) -> None:
-        """Has what is still not ready written down after a while."""
+        """Has what is still not ready written down after a while, and what was refused published again."""
+        again_at = 0.0
         while True:
             await anyio.sleep(_QUIET_SECONDS)
             now = monotonic()
             self._writer.mark([key for key, since in self._since.items() if now - since >= _QUIET_SECONDS])
+            if self._assembly.refused and now >= again_at:
+                again_at = now + _AGAIN_SECONDS
+                self._again = True
+                self._changed.set()
 
     def _ours(self, key: Key) -> KIngress | None:
         ingress = self._ingresses.objects.get(key)
@@ -253,6 +269,8 @@ class KnativeSource:
         if not self._is_ours(new) and key not in self._assembly.entries:
             return
         if change.kind == "modified" and old is not None and _asks(new) == _asks(old):
+            if self._assembly.told(key, new.status):
+                self._changed.set()
             self._writer.mark([key])
             return
         # a version that comes back is asked for anew: between, gateways may have served another
@@ -318,5 +336,5 @@ async def open_knative(settings: KnativeSettings, context: SourceContext) -> Asy
         ) as services,
         open_secrets(cluster, secrets_changed) as secrets,
     ):
-        source = KnativeSource(settings, cluster, services, secrets, context.workers)
+        source = KnativeSource(settings, cluster, services, secrets, context.workers, serving=context.serving)
         yield source

@@ -94,9 +94,7 @@ def references(ingress: KIngress) -> References:
         services=tuple(dict.fromkeys(_service(split) for path in paths for split, _ in _shares(path))),
         secrets=tuple(
             dict.fromkeys(
-                (tls.secret_namespace, tls.secret_name)
-                for tls, hosts in secured_hosts(ingress)
-                if any(hosts.values())
+                (tls.secret_namespace, tls.secret_name) for tls, hosts in secured_hosts(ingress) if any(hosts.values())
             )
         ),
     )

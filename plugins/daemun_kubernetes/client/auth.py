@@ -163,8 +163,6 @@ def _read_files(target: Target, status: _ExecStatus | None) -> Grant:
         raise SettingsError(f"{target.who}: client-certificate and client-key go together")
     fields: list[tuple[str, str]] = []
     if token:
-        if not token.isascii() or not token.isprintable():
-            raise SettingsError(f"{target.who}: the token holds characters that cannot be sent")
         fields.append(("authorization", f"Bearer {token}"))
     elif user.username or user.password:
         pair = base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
@@ -180,6 +178,9 @@ def _read_files(target: Target, status: _ExecStatus | None) -> Grant:
         ]
     elif user.as_uid or user.as_groups or user.as_user_extra:
         raise SettingsError(f"{target.who}: as-uid, as-groups and as-user-extra need as")
+    for name, value in fields:
+        if not value.isascii() or not value.isprintable():
+            raise SettingsError(f"{target.who}: what is to be sent as {name} holds characters that cannot be sent")
     authority = cluster.certificate_authority_data or _content(cluster.certificate_authority, target.who)
     return Grant(tuple(fields), authority, certificate, key)
 

@@ -14,6 +14,7 @@ import yaml
 from msgspec import Struct, field
 
 from daemun import SettingsError
+from daemun_kubernetes.client.nulls import without_nulls
 from daemun_kubernetes.settings import ClusterSettings
 
 __all__ = ["SERVICE_ACCOUNT", "ClusterEntry", "ExecPlugin", "ExecVariable", "Target", "UserEntry", "find_target"]
@@ -222,23 +223,24 @@ def _read(path: Path, *, required: bool) -> _Kubeconfig | None:
     if len(text) > _MAX_FILE_BYTES:
         raise SettingsError(f"is larger than {_MAX_FILE_BYTES} bytes", file=str(path))
     try:
-        value = _without_nulls(yaml.safe_load(text))
+        value = without_nulls(yaml.load(text, _Loader))
         return msgspec.convert(value if value is not None else {}, _Kubeconfig)
     except msgspec.ValidationError as error:
         raise SettingsError(f"is no kubeconfig: {error}", file=str(path)) from None
-    except yaml.MarkedYAMLError as error:  # its text would quote the line, which may hold a secret
+    except yaml.MarkedYAMLError as error:  # whose words may be a secret
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"is no YAML: {error.problem}{line}", file=str(path)) from None
+        raise SettingsError(f"is no YAML, or YAML with aliases{line}", file=str(path)) from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise SettingsError("is no YAML", file=str(path)) from None
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+class _Loader(yaml.SafeLoader):
+    """Without aliases, of which a short text can make a very long one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 def _pick(known: Mapping[str, _T], name: str, what: str, where: str) -> _T:
@@ -258,7 +260,8 @@ def _absolute(folder: Path, name: str) -> str:
 def _check(cluster: ClusterEntry, name: str, user: UserEntry, where: str) -> None:
     try:
         parts = urlsplit(cluster.server)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and parts.port != 0
+        good = cluster.server.isascii() and parts.scheme in ("http", "https") and bool(parts.hostname)
+        good = good and parts.username is None and parts.port != 0
     except ValueError:
         good = False
     if not good:
@@ -268,8 +271,6 @@ def _check(cluster: ClusterEntry, name: str, user: UserEntry, where: str) -> Non
     if cluster.insecure_skip_tls_verify and (cluster.certificate_authority or cluster.certificate_authority_data):
         words = "insecure-skip-tls-verify and a certificate-authority exclude each other"
         raise SettingsError(f"cluster {name!r}: {words}", file=where)
-    if cluster.tls_server_name and urlsplit(cluster.proxy_url).scheme in ("http", "https"):
-        raise SettingsError(f"cluster {name!r}: tls-server-name does not go with a proxy-url of http", file=where)
 
 
 def _on_this_machine(host: str) -> bool:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
@@ -47,11 +48,17 @@ class _Link:
 
 
 class Connections:
-    """The connections to `target`. `start` is first, `aclose` is last."""
+    """The connections to `target`. `start` is first, `aclose` is last. Raises `SettingsError` for a proxy that will not do."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._proxy = proxy_of(target, os.environ)
+        scheme = urlsplit(self._proxy).scheme
+        if scheme in ("http", "https") and target.cluster.tls_server_name:
+            raise SettingsError(f"{target.who}: tls-server-name does not go with a proxy of {scheme}")
+        if scheme in ("socks5", "socks5h") and find_spec("socksio") is None:
+            words = "needs the module socksio, which is not installed (pip install 'httpx[socks]')"
+            raise SettingsError(f"{target.who}: a proxy of {scheme} {words}")
         self._link: _Link | None = None
         self._lock = anyio.Lock()
 

@@ -73,8 +73,11 @@ class Recorder:
         reason: str,
         message: str,
         type: _Type = "Normal",  # noqa: A002  (the word of the API)
-    ) -> None:
-        """Has it written soon: `reason` is one word in CamelCase, `message` for people. Never waits, never raises."""
+    ) -> bool:
+        """Has it written soon: `reason` is one word in CamelCase, `message` for people. Never waits, never raises.
+
+        Whether it was taken: not where too many wait, or this object has had too many.
+        """
         metadata = about.metadata
         message = message[:_MAX_MESSAGE_CHARACTERS]
         whose = (kind.resource, metadata.namespace, metadata.name, metadata.uid)
@@ -83,7 +86,7 @@ class Recorder:
         series = self._series.get(key)
         if series is None:
             if len(self._waiting) >= _MAX_WAITING or not self._is_allowed(whose):
-                return
+                return False
             reference = ObjectReference(
                 api_version=kind.api_version,
                 kind=kind.kind,
@@ -99,9 +102,11 @@ class Recorder:
             self._series.move_to_end(key)
         series.count += 1
         series.last = now
-        if key in self._waiting or len(self._waiting) < _MAX_WAITING:
-            self._waiting[key] = series
-            self._wake.set()
+        if key not in self._waiting and len(self._waiting) >= _MAX_WAITING:
+            return False
+        self._waiting[key] = series
+        self._wake.set()
+        return True
 
     async def run(self) -> None:
         """For ever: writes what is due."""

@@ -7,12 +7,14 @@ null is as if it were not there: Go writes `null` for a list without items.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 from msgspec import field
 from msgspec.json import Decoder
+
+from daemun_kubernetes.client.nulls import without_nulls
 
 __all__ = [
     "CONFIG_MAP",
@@ -161,20 +163,12 @@ class Kind(msgspec.Struct, Generic[T], frozen=True):
         try:
             return cast("Decoder[T]", _decoder(self.type)).decode(data)
         except msgspec.ValidationError:  # perhaps only for a null
-            return msgspec.convert(_without_nulls(msgspec.json.decode(data)), self.type)
+            return msgspec.convert(without_nulls(msgspec.json.decode(data)), self.type)
 
 
 @cache
 def _decoder(kind: type[T]) -> Decoder[T]:
     return Decoder(kind)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
 
 
 class Condition(Wire, frozen=True):

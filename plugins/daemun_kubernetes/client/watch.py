@@ -36,6 +36,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 _FAILURES_BEFORE_LIST = 5
 _FAILURES_BEFORE_WORDS = 3
 _SAID_AT_ONCE = (401, 403, 404, 429, 503)
+_REFUSED = (403, 404)
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
 _Key = tuple[str, str]
 T = TypeVar("T", bound=KubeObject)
@@ -98,6 +99,8 @@ class Reflector(Generic[T]):
         """The newest that was seen; objects are as they were then, or later."""
         self.trouble = ""
         """Why nothing is heard of the cluster at present; "" if all is well."""
+        self.refused = False
+        """Whether the server said last that this may not be had, or is not there: that does not pass by itself."""
         self._cluster = cluster
         self._kind = kind
         self._namespace = namespace
@@ -121,6 +124,7 @@ class Reflector(Generic[T]):
                     listed = True
                 await self._watch_once()
             except ApiError as error:
+                self.refused = error.status in _REFUSED
                 if error.gone or error.ahead:
                     version, listed = "", False
                 elif listed and error.status and self._backoff.failures >= _FAILURES_BEFORE_LIST:
@@ -242,6 +246,7 @@ class Reflector(Generic[T]):
             log.debug("%s", error)
 
     def _found(self) -> None:
+        self.refused = False
         if self.trouble:
             self.trouble = ""
             log.info("%s of %s are watched again", self._kind.plural, self._cluster.server)

@@ -1,8 +1,8 @@
 """Objects of one kind, watched only as far as something refers to them.
 
 A watch is as wide as what is referred to asks for: one object, one namespace, or, once there are many of them, the
-whole cluster. While a watch takes over from others these stay until it has listed, so that nothing that is in use
-is gone for a moment.
+whole cluster. While a watch takes over from others these stay until it has listed, and what it lists is not older than
+what they have seen, so that nothing that is in use is gone for a moment, or as it was before.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Key = tuple[str, str]
 
 _EVERYTHING: Key = ("", "")
 _AGAIN_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
 
 
 class _Watch(Generic[T]):
@@ -47,9 +48,18 @@ class _Watch(Generic[T]):
         """It has listed, or was waited for long enough."""
         self.task = anyio.CancelScope()
 
+    @property
+    def is_told(self) -> bool:
+        """Whether it has listed, or the server has said for long enough that it may not."""
+        return self.reflector.synced or (self.settled.is_set() and self.reflector.refused)
+
     def covers(self, key: Key) -> bool:
         namespace, name = self.scope
         return namespace in ("", key[0]) and name in ("", key[1])
+
+    def meets(self, scope: Key) -> bool:
+        """Whether there may be something that both see."""
+        return all(not mine or not other or mine == other for mine, other in zip(self.scope, scope, strict=True))
 
 
 class References(Generic[T]):
@@ -71,7 +81,7 @@ class References(Generic[T]):
     ) -> None:
         """`name_of` tells the name that an object is referred to by. `labels` and `fields` select what is listed of a
         namespace. Up to `max_names` objects have watches of their own, up to `max_namespaces` namespaces. A watch
-        that has not listed after `patience_seconds` is waited for no longer; it goes on trying.
+        that has not listed after `patience_seconds` counts as settled; it goes on trying.
         """
         self.keys: frozenset[Key] = frozenset()
         """What is referred to."""
@@ -122,9 +132,15 @@ class References(Generic[T]):
         return f"{self._kind.plural} of namespace {key[0]} are not watched"
 
     async def wait_synced(self) -> None:
-        """Returns once all that is referred to is settled."""
-        while waiting := [watch for watch in self._watches.values() if not watch.settled.is_set()]:
+        """Returns once all that is referred to was listed, or is refused (403, 404) and settled.
+
+        What passes, such as a server in trouble, is waited for as long as it takes: who has just started does better
+        not to serve at all than to serve without.
+        """
+        while waiting := [watch for watch in self._watches.values() if not watch.is_told]:
             await waiting[0].settled.wait()
+            with anyio.move_on_after(_LOOK_SECONDS):
+                await waiting[0].reflector.wait_synced()
 
     @property
     def watches(self) -> tuple[Key, ...]:
@@ -164,9 +180,16 @@ class References(Generic[T]):
             namespace,
             labels="" if name else self._labels,
             fields=f"metadata.name={name}" if name else self._fields,
+            at_least=self._newest(scope),
             on_change=on_change,
         )
         return watch
+
+    def _newest(self, scope: Key) -> str:
+        """The newest version that was seen of what is in `scope`: servers differ in what they know."""
+        watches = (*self._watches.values(), *self._leaving)
+        versions = (watch.reflector.version for watch in watches if watch.meets(scope))
+        return max((version for version in versions if version.isdecimal()), key=int, default="0")
 
     async def _run(self, watch: _Watch[T]) -> None:
         try:
@@ -175,15 +198,20 @@ class References(Generic[T]):
                     tasks.start_soon(self._reflect, watch)
                     with anyio.move_on_after(self._patience_seconds):
                         await watch.reflector.wait_synced()
+                    watch.settled.set()
                     if not watch.reflector.synced:
                         log.warning("%s: nothing is known yet: %s", self._words(watch.scope), watch.reflector.trouble)
-                    watch.settled.set()
-                    if affected := frozenset(key for key in self.keys if watch.covers(key)):
-                        self._on_change(affected)
-                    await watch.reflector.wait_synced()
+                        self._tell(watch)
+                        await watch.reflector.wait_synced()
+                    self._tell(watch)
                     self._let_go()
         finally:
             watch.settled.set()
+
+    def _tell(self, watch: _Watch[T]) -> None:
+        """All that it sees is known from now on, or known to be unknown: also what is not there."""
+        if affected := frozenset(key for key in self.keys if watch.covers(key)):
+            self._on_change(affected)
 
     async def _reflect(self, watch: _Watch[T]) -> None:
         while True:

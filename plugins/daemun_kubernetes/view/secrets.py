@@ -108,7 +108,7 @@ class SecretView:
         return pair
 
     async def wait_synced(self) -> None:
-        """Returns once all that is referred to was listed, or could not be for some seconds."""
+        """Returns once all that is referred to was listed, or may not be; what passes is waited for."""
         await self._secrets.wait_synced()
 
     def forget(self, keys: Collection[Key]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +20,9 @@ __all__ = ["Resolved", "ServiceView", "Spoken", "SpokenRule", "by_any_port", "by
 
 _SERVICE_NAME = "kubernetes.io/service-name"
 """The label by which an EndpointSlice belongs to a Service."""
+
+_OWN_NAME = re.compile(r"(.+\.)?(localhost6?|ip6-localhost|ip6-loopback|localdomain6?)")
+"""Names that machines give to themselves."""
 
 _SETTINGS: dict[str, Any] = {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}}
 """No hidden limit; and nobody waits, because nothing here starts an endpoint."""
@@ -130,25 +134,42 @@ def _find(ports: Iterable[ServicePort], wanted: int | str) -> ServicePort | None
 
 
 def _not_external(host: str) -> str:
-    """Why a name is none that a Service may lead to; "": it is one. A gateway is not tricked into calling itself."""
+    """Why a name is none that a Service may lead to; "": it is one. A gateway is not tricked into calling itself.
+
+    A name is not looked up here: where it leads is known to those who may write records of its domain.
+    """
     if not host:
         return "which is no name"
-    if host == "localhost" or host.endswith(".localhost"):
+    if _OWN_NAME.fullmatch(host):
         return "which is the gateway itself"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return ""
+    address = _address(host)
+    if address is None:
+        # no domain of the top begins with a digit, but resolvers take 127.1, 2130706433 and 0x7f.1 for addresses
+        return "which is no name, and no address in full" if host.rpartition(".")[2][:1].isdigit() else ""
     if address.is_loopback or address.is_unspecified or address.is_link_local or address.is_multicast:
         return "which is no address outside of the gateway's own machine"
     return ""
 
 
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that is written there in full, IPv4 in IPv6 as IPv4; None: it is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return address if isinstance(address, ipaddress.IPv4Address) else address.ipv4_mapped or address
+
+
 def _endpoints(
     slices: Iterable[EndpointSlice], port: ServicePort, spoken: Spoken, server_name: str
 ) -> Iterator[EndpointSpec]:
-    """The ready addresses of all slices, with the number that each slice gives to the port of that name."""
+    """The ready addresses of all slices, with the number that each slice gives to the port of that name.
+
+    Slices of names (`FQDN`) lead nowhere, as in kube-proxy: they would be external names for who may not have them.
+    """
     for one in slices:
+        if one.address_type not in ("IPv4", "IPv6"):
+            continue
         numbers = [
             entry.port
             for entry in one.ports
@@ -158,6 +179,8 @@ def _endpoints(
             if endpoint.conditions.ready is False:
                 continue
             for address in endpoint.addresses:
+                if _address(address) is None:
+                    continue
                 for number in numbers:
                     yield _endpoint(address, number, spoken, server_name)
 
@@ -202,7 +225,7 @@ class ServiceView:
         return resolved
 
     async def wait_synced(self) -> None:
-        """Returns once all that is referred to was listed, or could not be for some seconds."""
+        """Returns once all that is referred to was listed, or may not be; what passes is waited for."""
         await self._services.wait_synced()
         await self._slices.wait_synced()
 
@@ -235,7 +258,8 @@ async def open_services(
     """A view of Services until the context is left. `on_change` hears which of those referred to changed.
 
     `rule` says how endpoints are spoken to, `settings` are those of every back end (of type `endpoints`), and
-    `external_names` whether Services of type ExternalName lead anywhere.
+    `external_names` whether Services of type ExternalName lead anywhere. A name that means the gateway's own machine
+    does not, but what a name is looked up to is not seen here.
     """
 
     def changed(keys: frozenset[Key]) -> None:

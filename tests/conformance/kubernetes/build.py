@@ -29,6 +29,13 @@ _LINKED = "-s -w"
 _VERSION = "k8s.io/component-base/version"
 _NETWORKING = "knative.dev/networking/test/test_images"
 _SERVING = "knative.dev/serving"
+_TESTS = {
+    "api": "conformance/api/v1",
+    "runtime": "conformance/runtime",
+    "e2e": "e2e",
+    "domainmapping": "e2e/domainmapping",
+    "tagheader": "e2e/tagheader",
+}
 _COMMANDS = ("activator", "autoscaler", "controller", "queue", "webhook")
 
 
@@ -78,7 +85,7 @@ def ingress_suite(tell: Tell = print) -> Path:
 
 def serving(tell: Tell = print) -> Path:
     """A folder with Knative Serving: its commands under `images/sv`, the images of its tests under `images/svt`,
-    `images/helloworld-go`, its tests `e2e.test`, `api.test` and `runtime.test`, and its `config/`."""
+    `images/helloworld-go`, its tests as `api.test` and so on, and its `config/`."""
 
     def build(folder: Path, go: str) -> None:
         module = GO / "knative"
@@ -90,12 +97,12 @@ def serving(tell: Tell = print) -> Path:
             if tool.startswith(f"{_SERVING}/test/test_images/")
         ]
         _build(go, module, folder / "images" / "svt", images)
-        for name, package in (("e2e", "e2e"), ("api", "conformance/api/v1"), ("runtime", "conformance/runtime")):
+        for name, package in _TESTS.items():
             _build_test(go, module, folder / f"{name}.test", f"{_SERVING}/test/{package}")
         for name in (_SERVING, "knative.dev/caching"):
             _copy_config(go, module, name, folder)
 
-    return _timed("knative-serving", _sources(GO / "knative"), build, tell)
+    return _timed("knative-serving", f"{_TESTS}{_sources(GO / 'knative')}", build, tell)
 
 
 def _build(go: str, module: Path, folder: Path, packages: Sequence[str], linked: str = _LINKED) -> None:

@@ -10,10 +10,11 @@ import anyio
 from anyio.abc import SocketStream
 from msgspec import Struct
 
-__all__ = ["Answer", "Load", "ask", "load", "until_answered"]
+__all__ = ["Answer", "Load", "ask", "first_answer", "load", "until_answered"]
 
 _TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.02
+_KNOCK_SECONDS = 0.005
 _BROKEN = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, TimeoutError, ValueError)
 
 
@@ -80,6 +81,16 @@ async def ask(address: str, host: str, path: str = "/", port: int = 80) -> Answe
         return await client.ask()
     finally:
         await client.close()
+
+
+async def first_answer(address: str, host: str, *, port: int = 80, seconds: float = 60.0) -> Answer:
+    """The first answer of somebody who does not listen yet, perhaps. Raises `TimeoutError`."""
+    with anyio.fail_after(seconds):
+        while True:
+            try:
+                return await ask(address, host, port=port)
+            except OSError:
+                await anyio.sleep(_KNOCK_SECONDS)
 
 
 async def until_answered(

@@ -82,7 +82,7 @@ class Replicas:
         return str(soon(address))
 
     def address(self, number: int) -> str:
-        """Where one listens: 8080 for everybody, 8081 for the cluster."""
+        """Where one listens: 8080 and, with TLS, 8443 for everybody, 8081 and 8444 for the cluster."""
         return f"{self._network}{number + 1}"
 
     def process(self, number: int) -> str:
@@ -107,8 +107,8 @@ class Replicas:
                     roleRef={"apiGroup": rbac, **role},
                     subjects=[account],
                 ),
-                self._service(self.name, 8080, type="LoadBalancer"),
-                self._service(f"{self.name}-internal", 8081),
+                self._service(self.name, 8080, 8443, type="LoadBalancer"),
+                self._service(f"{self.name}-internal", 8081, 8444),
             ]
         )
         self._kubeconfig.write_text(self.cluster.credentials.kubeconfig(self.cluster.token(self.name, self.name)))
@@ -132,7 +132,12 @@ class Replicas:
             "external_service": f"{self.name}/{self.name}",
             "internal_service": f"{self.name}/{self.name}-internal",
         }
-        listeners = [{"name": "http", "bind": f"{address}:8080"}, {"name": "internal", "bind": f"{address}:8081"}]
+        listeners = [
+            {"name": "http", "bind": f"{address}:8080"},
+            {"name": "https", "bind": f"{address}:8443", "tls": {}},
+            {"name": "internal", "bind": f"{address}:8081"},
+            {"name": "internal-tls", "bind": f"{address}:8444", "tls": {}},
+        ]
         document = {"listeners": listeners, "sources": [source], **self._settings, **more}
         file = self.cluster.folder / f"{self.process(number)}.yaml"
         file.write_text(yaml.safe_dump(json.loads(json.dumps(document))))
@@ -199,8 +204,11 @@ class Replicas:
         lease = self.cluster.get("lease", "-n", self.name, "daemun-knative")
         return str(lease["spec"].get("holderIdentity") or "").rpartition("-")[0]
 
-    def _service(self, name: str, port: int, **more: Any) -> dict[str, Any]:
-        ports = [{"name": "http2", "port": 80, "targetPort": port}]
+    def _service(self, name: str, plain: int, tls: int, **more: Any) -> dict[str, Any]:
+        ports = [
+            {"name": "http2", "port": 80, "targetPort": plain},
+            {"name": "https", "port": 443, "targetPort": tls},
+        ]
         return made("v1", "Service", name, self.name, spec={"selector": _LABELS, "ports": ports, **more})
 
 

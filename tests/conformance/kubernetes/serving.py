@@ -31,6 +31,7 @@ _SETTINGS: dict[str, dict[str, str]] = {
     "config-network": {"autocreate-cluster-domain-claims": "true"},
     "config-domain": {"example.com": ""},
     "config-autoscaler": {"stable-window": "6s", "scale-to-zero-grace-period": "1s"},
+    "config-features": {"tag-header-based-routing": "enabled"},
     "config-deployment": {
         "registries-skipping-tag-resolving": "kind.local,ko.local,dev.local,local",
         "progress-deadline": "120s",

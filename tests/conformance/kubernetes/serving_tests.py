@@ -67,6 +67,8 @@ SUITES = (
             "TestWebSocketWithTimeout",
         ),
     ),
+    Selection("domainmapping", ("TestBYOCertificate",)),
+    Selection("tagheader", ("TestTagHeaderBasedRouting",)),
 )
 SUITE_NAMES = tuple((selection.binary, name) for selection in SUITES for name in selection.names)
 """Every selected test, beside its binary."""
@@ -82,7 +84,7 @@ _ENVIRONMENT = {
 
 
 def run_serving_tests(cluster: Cluster, binary: str) -> Report:
-    """Runs what is selected of one binary: `api`, `runtime` or `e2e`."""
+    """Runs what is selected of one binary."""
     selection = next(one for one in SUITES if one.binary == binary)
     cluster.apply_objects(_objects())
     return run_suite(

@@ -89,7 +89,11 @@ def nothing(cluster: Cluster) -> Iterator[None]:
 def _forget(cluster: Cluster) -> None:
     ours = ("-l", f"app.kubernetes.io/managed-by=daemun,app.kubernetes.io/instance={NAME}", "--ignore-not-found")
     cluster.kubectl("delete", "clusterrole,clusterrolebinding,ingressclass", *ours)
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    if cluster.answers("get", "namespace", NAMESPACE):
+        hurry = ("--all", "--grace-period=1", "--wait=false")
+        cluster.kubectl("delete", "deployment", "--all", "-n", NAMESPACE)
+        cluster.kubectl("delete", "pods", "-n", NAMESPACE, *hurry)
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
 
 
 def left(cluster: Cluster) -> list[str]:
@@ -234,7 +238,8 @@ def test_ingresses_are_served_by_what_was_installed(ingress_gateway: str, cluste
     assert "created" not in again.stdout
     daemun("uninstall", "ingress", *HERE, "--yes")
     assert left(cluster) == []
-    soon(lambda: not cluster.answers("get", "namespace", NAMESPACE), 120)
+    spaces = cluster.get("namespaces")["items"]
+    assert NAMESPACE not in [one["metadata"]["name"] for one in spaces if one["status"]["phase"] == "Active"]
 
 
 def cluster_image(cluster: Cluster) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import Any
 
@@ -14,7 +16,7 @@ from daemun.testing.program import soon
 
 from .cluster import Cluster
 from .kingresses import Writer, backend_processes, kingress, open_writer, paths, service, slice_of
-from .load import ask, load
+from .load import ask, first_answer, load
 from .replicas import Replicas, replicas
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(3600)]  # the cluster's programs may have to be built
@@ -100,6 +102,21 @@ async def test_nothing_is_ready_while_a_replica_does_not_serve_it(writer: Writer
 
 
 @pytest.mark.anyio
+async def test_a_worker_that_is_killed_is_replaced_by_one_that_knows_everything(writer: Writer, gate: Replicas) -> None:
+    before = gate.processes(1)
+    async with load(gate.address(1), "good.test", port=8080, keep_alive=False) as asked:
+        os.kill(before[-1], SIGKILL)
+        await writer.create(_kingress(writer, "meanwhile"))
+        await writer.until_ready("meanwhile")
+        assert await _versions(gate, 1, "meanwhile.test", 16) == {"0"}
+        await to_thread.run_sync(soon, lambda: len(gate.processes(1)) == len(before))
+        new = set(gate.processes(1)) - set(before)
+        assert await _versions(gate, 1, "meanwhile.test", 16) == {"0"}
+    assert len(new) == 1
+    assert not [words for words in asked.failures if words[0].isdigit()], "what was on its way may break off"
+
+
+@pytest.mark.anyio
 async def test_a_rolling_restart_fails_no_request(writer: Writer, gate: Replicas) -> None:
     """A new replica first, then an old one is taken out and told to stop, as a Deployment does it."""
     async with (
@@ -109,7 +126,10 @@ async def test_a_rolling_restart_fails_no_request(writer: Writer, gate: Replicas
     ):
         loads = (kept, fresh, slow)
         for old in (0, 1):
-            await to_thread.run_sync(gate.start, old + 2)
+            new = old + 2
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(to_thread.run_sync, partial(gate.start, new, workers=new - 1))
+                assert (await first_answer(gate.address(new), "good.test", port=8080)).status == 200
             await to_thread.run_sync(gate.remove_pod, old)
             await to_thread.run_sync(gate.stop, old, SIGTERM)
         await writer.create(_kingress(writer, "afterwards"))

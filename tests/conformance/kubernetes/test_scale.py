@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from .cluster import Cluster
 from .kingresses import Writer, backend_processes, kingress, open_writer, paths, service, slice_of
-from .load import ask, load
+from .load import first_answer, load
 from .replicas import Replicas, replicas
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(3600)]  # the cluster's programs may have to be built
@@ -136,14 +136,10 @@ async def test_a_restart_never_answers_404(gate: Replicas) -> None:
 
         async def knock(hosts: list[str]) -> None:
             nonlocal first
-            while hosts:
-                try:
-                    answer = await ask(gate.address(0), hosts[-1], port=8080)
-                except OSError:
-                    await anyio.sleep(0.005)  # nobody listens yet
-                    continue
+            for host in hosts:
+                answer = await first_answer(gate.address(0), host, port=8080)
                 first = first or answer.at
-                statuses[hosts.pop()] = answer.status
+                statuses[host] = answer.status
 
         for number in range(4):
             tasks.start_soon(knock, [f"many-{one}.test" for one in range(number, KINGRESSES, 4)])

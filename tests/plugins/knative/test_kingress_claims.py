@@ -15,11 +15,11 @@ from daemun_knative.kingress.claims import Claim, Claims, Key
 A, B, C = ("default", "a"), ("default", "b"), ("default", "c")
 
 
-def claim(key: Key, *hosts: str, created: str = "", was_ready: bool = False) -> Claim:
-    return Claim(key, frozenset(hosts), created, was_ready)
+def claim(key: Key, *hosts: str, created: str = "", programmed: bool = False) -> Claim:
+    return Claim(key, frozenset(hosts), created, programmed)
 
 
-def test_the_first_keeps_a_host_and_the_other_has_the_rest() -> None:
+def test_the_older_one_has_a_host_and_the_other_has_the_rest() -> None:
     claims = Claims()
     assert claims.claim(claim(B, "x", "y")) == ()
     assert claims.claim(claim(A, "x", "z", created="2020")) == ()
@@ -28,6 +28,18 @@ def test_the_first_keeps_a_host_and_the_other_has_the_rest() -> None:
     assert claims.conflicts(A) == (("x", B),)
     assert claims.conflicts(B) == ()
     assert claims.conflicts(C) == ()
+
+
+def test_who_was_programmed_keeps_a_host_against_an_older_one() -> None:
+    claims = Claims()
+    claims.claim(claim(B, "x", created="2"))
+    assert claims.claim(claim(A, "x", created="1")) == (B,)
+    assert claims.owner("x") == A
+    claims.release(A)
+    claims.claim(claim(B, "x", created="2", programmed=True))
+    assert claims.claim(claim(A, "x", created="1")) == ()
+    assert claims.owner("x") == B
+    assert claims.claim(claim(B, "x", created="2")) == (A,)
 
 
 def test_a_host_that_is_dropped_goes_to_who_waits() -> None:
@@ -68,9 +80,9 @@ def test_to_claim_again_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_restart_gives_a_host_to_who_was_ready_then_to_the_oldest_then_by_name(seed: int) -> None:
+def test_a_restart_gives_a_host_to_who_programmed_then_to_the_oldest_then_by_name(seed: int) -> None:
     wanted = [
-        claim(C, "x", "y", created="2026-03-01T00:00:00Z", was_ready=True),
+        claim(C, "x", "y", created="2026-03-01T00:00:00Z", programmed=True),
         claim(B, "x", "y", "z", created="2026-02-01T00:00:00Z"),
         claim(A, "x", "y", "z", created="2026-02-01T00:00:00Z"),
     ]
@@ -106,20 +118,21 @@ class Life(RuleBasedStateMachine):
 
     def check(self, key: Key, before: dict[str, Key | None], told: tuple[Key, ...]) -> None:
         after = self.owners()
-        gained = {owner for host, owner in after.items() if owner not in (None, before[host], key)}
-        assert set(told) == gained
-        assert len(told) == len(gained)
-        for host, owner in before.items():
-            kept = owner is not None and owner in self.wanted and host in self.wanted[owner].hosts
-            assert not kept or after[host] == owner
+        changed = {owner for host in after if after[host] != before[host] for owner in (before[host], after[host])}
+        assert set(told) == changed - {None, key}
+        assert len(told) == len(set(told))
+        for host, owner in after.items():
+            those = [one for one in self.wanted.values() if host in one.hosts]
+            first = min(those, key=lambda one: (not one.programmed, one.created, one.key), default=None)
+            assert owner == (first.key if first is not None else None)
 
     def owners(self) -> dict[str, Key | None]:
         return {host: self.claims.owner(host) for host in "uvwxyz"}
 
-    @rule(key=keys, hosts=hosts, created=st.sampled_from(["1", "2", "3"]))
-    def claim(self, key: Key, hosts: frozenset[str], created: str) -> None:
+    @rule(key=keys, hosts=hosts, created=st.sampled_from(["1", "2", "3"]), programmed=st.booleans())
+    def claim(self, key: Key, hosts: frozenset[str], created: str, programmed: bool) -> None:
         before = self.owners()
-        self.wanted[key] = Claim(key, hosts, created)
+        self.wanted[key] = Claim(key, hosts, created, programmed)
         self.check(key, before, self.claims.claim(self.wanted[key]))
 
     @rule(key=keys)
@@ -132,10 +145,11 @@ class Life(RuleBasedStateMachine):
     def restart(self, chance: random.Random) -> None:
         """Who had all that it wants was ready, and still has it."""
         before = self.owners()
-        ready = [replace(one, was_ready=not self.claims.conflicts(one.key)) for one in self.wanted.values()]
+        ready = [replace(one, programmed=not self.claims.conflicts(one.key)) for one in self.wanted.values()]
         chance.shuffle(ready)
+        self.wanted = {one.key: one for one in ready}
         self.claims = Claims(ready)
-        served = {host for one in ready if one.was_ready for host in one.hosts}
+        served = {host for one in ready if one.programmed for host in one.hosts}
         assert all(self.claims.owner(host) == before[host] for host in served)
 
     @invariant()

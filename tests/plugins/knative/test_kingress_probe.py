@@ -272,15 +272,32 @@ async def test_there_is_a_bound_to_what_is_asked_at_once() -> None:
         await scene.send(told(TOKEN))
 
     async with gateway(hold) as gate, probing(gate, try_seconds=20) as found:
-        for number in range(3):
-            asked = [Question(True, False, f"{host}.test", "/healthz") for host in range(30)]
+        for number in range(20):
+            asked = [Question(True, False, f"{host}.test", "/healthz") for host in range(6)]
             found.prober.probe(("default", str(number)), TOKEN, asked)
         await eventually(lambda: gate.open == 64)
         await anyio.wait_all_tasks_blocked()
         most = gate.connections
         go.set()
-        await eventually(lambda: len(found.served) == 3)
-        assert (most, gate.connections) == (64, 90)
+        await eventually(lambda: len(found.served) == 20)
+        assert (most, gate.connections) == (64, 120)
+
+
+async def test_one_with_many_hosts_takes_few_places() -> None:
+    go = anyio.Event()
+
+    async def hold(scene: Scene) -> None:
+        await go.wait()
+        await scene.send(told(TOKEN))
+
+    async with gateway(hold) as gate, probing(gate, try_seconds=20) as found:
+        asked = [Question(True, False, f"{host}.test", "/healthz") for host in range(30)]
+        found.prober.probe(KEY, TOKEN, asked)
+        await eventually(lambda: gate.open == 4)
+        await anyio.wait_all_tasks_blocked()
+        assert gate.connections == 4
+        go.set()
+        await eventually(lambda: len(found.served) == 1)
 
 
 async def test_what_stays_silent_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,7 @@ async def test_what_a_request_carries(user: UserEntry, fields: dict[str, str]) -
         (UserEntry(token=f"{SECRET}\r\nx: y"), "holds characters that cannot be sent"),
         (UserEntry(client_certificate_data=b"x"), "client-certificate and client-key go together"),
         (UserEntry(as_groups=("g",)), "need as"),
+        (UserEntry(as_user="Jürgen"), "what is to be sent as impersonate-user holds characters that cannot be sent"),
     ],
 )
 async def test_what_cannot_be_used_is_said_without_the_secret(user: UserEntry, words: str) -> None:
@@ -507,6 +508,8 @@ async def test_a_client_certificate_that_is_refused_is_an_api_error(
         ),
         ({}, {"proxy-url": f"ftp://u:{SECRET}@p"}, "proxy-url is no URL; accepted: http, https, socks5"),
         ({}, {"proxy-url": f"http://u:{SECRET}@p:x"}, "proxy-url is no URL"),
+        ({}, {"proxy-url": "http://p", "tls-server-name": "a.test"}, "does not go with a proxy of http"),
+        ({}, {"proxy-url": f"socks5://u:{SECRET}@p"}, "a proxy of socks5 needs the module socksio"),
     ],
 )
 async def test_what_cannot_be_connected_with_is_said_at_the_start(

@@ -122,6 +122,7 @@ def test_namespace_is_the_settings_or_the_contexts_or_default(tmp_path: Path) ->
         ({"clusters": [{"name": "near", "cluster": {"server": "a:1"}}]}, "server is no URL"),
         ({"clusters": [{"name": "near", "cluster": {"server": "https://u:p@a:1"}}]}, "server is no URL"),
         ({"clusters": [{"name": "near", "cluster": {"server": "https://a:99999"}}]}, "server is no URL"),
+        ({"clusters": [{"name": "near", "cluster": {"server": "https://bücher.test"}}]}, "server is no URL"),
         ({"clusters": [{"name": "near", "cluster": {"server": "http://a:1"}}]}, "credentials are not sent over http"),
         (
             {"clusters": [{"name": "near", "cluster": {"server": "https://a", "certificate-authority-data": "-"}}]},
@@ -157,10 +158,16 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         find(tmp_path, kubeconfig="config")
     with pytest.raises(SettingsError, match="no such kubeconfig"):
         find(tmp_path, {"KUBECONFIG": str(tmp_path / "config")})
-    write(tmp_path / "config", f"users:\n  token: {SECRET}\n bad: [\n")
-    with pytest.raises(SettingsError, match=r"config: is no YAML: .* in line 3") as caught:
-        find(tmp_path, kubeconfig="config")
-    assert SECRET not in str(caught.value)
+    for line in (
+        f"token: {SECRET}\n bad: [\n",
+        f"token: *{SECRET}",
+        f"token: !{SECRET}",
+        f"a: &{SECRET} 1\nb: *{SECRET}",
+    ):
+        write(tmp_path / "config", f"users:\n{line}")
+        with pytest.raises(SettingsError, match=r"config: is no YAML, or YAML with aliases in line [23]") as caught:
+            find(tmp_path, kubeconfig="config")
+        assert SECRET not in str(caught.value)
 
 
 def test_secrets_are_not_shown(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ async def test_repeats_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_object_has_only_so_many() -> None:
     store = Store()
     async with recording(store) as (recorder, _):
-        for number in range(100):
-            recorder.record(INGRESS, WEB, "Different", f"number {number}")
+        taken = [recorder.record(INGRESS, WEB, "Different", f"number {number}") for number in range(100)]
+        assert taken == [True] * 25 + [False] * 75
         other = Ingress(metadata=Metadata(name="other", namespace="shop"))
         recorder.record(INGRESS, other, "Same", "x" * 5000)
         await eventually(lambda: any(event["reason"] == "Same" for event in recorded(store)))

@@ -270,6 +270,28 @@ async def test_nothing_is_published_before_the_cluster_has_said_what_there_is() 
         await eventually(lambda: published.routes == ["shop/web:a.test/"])
 
 
+async def test_endpoints_that_cannot_be_listed_for_a_while_are_waited_for_before_anything_is_served() -> None:
+    """A Pod that began without them would be ready, and those with endpoints would go."""
+    cluster = Cluster()
+    cluster.service("cart", "10.0.0.1")
+    cluster.ingress("web", "a.test")
+    handle, sick = cluster.handle, True
+
+    async def brown(call: Call) -> None:
+        if sick and "endpointslices" in call.path:
+            await call.refuse(500, "InternalError", "etcdserver: request timed out")
+        else:
+            await handle(call)
+
+    cluster.handle = brown  # type: ignore[method-assign]
+    async with gateway(cluster, request_timeout_seconds=0.1) as published:
+        await eventually(lambda: sum("endpointslices" in call.path for call in published.server.calls) > 3)
+        assert published.snapshots == []
+        sick = False
+        await eventually(lambda: published.endpoints("shop/cart:80") == ["10.0.0.1:8080"])
+        assert len(published.snapshots) == 1
+
+
 async def test_the_address_follows_the_service_and_what_others_write_is_put_right() -> None:
     cluster = Cluster()
     cluster.ingress("web", "a.test")

@@ -298,3 +298,99 @@ async def test_what_takes_over_is_waited_for_as_long_as_it_takes() -> None:
         await eventually(lambda: found(references, ("y", "a")) == ["a"])
         await eventually(lambda: watches(store) == 1)
         assert found(references, ("x", "a")) == ["a", "a-2"]
+
+
+async def test_what_takes_over_is_not_older_than_what_was_seen() -> None:
+    """API servers differ in what they know, and the next list may be answered by one that lags behind."""
+    newer, older = Store(), Store()
+    for store, name in ((newer, "new"), (older, "old")):
+        store.put(PATH, "x", name, metadata={"labels": {"as": "a"}})
+    newer.version = 190
+    wide: list[str] = []
+
+    async def handle(call: Call) -> None:
+        if call.path == PATH and "watch" not in call.query:
+            wide.append(call.query.get("resourceVersion", ""))
+            await (newer if wide[-1] in ("", "190") else older).handle(call)
+        else:
+            await newer.handle(call)
+
+    async with (
+        asking(handle) as (cluster, _),
+        open_references(cluster, CONFIG_MAP, lambda keys: None, name_of=name_of, max_namespaces=1) as references,
+    ):
+        references.refer({("x", "a")})
+        await references.wait_synced()
+        assert found(references, ("x", "a")) == ["new"]
+        references.refer({("x", "a"), ("y", "a")})
+        await references.wait_synced()
+        assert found(references, ("x", "a")) == ["new"]
+        assert wide == ["190"]
+
+
+async def test_the_first_list_may_be_of_any_version_also_beside_other_watches() -> None:
+    store = Store()
+    async with referring(store, max_names=8) as (references, _, server):
+        references.refer({("x", "a")})
+        await references.wait_synced()
+        references.refer({("x", "a"), ("x", "b")})
+        await references.wait_synced()
+    assert [call.query["resourceVersion"] for call in server.calls if "watch" not in call.query] == ["0", "0"]
+
+
+async def test_a_list_that_comes_late_tells_what_is_not_there() -> None:
+    store, told = Store(), Told()
+    store.refusing = (500, "InternalError")
+    async with (
+        asking(store.handle) as (cluster, _),
+        open_services(cluster, told.hear, patience_seconds=0.1) as services,
+        open_secrets(cluster, told.hear, patience_seconds=0.1) as secrets,
+    ):
+        services.refer({("shop", "cart")})
+        secrets.refer({("shop", "cert")})
+        await eventually(lambda: not services.backend("shop", "cart", 80).pending)
+        await eventually(lambda: not secrets.pair("shop", "cert").pending)
+        assert " is not known: " in services.backend("shop", "cart", 80).error
+        assert not secrets.pair("shop", "cert").missing
+        told.clear()
+        store.refusing = None
+        await eventually(lambda: services.backend("shop", "cart", 80).error == "service shop/cart not found")
+        await eventually(lambda: secrets.pair("shop", "cert").missing)
+        assert {("shop", "cart")} in told
+        assert {("shop", "cert")} in told
+
+
+@pytest.mark.parametrize("trouble", [(500, "InternalError"), (429, "TooManyRequests"), (401, "Unauthorized")])
+async def test_at_the_start_what_passes_is_waited_for_beyond_all_patience(trouble: tuple[int, str]) -> None:
+    store = Store()
+    store.put(PATH, "shop", "a")
+    store.refusing = trouble
+    async with referring(store, patience_seconds=0.01) as (references, _, _server):
+        references.refer({("shop", "a")})
+        await eventually(lambda: references.settled(("shop", "a")))
+        async with anyio.create_task_group() as tasks:
+            synced = anyio.Event()
+
+            async def wait() -> None:
+                await references.wait_synced()
+                synced.set()
+
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert not synced.is_set()
+            store.refusing = None
+            with anyio.fail_after(10):
+                await synced.wait()
+        assert found(references, ("shop", "a")) == ["a"]
+
+
+async def test_what_was_in_trouble_and_is_refused_then_is_waited_for_no_longer() -> None:
+    store = Store()
+    store.refusing = (500, "InternalError")
+    async with referring(store, patience_seconds=0.01) as (references, _, _server):
+        references.refer({("shop", "a")})
+        await eventually(lambda: references.settled(("shop", "a")))
+        store.refusing = (403, "Forbidden")
+        with anyio.fail_after(10):
+            await references.wait_synced()
+        assert "403" in references.trouble(("shop", "a"))

@@ -70,10 +70,13 @@ def test_an_endpoint_is_used_unless_it_is_said_not_to_be_ready() -> None:
     assert addresses(piece(*endpoints, _=1), to=service(port(80))) == ["10.0.0.1:1", "10.0.0.3:1"]
 
 
-def test_a_name_as_address_is_left_to_dns() -> None:
-    assert addresses(piece(endpoint("a.example.com"), kind="FQDN", _=443), to=service(port(80))) == [
-        "a.example.com:443"
-    ]
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("FQDN", "metadata.google.internal"), ("FQDN", "127.0.0.1"), ("IPv4", "a.example.com"), ("IPv4", "127.1")],
+)
+def test_a_slice_leads_to_addresses_and_to_no_names_whatever_it_says(kind: str, name: str) -> None:
+    slices = (piece(endpoint(name), kind=kind, _=443), piece(endpoint("10.0.0.1"), name="b", _=443))
+    assert addresses(*slices, to=service(port(80))) == ["10.0.0.1:443"]
 
 
 def test_each_slice_has_its_own_number_for_a_port() -> None:
@@ -201,11 +204,24 @@ def test_an_external_name_is_a_name_with_a_port(by: int | str, ports: tuple[Serv
     assert found.protocol == ("http2" if ports and ports[0].name == "http2" else "http1")
 
 
-@pytest.mark.parametrize("host", ["localhost", "a.localhost", "127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "a.localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"),
+        *("127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "169.254.169.254"),
+        *("127.1", "2130706433", "0x7f.1", "0x7f000001", "0", "017700000001", "169.254.43518", "a.example.1", ""),
+    ],
+)
 def test_an_external_name_may_not_be_the_gateways_own_machine(host: str) -> None:
     resolved = resolve(KEY, 80, service(port(80), kind="ExternalName", external_name=host), [])
     assert resolved.spec is None
     assert resolved.error.startswith(f"service shop/cart leads to {host!r}, which is ")
+
+
+@pytest.mark.parametrize("host", ["4.example.com", "1and1.com", "mylocalhost", "192.0.2.1", "2001:db8::1", "x4.a1"])
+def test_an_external_name_with_digits_is_a_name(host: str) -> None:
+    resolved = resolve(KEY, 80, service(port(80), kind="ExternalName", external_name=host), [])
+    assert resolved.ready, resolved.error
 
 
 def test_external_names_may_be_refused_as_a_whole() -> None:
