@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from signal import SIGKILL
 from statistics import median
 from typing import Any
@@ -18,7 +21,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from daemun_kubernetes import Change, Reflector
-from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, EndpointSlice
+from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, SECRET, EndpointSlice
 
 from .cluster import Cluster
 from .kingresses import Writer, backend_processes, kingress, open_writer, paths, service, slice_of
@@ -250,6 +253,35 @@ async def test_what_is_broken_concerns_its_own_host_alone(writer: Writer, gate: 
         await writer.create(slice_of("empty", SECOND))
         await writer.until_ready("odd", "service-missing", "service-empty")
     assert not asked.failures
+
+
+def _shown(gate: Replicas, host: str) -> bytes:
+    """The certificate that is shown for a host."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((gate.address(0), 8443), 10) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        return secure.getpeercert(binary_form=True) or b""
+
+
+@pytest.mark.anyio
+async def test_a_secret_that_is_spoilt_is_served_as_it_was(
+    writer: Writer, gate: Replicas, certificate_files: tuple[Path, Path]
+) -> None:
+    certificate, key = (file.read_text() for file in certificate_files)
+    entry = {"hosts": ["tls.test"], "secretName": "tls", "secretNamespace": NAME}
+    await writer.create(_secret("tls", certificate, key), _kingress(writer, "tls", "first", tls=[entry]))
+    await writer.until_ready("tls")
+    shown = await to_thread.run_sync(_shown, gate, "tls.test")
+    assert shown == ssl.PEM_cert_to_DER_cert(certificate)
+    await writer.cluster.patch(SECRET, "tls", NAME, {"stringData": {"tls.crt": "spoilt"}})
+    await writer.until(lambda: writer.condition("tls")[1] == "SecretNotReady", 10)
+    assert await to_thread.run_sync(_shown, gate, "tls.test") == shown
+    assert (await ask(gate.address(0), "tls.test", port=8080)).status == 200
+    await writer.cluster.patch(SECRET, "tls", NAME, {"stringData": {"tls.crt": certificate}})
+    await writer.until_ready("tls")
 
 
 @pytest.mark.anyio

@@ -345,6 +345,34 @@ async def test_of_two_that_want_a_host_the_first_has_it_and_the_other_when_it_go
         assert world.assembly.conflicts(("default", "b")) == ()
 
 
+async def test_one_that_cannot_be_served_keeps_no_host_from_one_that_can() -> None:
+    world = World("two").put(version("a", "x.test", created="2020-01-01T00:00:00Z"), version("b", "x.test", to="two"))
+    async with serving(world) as served:
+        assert await served.who("x.test") == "two"
+        assert world.assembly.conflicts(("default", "b")) == ()
+        world.assembly.told(("default", "b"), version("b", ready=1).status)
+        world.service("one", ready=True)
+        await served.publish()
+        assert await served.who("x.test") == "two", "it was programmed first"
+        assert world.assembly.conflicts(("default", "a")) == (("x.test", ("default", "b")),)
+
+
+def test_what_the_gateway_did_not_take_is_asked_of_every_publish() -> None:
+    world = World("one").put(version("a"), version("b"))
+    snapshot, keys = world.assembly.snapshot()
+    a, b = (world.entry(name) for name in "ab")
+    world.assembly.applied(Applied(1, (ObjectStatus("certificate", "default/a:0", "", "too many files"),)), keys)
+    assert (a.network.reason, b.network, a.programmed, b.programmed) == ("Refused", TRUE, "", b.token)
+    assert world.assembly.refused == [("default", "a")]
+    assert world.assembly.snapshot() == (snapshot, [])
+    world.assembly.applied(Applied(2, ()), ())
+    assert (a.network, a.programmed, world.assembly.refused) == (TRUE, a.token, [])
+    world.put(version("c"))
+    _, keys = world.assembly.snapshot()
+    world.assembly.applied(Applied(3, (ObjectStatus("source", "knative", "", "too large"),)), keys)
+    assert (world.entry("c").programmed, world.verdict("c")) == ("", ("False", "Refused", "too large"))
+
+
 async def test_a_host_that_a_new_version_drops_is_anothers_in_the_same_moment() -> None:
     world = World("one", "two").put(version("a", "x.test"), version("b", "x.test", to="two"))
     async with serving(world) as served:
