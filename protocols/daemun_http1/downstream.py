@@ -132,7 +132,7 @@ class Downstream:
         else:
             exchange.version = "HTTP/1.0"
         responder.incoming = incoming
-        responder.keep_alive = incoming.keep_alive and not responder.draining
+        responder.keep_alive = incoming.keep_alive and not (responder.draining or connection.leaving)
         responder.head_sent = False
         responder.exchange = exchange
         responder.body = None

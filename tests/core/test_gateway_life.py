@@ -251,6 +251,21 @@ async def test_the_delay_lets_balancers_notice_first() -> None:
         await service.stopped.wait()
 
 
+async def test_during_the_delay_each_answer_is_the_last_of_its_connection() -> None:
+    slow, diary = Slow(), Diary()
+    async with stoppable(slow.settings(delay_seconds=1.5), slow.plugin, diary.plugin) as service:
+        slow.cue.set()
+        wire = await service.connect(GET)
+        assert b"connection" not in dict((await wire.answer()).headers)
+        service.stop()
+        await diary.draining.wait()
+        for one in (wire, await service.connect()):
+            await one.send(GET)
+            assert dict((await one.answer()).headers)[b"connection"] == b"close"
+            await one.aclose()
+        await service.stopped.wait()
+
+
 async def test_what_outlives_the_grace_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     slow = Slow()
     async with stoppable(slow.settings(grace_seconds=0.05), slow.plugin) as service:

@@ -90,6 +90,7 @@ class Lent:
         self.forwarding: Any = NoForwarding()
         self.timers = Timers()
         self.on_drain: Callable[[], None] | None = None
+        self.leaving = False
         self.draining = False
         self.told: list[Told] = []
 

@@ -15,6 +15,7 @@ class Connections:
     def __init__(self) -> None:
         self._open: set[Connection] = set()
         self._change = anyio.Event()
+        self._leaving = False
         self.draining = False
         """No further exchange should begin on any of them."""
 
@@ -23,6 +24,7 @@ class Connections:
 
     def add(self, connection: Connection) -> None:
         """It is open."""
+        connection.leaving = self._leaving
         self._open.add(connection)
 
     def remove(self, connection: Connection) -> None:
@@ -35,6 +37,12 @@ class Connections:
         while len(self._open) >= count:
             self._change = anyio.Event()
             await self._change.wait()
+
+    def leave(self) -> None:
+        """The gateway drains soon: exchanges run and begin as before, and clients are told to connect elsewhere."""
+        self._leaving = True
+        for connection in self._open:
+            connection.leaving = True
 
     async def drain(self, grace_seconds: float) -> None:
         """Tells all to finish what runs, and waits until they did or the grace is over."""

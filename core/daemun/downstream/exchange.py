@@ -66,12 +66,14 @@ class Services:
 class DownstreamConnection:
     """A downstream connection: what the core lends to the protocol that serves it."""
 
-    __slots__ = ("_services", "forwarding", "on_drain", "peer", "timers")
+    __slots__ = ("_services", "forwarding", "leaving", "on_drain", "peer", "timers")
 
     def __init__(self, services: Services, peer: Peer, forwarding: Forwarding) -> None:
         self.peer = peer
         self.forwarding = forwarding
         self.timers = services.timers
+        self.leaving = False
+        """The gateway drains soon: what begins now is answered, and should be the last."""
         self.on_drain: Callable[[], None] | None = None
         """Set by the protocol: called when the gateway begins to drain, to end what is idle."""
         self._services = services

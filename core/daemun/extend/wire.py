@@ -37,6 +37,8 @@ class Connection(Protocol):
     """The fields that tell the upstream about the client."""
     timers: Timers
     """Deadlines that cost no scope."""
+    leaving: bool
+    """The gateway drains soon (`drain.delay_seconds`): what begins now is answered, and should be the last."""
     on_drain: Callable[[], None] | None
     """Set by the protocol: called when the gateway begins to drain, to end what is idle."""
 

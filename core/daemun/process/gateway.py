@@ -196,6 +196,7 @@ async def _drain(
 ) -> None:
     with gateway.drain_scope:
         try:
+            gateway.connections.leave()
             await anyio.sleep(settings.drain.delay_seconds)
         finally:
             accepting.cancel_scope.cancel()

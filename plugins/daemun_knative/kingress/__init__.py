@@ -9,6 +9,7 @@ claims       whose host is whose
 conditions   what is written into the status, and when nothing is
 files        `ClusterIngress` of 2019 and KIngress from files
 assembly     all of them as one snapshot: the next version once it can be served as a whole
+fronts       the Services in front of the gateway
 probe        asks every gateway whether it serves a version
 source       the source `knative`: watches, publishes, has probed, writes statuses
 settings     what it can be told

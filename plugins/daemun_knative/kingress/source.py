@@ -11,7 +11,6 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -22,6 +21,7 @@ from daemun import Applied, Publish, Snapshot, Source, SourceContext
 from daemun_knative.kingress.assembly import Assembly, Entry
 from daemun_knative.kingress.claims import Key
 from daemun_knative.kingress.conditions import TRUE, WAITING, Verdict, conflict, is_ready, next_status, not_yet
+from daemun_knative.kingress.fronts import Fronts
 from daemun_knative.kingress.probe import Prober, Question, open_prober, questions
 from daemun_knative.kingress.settings import KnativeSettings
 from daemun_knative.kingress.translate import Doors
@@ -68,11 +68,7 @@ class KnativeSource:
         self._settings = settings
         self._services = services
         self._secrets = secrets
-        self._doors = tuple(
-            _full_name(name, cluster) for name in (settings.external_service, settings.internal_service)
-        )
-        domain = settings.cluster_domain or _cluster_domain()
-        self._names = tuple(_domain_name(key, domain) for key in self._doors)
+        self._fronts = Fronts(settings, cluster.namespace, services)
         self._assembly = Assembly(
             Doors(settings.external_http, settings.external_https, settings.internal_http, settings.internal_https),
             backend=services.backend,
@@ -98,7 +94,7 @@ class KnativeSource:
 
     async def run(self, publish: Publish) -> None:
         async with (
-            open_prober(self._gateways, self._is_served) as self._prober,
+            open_prober(self._fronts.gateways, self._is_served) as self._prober,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(self._ingresses.run)
@@ -154,7 +150,7 @@ class KnativeSource:
         self._refer()
 
     def _refer(self) -> None:
-        self._services.refer(self._assembly.services | set(filter(None, self._doors)))
+        self._services.refer(self._assembly.services | self._fronts.keys)
         self._secrets.refer(self._assembly.secrets)
 
     def _look_at(self, keys: Sequence[Key]) -> None:
@@ -177,7 +173,7 @@ class KnativeSource:
 
     def _questions(self, ingress: KIngress) -> list[Question]:
         """What to ask of the gateways, by doors that have a Service."""
-        return [one for one in questions(ingress) if self._doors[0 if one.external else 1] is not None]
+        return [one for one in questions(ingress) if self._fronts.has(one.external)]
 
     def _is_ready(self, key: Key, entry: Entry, ingress: KIngress) -> bool:
         """Whether the version that is wanted is served everywhere: it was probed, now or by who led before."""
@@ -195,21 +191,13 @@ class KnativeSource:
         told = (status.public_load_balancer, status.private_load_balancer)
         return is_ready(status, ingress.metadata.generation) and all(
             not name or (at is not None and [one.domain_internal for one in at.ingress] == [name])
-            for name, at in zip(self._names, told, strict=True)
+            for name, at in zip((self._fronts.public, self._fronts.private), told, strict=True)
         )
 
     def _is_served(self, key: Key, token: str) -> None:
         self._ready[key] = token
         self._since.pop(key, None)
         self._writer.mark([key])
-
-    def _gateways(self, external: bool, tls: bool) -> Sequence[str]:
-        """The addresses of all replicas that have traffic."""
-        key = self._doors[0 if external else 1]
-        if key is None:
-            return ()
-        resolved = self._services.backend(*key, 443 if tls else 80)
-        return [endpoint.address for endpoint in resolved.spec.endpoints] if resolved.spec is not None else ()
 
     def _wanted(self, ingress: KIngress) -> dict[str, Any] | None:
         """The status of a KIngress as it should be; None: it is so, or may be soon."""
@@ -228,8 +216,8 @@ class KnativeSource:
             entry.generation,
             entry.network,
             load_balancer,
-            public=self._names[0] if load_balancer is TRUE else "",
-            private=self._names[1] if load_balancer is TRUE else "",
+            public=self._fronts.public if load_balancer is TRUE else "",
+            private=self._fronts.private if load_balancer is TRUE else "",
             now=datetime.now(UTC),
         )
         return None if status == ingress.status else dict(msgspec.to_builtins(status))
@@ -292,31 +280,6 @@ def _asks(ingress: KIngress) -> tuple[object, ...]:
     """All of a KIngress that what is served depends on."""
     metadata = ingress.metadata
     return ingress.spec, metadata.uid, metadata.generation, metadata.annotations.get(CLASS_ANNOTATION)
-
-
-def _full_name(name: str, cluster: Cluster) -> Key | None:
-    if not name:
-        return None
-    namespace, slash, rest = name.partition("/")
-    return (namespace, rest) if slash else (cluster.namespace, name)
-
-
-def _domain_name(key: Key | None, domain: str) -> str:
-    return f"{key[1]}.{key[0]}.svc.{domain}" if key is not None else ""
-
-
-def _cluster_domain(file: Path = Path("/etc/resolv.conf")) -> str:
-    """As kubelet says it to a Pod: among the domains that are searched is `svc.` and the cluster's own."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        words = line.split()
-        for word in words[1:] if words[:1] == ["search"] else ():
-            if word.startswith("svc.") and len(word) > 4:
-                return word[4:].rstrip(".")
-    return "cluster.local"
 
 
 @asynccontextmanager

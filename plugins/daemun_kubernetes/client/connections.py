@@ -48,7 +48,7 @@ class _Link:
 
 
 class Connections:
-    """The connections to `target`. `start` is first, `aclose` is last. Raises `SettingsError` for a proxy that will not do."""
+    """The connections to `target`. `start` is first, `aclose` is last. Raises `SettingsError` for a useless proxy."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

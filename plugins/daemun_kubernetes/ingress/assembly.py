@@ -1,12 +1,15 @@
 """All Ingresses of the gateway together: who has which host and path, back ends, certificates; one snapshot of it all.
 
+A host belongs to the namespace of the oldest Ingress that names it, unless hosts are shared: others have no paths of it
+and no certificate for it. What no rule of a host takes is for nobody else's: there is a last route for each host.
+
 Pure, and a change costs what it concerns. An Ingress that refers to what the cluster has not told of yet is held, and
 what was served for it until then stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -19,6 +22,7 @@ from daemun import (
     HostKind,
     HostMatch,
     PathMatch,
+    Respond,
     RouteSpec,
     Snapshot,
     Split,
@@ -26,7 +30,18 @@ from daemun import (
 from daemun_kubernetes.client.kinds import Ingress
 from daemun_kubernetes.ingress.competition import Competition
 from daemun_kubernetes.ingress.settings import IngressSettings
-from daemun_kubernetes.ingress.translate import NOWHERE, Place, Problem, Target, Translation, rank, translate
+from daemun_kubernetes.ingress.translate import (
+    NOWHERE,
+    Place,
+    Problem,
+    Target,
+    Translation,
+    host_match,
+    host_name,
+    rank,
+    translate,
+    wider,
+)
 from daemun_kubernetes.view.references import Key
 from daemun_kubernetes.view.secrets import Pair
 from daemun_kubernetes.view.services import Resolved
@@ -35,6 +50,8 @@ __all__ = ["Assembly", "backend_settings"]
 
 _KEPT = "the version from before stays in use"
 _WITHOUT = "without it there is no TLS for its hosts"
+_ANY = HostMatch(HostKind.ANY)
+_ROOT = PathMatch()
 _Entry = tuple[tuple[object, ...], Place, tuple[RouteSpec, ...]]
 
 
@@ -51,6 +68,8 @@ class Assembly:
         self._ages: dict[Key, tuple[str]] = {}
         self._held: dict[Key, Translation] = {}
         self._served: dict[Key, Translation] = {}
+        self._names: Competition[HostMatch, None] = Competition()
+        """Who names which hosts in rules."""
         self._places: Competition[Place, tuple[RouteSpec, ...]] = Competition()
         self._hosts: Competition[str, Key] = Competition()
         self._users: dict[Target, set[Key]] = {}
@@ -61,6 +80,8 @@ class Assembly:
         self._certificates: tuple[CertificateSpec, ...] = ()
         self._routes: tuple[RouteSpec, ...] = ()
         self._touched: set[Place] = set()
+        self._holders: dict[Place | str, Key] = {}
+        """Who has which places, and hosts to present a certificate for."""
         self._moved: set[Target] = set()
         self._certificates_changed = False
         self._related: dict[Key, tuple[frozenset[Key], frozenset[Key]]] = {}
@@ -164,11 +185,10 @@ class Assembly:
         """Has `translation` compete with those of others."""
         age = self._ages.get(owner, ("",))
         secrets = {host: (owner[0], name) for host, name in translation.hosts.items()}
-        touched = self._places.put(owner, age, translation.routes)
-        hosts = self._hosts.put(owner, age, secrets)
-        self._touched |= touched
-        self._certificates_changed |= bool(hosts)
-        self._suspects |= {owner} | self._places.owners(touched) | self._hosts.owners(hosts)
+        self._suspects.add(owner)
+        self._touched |= self._places.put(owner, age, translation.routes)
+        self._certificates_changed |= bool(self._hosts.put(owner, age, secrets))
+        self._name(owner, age, translation)
         before = self._served.get(owner, Translation()).targets
         for target in before - translation.targets:
             self._users[target].discard(owner)
@@ -176,6 +196,42 @@ class Assembly:
             self._users.setdefault(target, set()).add(owner)
         self._moved |= before ^ translation.targets
         self._served[owner] = translation
+
+    def _name(self, owner: Key, age: tuple[str], translation: Translation) -> None:
+        """Has it have hosts, and their places follow."""
+        named = self._served.get(owner, Translation()).names | translation.names
+        before = {host: self._names.winner(host) for host in named}
+        self._names.put(owner, age, dict.fromkeys(translation.names))
+        for host in named:
+            old, new = before[host], self._names.winner(host)
+            if old is None or new is None:
+                self._touched.add(Place(host, _ROOT, fallback=True))
+            elif old[0][0] == new[0][0]:
+                continue
+            self._certificates_changed = True
+            self._suspects |= self._names.owners([host])
+            if host == _ANY or (old is not None and new is not None):
+                self._touched.update([place for place in self._places.keys() if place.host == host])  # noqa: SIM118
+
+    def _owner_of(self, host: HostMatch) -> str:
+        """The namespace whose Ingresses alone may have places of `host`; "": all may."""
+        named = None if self._settings.share_hosts else self._names.winner(host)
+        return named[0][0] if named is not None else ""
+
+    def _certifier_of(self, host: str) -> str:
+        """The namespace whose Ingresses alone may bring a certificate for `host`: whose requests for it are."""
+        return next(filter(None, map(self._owner_of, wider(host_match(host)))), "")
+
+    def _holds(self, what: Place | str, owner: Key | None) -> None:
+        """Notes who has it. Whoever wanted it may hear something else now."""
+        if owner == self._holders.get(what):
+            return
+        if owner is None:
+            del self._holders[what]
+        else:
+            self._holders[what] = owner
+        claims = self._hosts.owners([what]) if isinstance(what, str) else self._places.owners([what])
+        self._suspects |= claims
 
     def _relate(self, owner: Key) -> None:
         """Notes which Services and Secrets `owner` refers to, served or held."""
@@ -200,27 +256,38 @@ class Assembly:
     def _order(self) -> None:
         if not self._touched and self._routes:
             return
+        self._touched.update([place._replace(fallback=True) for place in self._touched if place.path == _ROOT])
         entries = [entry for entry in self._entries if entry[1] not in self._touched]
         for place in self._touched:
-            winner = self._places.winner(place)
+            winner = self._places.winner(place, self._owner_of(place.host))
+            self._holds(place, winner[0] if winner is not None else None)
             if winner is not None:
                 entries.append((rank(place), place, winner[1]))
+            elif place.fallback and self._leaves_a_rest(place.host):
+                entries.append((rank(place), place, (self._rest(place),)))
         entries.sort(key=lambda entry: entry[0])
         self._touched.clear()
         self._entries = entries
         routes = [route for entry in entries for route in entry[2]]
         if self._default is not None:
-            routes.append(self._default_route(self._default))
+            routes.append(self._rest(Place(_ANY, _ROOT, fallback=True), "default"))
         self._routes = tuple(routes)
 
-    def _default_route(self, target: Target) -> RouteSpec:
+    def _leaves_a_rest(self, host: HostMatch) -> bool:
+        """Whether there are requests for a host that none of its rules takes, and that are for nobody else."""
+        if host == _ANY or self._names.winner(host) is None:
+            return False
+        return self._places.winner(Place(host, _ROOT), self._owner_of(host)) is None
+
+    def _rest(self, place: Place, name: str = "") -> RouteSpec:
+        """Of a host what no rule of it takes, and no default back end of its own."""
         return RouteSpec(
-            "default",
-            Forward((Split(target.backend),)),
-            hosts=(HostMatch(HostKind.ANY),),
-            path=PathMatch(),
+            name or place.name,
+            Forward((Split(self._default.backend),)) if self._default is not None else Respond(404),
+            hosts=(place.host,),
+            path=place.path,
             listeners=(*self._settings.http_listeners, *self._settings.https_listeners),
-            origin="default_backend of kubernetes_ingress",
+            origin="default_backend of kubernetes_ingress" if self._default is not None else "kubernetes_ingress",
         )
 
     def _move(self, target: Target) -> None:
@@ -239,8 +306,9 @@ class Assembly:
         """One certificate for each Secret, with all hosts that it won. What a Secret held before it went bad stays."""
         self._certificates_changed = False
         hosts: dict[Key, list[str]] = {}
-        for host in sorted(self._hosts.keys()):
-            winner = self._hosts.winner(host)
+        for host in sorted({*self._hosts.keys(), *(one for one in self._holders if isinstance(one, str))}):
+            winner = self._hosts.winner(host, self._certifier_of(host))
+            self._holds(host, winner[0] if winner is not None else None)
             if winner is not None:
                 hosts.setdefault(winner[1], []).append(host)
         before = {one.name: one for one in self._certificates}
@@ -266,13 +334,7 @@ class Assembly:
         if translation is None:
             return ()
         problems = list(translation.problems)
-        lost_places, lost_hosts = self._places.lost(owner), self._hosts.lost(owner)
-        for place, (namespace, name) in lost_places.items():
-            if not (place.fallback and place.host.kind is HostKind.ANY and len(translation.routes) > 1):
-                problems.append(Problem("Conflict", f"{place.words} is served for {namespace}/{name}, which is older"))
-        for host, (namespace, name) in lost_hosts.items():
-            words = f"the certificate of {host or 'all other hosts'} is that of {namespace}/{name}, which is older"
-            problems.append(Problem("Conflict", words))
+        problems += self._conflicts(owner, translation)
         for target in sorted(translation.targets, key=str):
             resolved = self._backend(target)
             if resolved.spec is None:
@@ -292,6 +354,32 @@ class Assembly:
         if error := self._refused.get(f"ingress {owner[0]}/{owner[1]}", ""):
             problems.append(Problem("Refused", error))
         return tuple(problems)
+
+    def _conflicts(self, owner: Key, translation: Translation) -> Iterator[Problem]:
+        """What others have."""
+        foreign: dict[HostMatch, Key] = {}
+        for match in sorted(translation.names, key=host_name):
+            named = self._names.winner(match)
+            if named is not None and self._owner_of(match) not in ("", owner[0]):
+                namespace, name = foreign[match] = named[0]
+                words = (
+                    f"{host_name(match) or 'any host'} belongs to namespace {namespace}: {namespace}/{name} is older"
+                )
+                yield Problem("Conflict", f"{words}, and hosts are not shared; nothing of it is served from here")
+        for place, holder in self._places.lost(owner, lambda place: self._owner_of(place.host)).items():
+            is_spare = place.fallback and place.host == _ANY and len(translation.routes) > 1
+            if holder is not None and place.host not in foreign and not is_spare:
+                yield Problem("Conflict", f"{place.words} is served for {holder[0]}/{holder[1]}, which is older")
+        for host, holder in self._hosts.lost(owner, self._certifier_of).items():
+            if host_match(host) in foreign:
+                continue
+            words = f"the certificate of {host or 'all other hosts'} is"
+            if holder is not None:
+                yield Problem("Conflict", f"{words} that of {holder[0]}/{holder[1]}, which is older")
+            else:
+                yield Problem(
+                    "Conflict", f"{words} not presented: namespace {self._certifier_of(host)} has its requests"
+                )
 
 
 def backend_settings(settings: IngressSettings) -> dict[str, Any]:

@@ -41,14 +41,22 @@ class IngressSettings(ClusterSettings, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=r"^([a-z0-9.-]+/[a-z0-9.-]+:[a-z0-9-]+)?$",
-            description='namespace/service:port for requests that no Ingress takes; "": they are left to other '
-            "sources, and 404.",
+            description='namespace/service:port for requests that no Ingress takes; "": 404, and hosts that no '
+            "Ingress names are left to other sources.",
         ),
     ] = ""
+    share_hosts: Annotated[
+        bool,
+        Meta(
+            description="Whether Ingresses of several namespaces may have paths and certificates of one host. Without, "
+            "a host belongs to the namespace of the oldest Ingress that names it."
+        ),
+    ] = False
     external_names: Annotated[
         bool,
         Meta(
-            description="Whether Services of type ExternalName are served: whoever may write one can lead to any host."
+            description="Whether Services of type ExternalName are served: whoever may write one can lead the gateway "
+            "to any host. Names and addresses of the gateway's own machine are refused, but names are not looked up."
         ),
     ] = False
     lease: Annotated[

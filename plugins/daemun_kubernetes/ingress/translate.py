@@ -35,9 +35,11 @@ __all__ = [
     "Target",
     "Translation",
     "host_match",
+    "host_name",
     "path_match",
     "rank",
     "translate",
+    "wider",
 ]
 
 REDIRECT = "daemun.dev/redirect"
@@ -89,14 +91,14 @@ class Place(NamedTuple):
 
     @property
     def _host(self) -> str:
-        return {HostKind.ANY: "*", HostKind.ONE_LABEL: f"*.{self.host.value}"}.get(self.host.kind, self.host.value)
+        return host_name(self.host) or "*"
 
 
-def rank(place: Place) -> tuple[bool, int, int, bool, str, str]:
-    """Orders places, the first wins: exact hosts, wildcards, any; longer paths, exact ones; then what is left."""
+def rank(place: Place) -> tuple[int, str, bool, int, bool, str]:
+    """Orders places, the first wins: exact hosts, wildcards, any; of a host longer paths, exact ones, what is left."""
     host, path = place.host, place.path
     length = len(path.value) if path.kind is PathKind.EXACT else len(path.value.rstrip("/"))
-    return place.fallback, _HOSTS[host.kind], -length, path.kind is not PathKind.EXACT, host.value, path.value
+    return _HOSTS[host.kind], host.value, place.fallback, -length, path.kind is not PathKind.EXACT, path.value
 
 
 class Problem(Struct, frozen=True):
@@ -112,8 +114,11 @@ class Translation(Struct, frozen=True):
     """What an Ingress asks for."""
 
     routes: dict[Place, tuple[RouteSpec, ...]] = {}
+    names: frozenset[HostMatch] = frozenset()
+    """The hosts of its rules; without any rule, any host."""
     hosts: dict[str, str] = {}
-    """Hosts to present a certificate for ("": all others), each with the name of its Secret."""
+    """Hosts to present a certificate for ("": all others), each with the name of its Secret. Unless hosts are shared,
+    requests for them are for one of `names`."""
     targets: frozenset[Target] = frozenset()
     problems: tuple[Problem, ...] = ()
 
@@ -128,6 +133,19 @@ def host_match(host: str) -> HostMatch:
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise ValueError(f"{host!r} is no host; accepted: a name, *. before a name, or nothing")
     return HostMatch(kind, name)
+
+
+def host_name(match: HostMatch) -> str:
+    """The host as certificates have it: a name, `*.` before a name, or "" (any)."""
+    return f"*.{match.value}" if match.kind is HostKind.ONE_LABEL else match.value
+
+
+def wider(match: HostMatch) -> tuple[HostMatch, ...]:
+    """Whose rules are for requests of a host, the first that there is: its own, those of its wildcard, those of any."""
+    any_host = HostMatch(HostKind.ANY)
+    if match.kind is HostKind.EXACT:
+        return match, HostMatch(HostKind.ONE_LABEL, match.value.partition(".")[2]), any_host
+    return (match, any_host) if match.kind is HostKind.ONE_LABEL else (any_host,)
 
 
 def path_match(path: str, path_type: str) -> PathMatch:
@@ -161,8 +179,10 @@ class _Reading:
         self._owner = f"{ingress.metadata.namespace}/{ingress.metadata.name}"
         self._problems: list[Problem] = []
         self._targets: set[Target] = set()
+        self._names: set[HostMatch] = set()
         self._listeners = (*settings.http_listeners, *settings.https_listeners)
         self._redirects = self._redirect()
+        self._narrowed: list[tuple[str, str]] = []
 
     def translation(self) -> Translation:
         routes: dict[Place, tuple[RouteSpec, ...]] = {}
@@ -174,7 +194,8 @@ class _Reading:
         if not routes:
             self._note("NothingServed", "there is no rule with a path, and no defaultBackend; nothing is served")
         hosts = dict(self._hosts())
-        return Translation(routes, hosts, frozenset(self._targets), tuple(dict.fromkeys(self._problems)))
+        problems = tuple(dict.fromkeys(self._problems))
+        return Translation(routes, frozenset(self._names), hosts, frozenset(self._targets), problems)
 
     def _places(self) -> Iterator[tuple[Place, IngressBackend]]:
         spec = self._ingress.spec
@@ -187,6 +208,7 @@ class _Reading:
                 self._note("BadHost", f"spec.rules[{index}].host: {error}")
                 continue
             hosts[host] = None
+            self._names.add(host)
             for number, path in enumerate(rule.http.paths if rule.http is not None else ()):
                 where = f"spec.rules[{index}].http.paths[{number}]"
                 try:
@@ -200,7 +222,10 @@ class _Reading:
             if rule.http is None and fallback is not None:
                 yield Place(host, PathMatch()), fallback
         if fallback is not None:
-            hosts[HostMatch(HostKind.ANY)] = None
+            any_host = HostMatch(HostKind.ANY)
+            hosts[any_host] = None
+            if not spec.rules:
+                self._names.add(any_host)
             for host in hosts:
                 yield Place(host, PathMatch(), fallback=True), fallback
 
@@ -260,6 +285,13 @@ class _Reading:
     def _hosts(self) -> Iterator[tuple[str, str]]:
         """Each host once: the first entry that names it counts. An entry without hosts is for those of the rules."""
         seen: set[str] = set()
+        for name, secret in (*self._certified(), *self._narrowed):
+            if name not in seen:
+                seen.add(name)
+                yield name, secret
+
+    def _certified(self) -> Iterator[tuple[str, str]]:
+        """The hosts of all entries. Of a wildcard that is in no rule what is left is the hosts that are."""
         for index, entry in enumerate(self._ingress.spec.tls):
             where = f"spec.tls[{index}]"
             if not self._settings.https_listeners:
@@ -273,10 +305,13 @@ class _Reading:
                 except ValueError as error:
                     self._note("BadHost", f"{where}.hosts: {error}")
                     continue
-                name = f"*.{match.value}" if match.kind is HostKind.ONE_LABEL else match.value
-                if name not in seen:
-                    seen.add(name)
-                    yield name, entry.secret_name
+                if self._settings.share_hosts or not self._names.isdisjoint(wider(match)):
+                    yield host_name(match), entry.secret_name
+                    continue
+                under = sorted(one.value for one in self._names if match in wider(one))
+                self._narrowed += [(name, entry.secret_name) for name in under]
+                if not under:
+                    self._note("BadHost", f"{where}.hosts: {host!r} is in no rule of this Ingress; accepted: what is")
 
     def _note(self, reason: str, message: str) -> None:
         self._problems.append(Problem(reason, message))

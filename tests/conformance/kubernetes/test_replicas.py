@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.conformance, pytest.mark.timeout(3600)]  # the cluster
 NAME = "kn-replicas"
 ADDRESSES = ("198.18.117.1", "198.18.117.2")
 DELAY_SECONDS = 1.5
-TAKEOVER_SECONDS = 25.0
-"""A Lease holds for 15 s, and whoever waits for it looks every 2 to 4.4 s."""
+TAKEOVER_SECONDS = 40.0
+"""A Lease holds for 15 s, and whoever waits for it looks every 2 to 4.4 s; the rest is for a busy machine."""
 
 
 @pytest.fixture(scope="module")

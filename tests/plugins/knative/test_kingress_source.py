@@ -22,8 +22,9 @@ from daemun import Applied, Snapshot, SourceContext
 from daemun.testing import Scene, ScriptedUpstream, eventually, read_asked, scripted
 from daemun_knative.kingress import probe
 from daemun_knative.kingress import source as source_module
+from daemun_knative.kingress.fronts import cluster_domain
 from daemun_knative.kingress.settings import INGRESS_CLASS, KnativeSettings
-from daemun_knative.kingress.source import _cluster_domain, open_knative
+from daemun_knative.kingress.source import open_knative
 from daemun_knative.kingress.types import CLASS_ANNOTATION, KINGRESS
 from daemun_kubernetes import Elector
 from daemun_kubernetes.client.lease import Terms
@@ -570,7 +571,7 @@ async def test_with_many_workers_a_probe_finds_a_version_that_all_of_them_serve(
 
 def test_the_domain_of_the_cluster_is_what_the_resolver_of_a_pod_says(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
-    assert _cluster_domain(file) == "cluster.local"
+    assert cluster_domain(file) == "cluster.local"
     for text, domain in (
         ("nameserver 10.96.0.10\nsearch home.svc.k8s.example svc.k8s.example k8s.example\n", "k8s.example"),
         ("search svc.k8s.example.\n", "k8s.example"),
@@ -578,4 +579,4 @@ def test_the_domain_of_the_cluster_is_what_the_resolver_of_a_pod_says(tmp_path: 
         ("search\n\noptions ndots:5\n", "cluster.local"),
     ):
         file.write_text(text)
-        assert _cluster_domain(file) == domain, text
+        assert cluster_domain(file) == domain, text

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -513,8 +514,9 @@ async def test_a_client_certificate_that_is_refused_is_an_api_error(
     ],
 )
 async def test_what_cannot_be_connected_with_is_said_at_the_start(
-    user: dict[str, str], cluster: dict[str, str], words: str
+    user: dict[str, str], cluster: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
     with pytest.raises(SettingsError, match=words) as caught:
         async with opened(kubeconfig("https://127.0.0.1:1", user, **cluster)):
             pass

@@ -27,13 +27,13 @@ def test_of_two_who_claim_the_same_the_older_has_it_and_the_other_hears_of_it() 
     world.serve("cart", 1)
     young = ingress("young", rule("a.test", path("/x", "cart:8080"), path("/y", "cart:8080")), created="2026-02-01")
     world.add(young)
-    assert world.routes() == ["default/young:a.test/x", "default/young:a.test/y"]
+    assert world.routes() == ["default/young:a.test/x", "default/young:a.test/y", "a.test!default"]
     assert world.problems() == {}
     world.add(ingress("old", rule("A.test", path("/x/", "cart:8080", "ImplementationSpecific")), created="2026-01-01"))
-    assert world.routes() == ["default/old:a.test/x", "default/young:a.test/y"]
+    assert world.routes() == ["default/old:a.test/x", "default/young:a.test/y", "a.test!default"]
     assert world.problems() == {"young": ["a.test/x is served for default/old, which is older"]}
     world.assembly.put(("default", "old"), None)
-    assert world.routes() == ["default/young:a.test/x", "default/young:a.test/y"]
+    assert world.routes() == ["default/young:a.test/x", "default/young:a.test/y", "a.test!default"]
     assert world.problems() == {"young": []}
 
 
@@ -42,7 +42,7 @@ def test_of_two_of_one_age_the_name_decides() -> None:
     assert world.routes() == ["default/a:*/"]
 
 
-def test_the_order_is_exact_hosts_wildcards_any_then_longer_paths_then_exact_ones_then_defaults() -> None:
+def test_the_order_is_exact_hosts_wildcards_any_and_in_each_longer_paths_exact_ones_and_what_is_left() -> None:
     world = World().add(
         ingress("any", rule("", path("/very/long/path", "cart:80")), default="cart:80", created="1"),
         ingress("wild", rule("*.a.test", path("/longer", "cart:80")), created="2"),
@@ -57,9 +57,10 @@ def test_the_order_is_exact_hosts_wildcards_any_then_longer_paths_then_exact_one
         "default/exact:b.a.test=/x",
         "default/exact:b.a.test/x",
         "default/exact:b.a.test/",
-        "default/wild:*.a.test/longer",
-        "default/any:*/very/long/path",
         "default/exact:b.a.test!default",
+        "default/wild:*.a.test/longer",
+        "*.a.test!default",
+        "default/any:*/very/long/path",
         "default/any:*!default",
     ]
 
