@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import anyio
 
 from daemun.errors import DaemunError, SettingsError, ungrouped
 from daemun.extend.registry import Registry
-from daemun.extend.types import Applied, Source, SourceContext
+from daemun.extend.types import Applied, Publish, Source, SourceContext
 from daemun.routing.spec import Snapshot
 from daemun.settings import Settings, convert
 
@@ -21,6 +22,8 @@ __all__ = ["Sources", "open_sources", "source_names", "typed"]
 log = logging.getLogger("daemun")
 
 _USUAL_PATIENCE_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Sources:
@@ -79,52 +82,105 @@ async def open_sources(
     With `serving` false what they publish is only looked at, and none is waited for longer than 10 s.
     """
     sources = Sources()
-    patience: dict[str, float] = {}
-    async with AsyncExitStack() as stack:
-        for name, path, kind_name, rest in _named(settings):
-            kind = registry.sources.get(kind_name)
-            context = SourceContext(name, base_dir, workers, serving)
-            patience[name] = kind.patience_seconds if serving else min(kind.patience_seconds, _USUAL_PATIENCE_SECONDS)
+    runs: list[_Run] = []
+    async with anyio.create_task_group() as tasks:
+        try:
+            for name, path, kind_name, rest in _named(settings):
+                kind = registry.sources.get(kind_name)
+                patience = kind.patience_seconds if serving else min(kind.patience_seconds, _USUAL_PATIENCE_SECONDS)
+                decoded = convert(rest, kind.settings, path=path)
+                context = SourceContext(name, base_dir, workers, serving)
+                one = _Run(name, partial(kind.build, decoded, context), patience)
+                runs.append(one)
+                tasks.start_soon(one.own, sources, apply)
+                await one.opened.wait()
+                if isinstance(one.error, DaemunError):
+                    raise one.error
+                if one.error is not None:
+                    raise SettingsError(f"source {name} cannot be opened: {one.error}", path=path) from one.error
+            began = anyio.current_time()
+            for one in runs:
+                one.go.set()
+            for one in runs:
+                await one.wait(began)
+            yield sources
+        finally:
+            for one in runs:
+                one.end()
+
+
+class _Run:
+    """A source, in a task of its own: opened, run, and begun again after a failure."""
+
+    def __init__(
+        self, name: str, build: Callable[[], AbstractAsyncContextManager[Source]], patience_seconds: float
+    ) -> None:
+        self.opened = anyio.Event()
+        """It could be opened, or `error` says why not."""
+        self.error: Exception | None = None
+        self.go = anyio.Event()
+        self._name = name
+        self._build = build
+        self._patience_seconds = patience_seconds
+        self._first = anyio.Event()
+        self._over = False
+        self._scope = anyio.CancelScope()
+        """Of what it does now, not of how it is opened and closed."""
+
+    def end(self) -> None:
+        """Lets it close."""
+        self._over = True
+        self._scope.cancel()
+        self.go.set()
+
+    async def wait(self, began: float) -> None:
+        """Returns once it has published, or its patience is over."""
+        with anyio.CancelScope(deadline=began + min(self._patience_seconds, _USUAL_PATIENCE_SECONDS)):
+            await self._first.wait()
+        if not self._first.is_set() and self._patience_seconds > _USUAL_PATIENCE_SECONDS:
+            log.warning("source %s has published nothing yet; the gateway accepts once it has", self._name)
+            with anyio.CancelScope(deadline=began + self._patience_seconds):
+                await self._first.wait()
+
+    async def own(self, sources: Sources, apply: Callable[[str, Snapshot], Awaitable[Applied]]) -> None:
+        """Until `end`."""
+
+        async def publish(snapshot: Snapshot) -> Applied:
+            applied = await apply(self._name, snapshot)
+            self._first.set()
+            return applied
+
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._over:
+            began = anyio.current_time()
             try:
                 with ungrouped():
-                    decoded = convert(rest, kind.settings, path=path)
-                    sources.by_name[name] = await stack.enter_async_context(kind.build(decoded, context))
-            except DaemunError:
-                raise
+                    async with self._build() as source:
+                        sources.by_name[self._name] = source
+                        self.opened.set()
+                        await self.go.wait()
+                        await self._within(self._serve(source, publish))
             except Exception as error:
-                raise SettingsError(f"source {name} cannot be opened: {error}", path=path) from error
-        async with anyio.create_task_group() as tasks:
-            began = anyio.current_time()
-            firsts = {name: anyio.Event() for name in sources.by_name}
-            for name, source in sources.by_name.items():
-                tasks.start_soon(_run, name, source, apply, firsts[name])
-            for name, first in firsts.items():
-                await _wait_for(name, first, began, patience[name])
-            yield sources
-            tasks.cancel_scope.cancel()
+                if not self.opened.is_set():
+                    self.error = error
+                    self.opened.set()
+                    return
+                log.exception("source %s failed; what it published last stays in use", self._name)
+            if self._patience_seconds <= _USUAL_PATIENCE_SECONDS:
+                self._first.set()
+            if anyio.current_time() - began > _LONGEST_PAUSE_SECONDS:
+                pause = _FIRST_PAUSE_SECONDS
+            await self._within(anyio.sleep(pause))
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-
-async def _wait_for(name: str, first: anyio.Event, began: float, patience: float) -> None:
-    """Returns once source `name` has published, or its patience is over."""
-    with anyio.CancelScope(deadline=began + min(patience, _USUAL_PATIENCE_SECONDS)):
-        await first.wait()
-    if not first.is_set() and patience > _USUAL_PATIENCE_SECONDS:
-        log.warning("source %s has published nothing yet; the gateway accepts once it has", name)
-        with anyio.CancelScope(deadline=began + patience):
-            await first.wait()
-
-
-async def _run(
-    name: str, source: Source, apply: Callable[[str, Snapshot], Awaitable[Applied]], first: anyio.Event
-) -> None:
-    async def publish(snapshot: Snapshot) -> Applied:
-        applied = await apply(name, snapshot)
-        first.set()
-        return applied
-
-    try:
+    async def _serve(self, source: Source, publish: Publish) -> None:
         await source.run(publish)
-    except Exception:
-        log.exception("source %s failed; what it published last stays in use", name)
-    finally:
-        first.set()
+        self._first.set()
+        await anyio.sleep_forever()
+
+    async def _within(self, work: Awaitable[None]) -> None:
+        """Does `work` until `end`."""
+        with anyio.CancelScope() as self._scope:
+            if self._over:
+                self._scope.cancel()
+            await work

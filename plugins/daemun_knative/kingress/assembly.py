@@ -34,10 +34,14 @@ class Entry:
 
     def __init__(self) -> None:
         self.generation = 0
-        self.was_programmed = False
-        """Whether its status says that it was served everywhere."""
+        self.kept: frozenset[str] = frozenset()
+        """The hosts that its status said to be served everywhere."""
+        self.before: frozenset[str] = frozenset()
+        """The hosts that may have been served when this process began, by a version that is not known."""
         self.wanted: _Version | None = None
         self.served: _Version | None = None
+        self.unproven = False
+        """Whether it is served since the process began, and not all that it needs was there yet."""
         self.missing = TRUE
         """What keeps the version that is wanted from being served on this replica."""
         self.refused = ""
@@ -110,8 +114,11 @@ class Assembly:
         """Takes in all that there are when the process begins: what was served before is, whatever is missing."""
         for ingress in ingresses:
             entry = self._put(ingress)
-            if entry.wanted is not None and entry.was_programmed:
+            if entry.wanted is not None and was_programmed(ingress.status):
                 entry.served = entry.wanted
+                if not entry.kept:
+                    entry.before = frozenset(hosts_of(entry.wanted.ingress))
+                    entry.unproven = True
                 self._claims.claim(_claim(entry))
         for key, entry in self._entries.items():
             entry.hosts = self._hosts(key, entry.served)
@@ -130,11 +137,8 @@ class Assembly:
 
     def told(self, key: Key, status: Status) -> bool:
         """The status of a KIngress, and nothing else of it, is another. Whether that changes whose a host is."""
-        entry, told = self._entries.get(key), was_programmed(status)
-        if entry is None or entry.was_programmed == told:
-            return False
-        entry.was_programmed = told
-        if entry.served is None:
+        entry = self._entries.get(key)
+        if entry is None or not self._keep(entry, status) or entry.served is None:
             return False
         others = self._claims.claim(_claim(entry))
         if others:
@@ -219,7 +223,6 @@ class Assembly:
         else:
             self._refer(key, entry, add=False)
         entry.generation = ingress.metadata.generation
-        entry.was_programmed = was_programmed(ingress.status)
         ingress = with_defaults(ingress)
         try:
             validate(ingress)
@@ -234,9 +237,18 @@ class Assembly:
                     served if served is not None and served.ingress.spec == ingress.spec else _Version(ingress)
                 )
             entry.missing = TRUE
+            self._keep(entry, ingress.status)
         self._refer(key, entry, add=True)
         self._dirty[key] = None
         return entry
+
+    def _keep(self, entry: Entry, status: Status) -> bool:
+        """Notes on which hosts it was served everywhere, if the status speaks about the version that is wanted."""
+        if entry.wanted is None or status.observed_generation != entry.generation or not was_programmed(status):
+            return False
+        before, entry.kept = entry.kept, frozenset(hosts_of(entry.wanted.ingress))
+        entry.before = frozenset()
+        return entry.kept != before
 
     def _refer(self, key: Key, entry: Entry, *, add: bool) -> None:
         """Notes, or forgets, what the versions of an entry refer to."""
@@ -301,13 +313,14 @@ class Assembly:
     def _missing(self, entry: Entry, version: _Version) -> Verdict:
         """What the version waits for. Endpoints only matter before it is served for the first time."""
         verdict = self._pairs(entry, version)
-        if entry.served is version:
+        if entry.served is version and not entry.unproven:
             return verdict
         for namespace, name, port in version.references.services:
             resolved = self._backend(namespace, name, port)
             if not resolved.ready:
                 words = resolved.error or f"service {namespace}/{name} has no endpoint that is ready"
                 return not_yet("ServiceNotReady", words)
+        entry.unproven = False
         return verdict
 
     def _pairs(self, entry: Entry, version: _Version) -> Verdict:
@@ -331,4 +344,5 @@ def _claim(entry: Entry) -> Claim:
     assert entry.served is not None
     metadata = entry.served.ingress.metadata
     hosts = frozenset(hosts_of(entry.served.ingress))
-    return Claim((metadata.namespace, metadata.name), hosts, metadata.creation_timestamp, entry.was_programmed)
+    key = (metadata.namespace, metadata.name)
+    return Claim(key, hosts, metadata.creation_timestamp, entry.kept & hosts, entry.before & hosts)

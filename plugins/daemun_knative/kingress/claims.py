@@ -23,12 +23,14 @@ class Claim(Struct, frozen=True):
     hosts: frozenset[str]
     created: str = ""
     """Its `creationTimestamp`, which sorts as it is."""
-    programmed: bool = False
-    """Whether its status says that it was served, and lost no host since."""
+    programmed: frozenset[str] = frozenset()
+    """Those of its hosts that it was served on everywhere."""
+    before: frozenset[str] = frozenset()
+    """Those on which it may have been: some version was served everywhere, which is not known any more."""
 
 
 class Claims:
-    """The owner of every host: who was programmed before who was not, then who was created first."""
+    """The owner of every host: who was programmed on it before who was not, then who was created first."""
 
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
         self._claims: dict[Key, Claim] = {}
@@ -78,11 +80,11 @@ class Claims:
             if not claimants:
                 del self._claimants[host]
                 continue
-            owner = self._owners[host] = min(claimants, key=lambda other: _rank(self._claims[other]))
+            owner = self._owners[host] = min(claimants, key=lambda other: _rank(self._claims[other], host))
             if owner != before:
                 others |= dict.fromkeys(other for other in (before, owner) if other not in (None, key))
         return tuple(others)
 
 
-def _rank(claim: Claim) -> tuple[bool, str, Key]:
-    return not claim.programmed, claim.created, claim.key
+def _rank(claim: Claim, host: str) -> tuple[bool, bool, str, Key]:
+    return host not in claim.programmed, host not in claim.before, claim.created, claim.key

@@ -121,7 +121,7 @@ def _validate_path(path: HttpPath, namespace: str, where: Path) -> None:
         _refuse(path.path, *where, "path", accepted="nothing, or / and what follows, without spaces")
     if path.rewrite_host and not _AUTHORITY.fullmatch(path.rewrite_host):
         _refuse(path.rewrite_host, *where, "rewriteHost", accepted="host, host:port")
-    _validate_headers({name: match.exact for name, match in path.headers.items()}, *where, "headers")
+    _validate_edits({name: match.exact for name, match in path.headers.items()}, *where, "headers")
     _validate_edits(path.append_headers, *where, "appendHeaders")
     if not path.splits:
         _missing(*where, "splits")

@@ -163,6 +163,8 @@ class Prober:
                     if (fault := faults[question, gateway])
                 ]
                 if words:
+                    if self._running.get(key, ("", None))[1] is not scope:
+                        return
                     self.trouble[key] = min(words)  # not whoever was first: it stands in the status
                     await anyio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -192,7 +194,6 @@ class Prober:
 
     async def _ask(self, question: Question, gateway: str, token: str) -> str:
         """What is wrong with the answer; "": nothing."""
-        import httpx
 
         headers = [
             (b"Host", question.host.encode()),
@@ -207,7 +208,7 @@ class Prober:
             # what is behind the head may never end
             async with self._client.stream("GET", url, headers=headers, extensions=extensions) as answer:
                 status, told = answer.status_code, answer.headers.get("k-network-hash", "")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except Exception as error:  # whatever a KIngress says, it is its own trouble
             return str(error) or type(error).__name__
         if status == 200 and told and told != token:
             return "another version is served"

@@ -48,3 +48,9 @@ class KnativeSettings(ClusterSettings, frozen=True, forbid_unknown_fields=True):
     backend_settings: Annotated[
         dict[str, Any], Meta(description="Settings of each Service's back end, as of the type `endpoints`.")
     ] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        both = {*self.external_http, *self.external_https} & {*self.internal_http, *self.internal_https}
+        if both:
+            words = "is external and internal: what is for the cluster only would be for everybody"
+            raise ValueError(f"listener {min(both)!r} {words}")

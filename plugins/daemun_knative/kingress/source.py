@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from secrets import token_hex
 from time import monotonic
 from typing import Any
 
@@ -84,7 +85,7 @@ class KnativeSource:
         """When what is wanted last was not so any more, of those that are not ready."""
         self._ingresses = Reflector(cluster, KINGRESS, on_change=self._ingress_changed)
         self._writer = StatusWriter(cluster, KINGRESS, self._ours, self._wanted)
-        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}-{os.getpid()}"
+        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}"
         self._elector = Elector(cluster, settings.lease, cluster.namespace, identity, self._leader_changed)
         self._leading = False
         self._serving = serving

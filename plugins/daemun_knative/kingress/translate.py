@@ -205,8 +205,9 @@ def secured_hosts(ingress: KIngress) -> tuple[tuple[Tls, Mapping[str, tuple[str,
         listed = Counter(number for host in dict.fromkeys(map(_normal, tls.hosts)) for number in by_host.get(host, ()))
         secured: dict[str, dict[str, None]] = {visibility: {} for visibility in _VISIBILITIES}
         for number in sorted(listed):
-            if listed[number] == len(rules[number]):
-                secured[ingress.spec.rules[number].visibility or EXTERNAL_IP] |= dict.fromkeys(rules[number])
+            visibility = ingress.spec.rules[number].visibility or EXTERNAL_IP
+            if listed[number] == len(rules[number]) and visibility in secured:
+                secured[visibility] |= dict.fromkeys(rules[number])
         found.append((tls, {visibility: tuple(hosts) for visibility, hosts in secured.items()}))
     return tuple(found)
 

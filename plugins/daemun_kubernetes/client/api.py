@@ -142,7 +142,7 @@ class Cluster:
                 continue
             try:
                 page = _PAGE.decode(body)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise self._malformed(kind, "", error) from None
             taken += [take(item) for item in page.items or ()]
             if not page.metadata.continue_:
@@ -291,7 +291,7 @@ class Cluster:
     def _decode(self, kind: Kind[T], data: bytes | msgspec.Raw, name: str) -> T:
         try:
             return kind.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._malformed(kind, name, error) from None
 
     def _malformed(self, kind: Kind[Any], name: str, error: Exception) -> ApiError:

@@ -257,7 +257,7 @@ async def _bounded(stream: ByteReceiveStream) -> bytes:
 def _read_output(output: bytes, plugin: ExecPlugin, what: str) -> _ExecStatus:
     try:
         credential = msgspec.json.decode(output, type=_ExecCredential)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise SettingsError(f"{what} gave no ExecCredential") from None
     if credential.kind != "ExecCredential" or credential.api_version != plugin.api_version:
         raise SettingsError(f"{what} gave no ExecCredential of {plugin.api_version}")

@@ -78,6 +78,6 @@ def read_status(body: bytes | msgspec.Raw) -> Status:
     """The `Status` in `body`; an empty one if there is none."""
     try:
         value: Any = msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return Status()
     return value  # type: ignore[no-any-return]

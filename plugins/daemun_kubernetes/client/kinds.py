@@ -234,6 +234,7 @@ class ServiceSpec(Wire, frozen=True):
     type: str = "ClusterIP"
     cluster_ip: str = field(default="", name="clusterIP")
     cluster_ips: tuple[str, ...] = field(default=(), name="clusterIPs")
+    ip_families: tuple[str, ...] = ()
     external_name: str = ""
     external_ips: tuple[str, ...] = field(default=(), name="externalIPs")
     load_balancer_ip: str = field(default="", name="loadBalancerIP")

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import Struct
 
 from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.errors import ApiError
@@ -23,10 +24,25 @@ T = TypeVar("T", bound=KubeObject)
 _WRITERS = 8
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 60.0
+_BURST = 5
+_REFILL_SECONDS = 10.0
+
+
+class _Allowance(Struct):
+    """How often the status of one generation of an object may still be written now."""
+
+    generation: int
+    left: float
+    at: float
+    is_said: bool = False
 
 
 class StatusWriter(Generic[T]):
-    """Brings the status of objects of one kind to what it should be, those that are marked, while it leads."""
+    """Brings the status of objects of one kind to what it should be, those that are marked, while it leads.
+
+    One generation of an object is written five times at once, and once more each ten seconds: where that is too little
+    another writer is at odds with this one, and the API server would suffer for it.
+    """
 
     def __init__(
         self,
@@ -49,6 +65,9 @@ class StatusWriter(Generic[T]):
         """Versions over which a status could not be written, until it is worth another try."""
         self._written: dict[_Key, tuple[str, T]] = {}
         """The version that was written over, and what came of it, until that is seen."""
+        self._allowances: dict[_Key, _Allowance] = {}
+        self._invalid: dict[_Key, tuple[str, dict[str, Any]]] = {}
+        """Versions with statuses that the server will never take."""
         self._news = anyio.Event()
 
     def mark(self, keys: Iterable[_Key]) -> None:
@@ -91,17 +110,29 @@ class StatusWriter(Generic[T]):
         status = self._wanted(seen) if seen is not None and self.leading else None
         if seen is None or status is None:
             self._pauses.pop(key, None)
+            self._invalid.pop(key, None)
+            if seen is None:
+                self._allowances.pop(key, None)
             return 0
         namespace, name = key
         version = seen.metadata.resource_version
-        if self._resting.get(key) == version:
+        if self._resting.get(key) == version or self._invalid.get(key) == (version, status):
             return 0
+        self._invalid.pop(key, None)
+        if pause := self._spend(key, seen):
+            is_waiting = key in self._resting
+            self._resting[key] = version
+            return 0 if is_waiting else pause
         body = {"metadata": {"resourceVersion": version}, "status": status}
         try:
             after = await self._cluster.patch(self._kind, name, namespace, body, subresource="status")
         except ApiError as error:
             if error.status == 404:
                 self._pauses.pop(key, None)
+                return 0
+            if error.status == 422:
+                self._invalid[key] = (version, status)
+                log.warning("%s %s/%s: its status cannot be written: %s", self._kind.kind, namespace, name, error)
                 return 0
             self._resting[key] = version
             pause = self._pauses[key] = min(self._pauses.get(key, _FIRST_PAUSE_SECONDS / 2) * 2, _LONGEST_PAUSE_SECONDS)
@@ -111,6 +142,23 @@ class StatusWriter(Generic[T]):
         self._pauses.pop(key, None)
         self._written[key] = (version, after)
         return 0
+
+    def _spend(self, key: _Key, seen: T) -> float:
+        """One write of what may be written; else after how many seconds there is one."""
+        now, generation = anyio.current_time(), seen.metadata.generation
+        allowance = self._allowances.get(key)
+        if allowance is None or allowance.generation != generation:
+            allowance = self._allowances[key] = _Allowance(generation, _BURST, now)
+        allowance.left = min(_BURST, allowance.left + (now - allowance.at) / _REFILL_SECONDS)
+        allowance.at = now
+        if allowance.left >= 1:
+            allowance.left -= 1
+            return 0
+        if not allowance.is_said:
+            allowance.is_said = True
+            words = "its status does not stay as it was written; does another controller write it too?"
+            log.warning("%s %s/%s: %s", self._kind.kind, *key, words)
+        return (1 - allowance.left) * _REFILL_SECONDS
 
     def _seen(self, key: _Key) -> T | None:
         """The newest that is known of it: what was written, as long as only what it was written over is seen."""

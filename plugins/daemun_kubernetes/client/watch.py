@@ -181,7 +181,7 @@ class Reflector(Generic[T]):
     def _event(self, line: bytes) -> None:
         try:
             event = _EVENT.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._unreadable(error) from None
         if event.type == "ERROR":
             said = read_status(event.object)
@@ -203,7 +203,7 @@ class Reflector(Generic[T]):
         """Name and object; no object if it is malformed, which is said once."""
         try:
             item = self._kind.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             head = _head(data)
             key = head.namespace or "", head.name or ""
             if not quiet and self._malformed.get(key) != head.resource_version:
@@ -255,5 +255,5 @@ class Reflector(Generic[T]):
 def _head(data: Raw) -> _Named:
     try:
         return _HEAD.decode(data).metadata
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return _Named()

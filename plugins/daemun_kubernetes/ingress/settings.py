@@ -8,11 +8,14 @@ from msgspec import Meta, field
 
 from daemun_kubernetes.settings import ClusterSettings
 
-__all__ = ["CONTROLLER", "IngressSettings", "Names"]
+__all__ = ["CONTROLLER", "IngressSettings", "Names", "StatusAddresses"]
 
 CONTROLLER = "daemun.dev/ingress"
 
 Names = tuple[Annotated[str, Meta(min_length=1)], ...]
+_NAME = r"([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_IPV6 = r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*"
+StatusAddresses = tuple[Annotated[str, Meta(max_length=253, pattern=f"^({_NAME}|{_IPV6})$")], ...]
 
 
 class IngressSettings(ClusterSettings, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +38,7 @@ class IngressSettings(ClusterSettings, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     status_addresses: Annotated[
-        Names, Meta(description="Addresses or names that are published instead of those of `service`.")
+        StatusAddresses, Meta(description="Addresses or names that are published instead of those of `service`.")
     ] = ()
     default_backend: Annotated[
         str,

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -34,6 +35,7 @@ _MAX_NAMESPACES = 16
 """With more of them the whole cluster is watched."""
 _PATIENCE_SECONDS = 10.0
 """How long it is waited for what an Ingress refers to before it is served without."""
+_LOOK_SECONDS = 0.5
 _ANNOTATIONS = (ANNOTATION, REDIRECT)
 """Those that mean something here."""
 
@@ -67,7 +69,7 @@ class IngressSource:
         self._dirty: set[Key] = set()
         self._ours: set[Key] = set()
         self._left: set[Key] = set()
-        """Ingresses that were served and are the gateway's no more."""
+        """Ingresses that were served and are the gateway's no more, for as long as their status says its address."""
         self._served: set[Key] = set()
         """Those that requests reach."""
         self._ingresses = {
@@ -85,7 +87,7 @@ class IngressSource:
         self._recorder = Recorder(cluster, "daemun")
         self._reporter = Reporter(self._recorder, self._ingress)
         self._elector = Elector(
-            cluster, settings.lease, cluster.namespace, f"{socket.gethostname()}-{os.getpid()}", self._leader_changed
+            cluster, settings.lease, cluster.namespace, f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}", self._leader_changed
         )
 
     async def run(self, publish: Publish) -> None:
@@ -94,8 +96,7 @@ class IngressSource:
             for run in (self._classes.run, *(one.run for one in (*self._ingresses.values(), *own))):
                 tasks.start_soon(run)
             await self._classes.wait_synced()
-            for ingresses in self._ingresses.values():
-                await ingresses.wait_synced()
+            await self._listed()
             self._take()
             await self._services.wait_synced()
             await self._secrets.wait_synced()
@@ -113,6 +114,16 @@ class IngressSource:
                     published = snapshot
                 self._tell()
                 await self._changed.wait()
+
+    async def _listed(self) -> None:
+        """Returns once all Ingresses were listed. A namespace that is refused is not waited for long beside others."""
+        until = anyio.current_time() + _patience(self._settings)
+        while waiting := [one for one in self._ingresses.values() if not one.synced]:
+            is_over = len(waiting) < len(self._ingresses) and anyio.current_time() >= until
+            if is_over and all(one.refused for one in waiting):
+                return
+            with anyio.move_on_after(_LOOK_SECONDS):
+                await waiting[0].wait_synced()
 
     def reload(self) -> None:
         """There is nothing to read again: everything is watched."""
@@ -142,7 +153,7 @@ class IngressSource:
             elif key in self._ours:
                 self._assembly.put(key, None)
                 self._ours.discard(key)
-                if ingress is not None:
+                if ingress is not None and has_addresses(ingress) == self._addresses():
                     self._left.add(key)
             elif ingress is None:
                 self._left.discard(key)
@@ -187,6 +198,8 @@ class IngressSource:
         new, old = change.object, change.old
         key = (new.metadata.namespace, new.metadata.name)
         if change.kind == "modified" and old is not None and _asks(new) == _asks(old):
+            if key in self._left and has_addresses(new) != self._addresses():
+                self._left.discard(key)  # should it say the same again, another gateway behind that address has said it
             if key in self._served or key in self._left:
                 self._writer.mark([key])
             return
@@ -214,11 +227,15 @@ def _asks(ingress: Ingress) -> tuple[object, ...]:
     return ingress.spec, metadata.uid, metadata.creation_timestamp, annotations
 
 
+def _patience(settings: IngressSettings) -> float:
+    return min(settings.request_timeout_seconds, _PATIENCE_SECONDS)
+
+
 @asynccontextmanager
 async def open_ingress(settings: IngressSettings, context: SourceContext) -> AsyncIterator[Source]:
     """The source. Raises `SettingsError` without a cluster, and for settings of back ends that are none."""
     limit = math.inf if settings.namespaces else _MAX_NAMESPACES
-    patience = min(settings.request_timeout_seconds, _PATIENCE_SECONDS)
+    patience = _patience(settings)
 
     def services_changed(keys: frozenset[Key]) -> None:
         source.services_changed(keys)

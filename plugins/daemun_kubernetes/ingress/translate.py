@@ -308,7 +308,7 @@ class _Reading:
                 if self._settings.share_hosts or not self._names.isdisjoint(wider(match)):
                     yield host_name(match), entry.secret_name
                     continue
-                under = sorted(one.value for one in self._names if match in wider(one))
+                under = sorted(host_name(one) for one in self._names if match in wider(one))
                 self._narrowed += [(name, entry.secret_name) for name in under]
                 if not under:
                     self._note("BadHost", f"{where}.hosts: {host!r} is in no rule of this Ingress; accepted: what is")

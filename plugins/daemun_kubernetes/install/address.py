@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from daemun_kubernetes.client.api import Cluster
+from daemun_kubernetes.client.errors import ApiError
 from daemun_kubernetes.client.kinds import NODE, SERVICE, Node, Service, ServicePort
-from daemun_kubernetes.install.objects import find
+from daemun_kubernetes.install.objects import find, selector_of
+from daemun_kubernetes.install.plan import DEFAULT_NAMESPACE, INSTANCE_LABEL, OURS
 from daemun_kubernetes.install.step import InstallError
 
-__all__ = ["Place", "address_of", "host_of"]
+__all__ = ["Place", "address_of", "host_of", "namespace_of"]
 
 _BEST_FIRST = ("ExternalIP", "ExternalDNS", "InternalIP", "InternalDNS", "Hostname")
 
@@ -50,6 +52,21 @@ async def address_of(cluster: Cluster, namespace: str, name: str, listener: str)
         f"Service {namespace}/{name} {wait}: it answers inside the cluster at {inside}; from here after `kubectl "
         f"port-forward -n {namespace} service/{name} 8080:{port.port}`"
     )
+
+
+async def namespace_of(cluster: Cluster, name: str) -> str:
+    """Where the gateway `name` is installed; the usual namespace if nobody can tell. Raises `InstallError` if it is in
+    more than one."""
+    try:
+        services = await cluster.list(SERVICE, labels=selector_of({INSTANCE_LABEL: name, **OURS}))
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return DEFAULT_NAMESPACE
+    found = sorted(one.metadata.namespace for one in services if one.metadata.name == name)
+    if len(found) > 1:
+        raise InstallError(f"there is a gateway {name} in each of {', '.join(found)}; accepted: --namespace with one")
+    return found[0] if found else DEFAULT_NAMESPACE
 
 
 def host_of(service: Service) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, Deployment, KubeObject
 from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK, class_patch
-from daemun_kubernetes.install.manifests import manifests_of
+from daemun_kubernetes.install.manifests import manifests_of, namespace_of
 from daemun_kubernetes.install.objects import KINDS, find, find_namespace, is_ours, selector_of, words_of
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, MANAGER, MODE_LABEL, OURS, Plan
 from daemun_kubernetes.install.step import InstallError, Say, Step
@@ -22,7 +22,10 @@ async def apply_plan(cluster: Cluster, plan: Plan, say: Say) -> None:
     names; `ApiError` where the API server refuses.
     """
     deployment = await _no_other(cluster, plan)
+    await _namespace(cluster, plan, say)
     for manifest in manifests_of(plan):
+        if manifest["kind"] == "Namespace":
+            continue
         if manifest["kind"] == "Deployment" and plan.autoscaled:
             manifest["spec"]["replicas"] = _replicas(plan, deployment)
         await _apply(cluster, manifest, say)
@@ -76,17 +79,28 @@ async def _no_autoscaler(cluster: Cluster, plan: Plan, say: Say) -> None:
         say(Step("removed", words_of(kind.kind, {"name": plan.name, "namespace": plan.namespace})))
 
 
+async def _namespace(cluster: Cluster, plan: Plan, say: Say) -> None:
+    """Makes it if it is not there. Raises `InstallError` if it is Knative's, which is not ours to make."""
+    before = await find_namespace(cluster, plan.namespace)
+    if before is None and plan.beside_knative:
+        raise InstallError(
+            f"there is no namespace {plan.namespace}, in which Knative Serving is: install Knative Serving, then run "
+            f"this again; --knative-namespace tells where else it is"
+        )
+    manifest = namespace_of(plan)
+    if before is None or is_ours(before):
+        await _apply(cluster, manifest, say)
+    else:
+        thing = words_of(manifest["kind"], manifest["metadata"])
+        say(Step("unchanged", thing, "it was there, and stays whose it is"))
+
+
 async def _apply(cluster: Cluster, manifest: dict[str, Any], say: Say) -> None:
     metadata = manifest["metadata"]
     thing = words_of(manifest["kind"], metadata)
-    before: KubeObject | None
-    if manifest["kind"] == "Namespace":
-        before = await find_namespace(cluster, metadata["name"])
-        if before is not None and not is_ours(before):
-            say(Step("unchanged", thing, "it was there, and stays whose it is"))
-            return
-    else:
-        before = await find(cluster, KINDS[manifest["kind"]], metadata["name"], metadata.get("namespace", ""))
+    before: KubeObject | None = await find(
+        cluster, KINDS[manifest["kind"]], metadata["name"], metadata.get("namespace", "")
+    )
     after = await cluster.apply(manifest, manager=MANAGER)
     if before is None:
         say(Step("created", thing))

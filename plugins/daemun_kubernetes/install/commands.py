@@ -16,7 +16,13 @@ from daemun_kubernetes.install.options import (
     size_options,
     waiting_options,
 )
-from daemun_kubernetes.install.plan import DEFAULT_NAME, DEFAULT_NAMESPACE, Mode, Plan
+from daemun_kubernetes.install.plan import (
+    DEFAULT_KNATIVE_NAMESPACE,
+    DEFAULT_NAME,
+    Mode,
+    Plan,
+    default_namespace,
+)
 
 if TYPE_CHECKING:
     from daemun_kubernetes.install.run import ConfigNetwork
@@ -25,7 +31,7 @@ __all__ = ["CLUSTER_CHECK", "install", "proxy", "uninstall"]
 
 _knative_namespace = click.option(
     "--knative-namespace",
-    default="knative-serving",
+    default=DEFAULT_KNATIVE_NAMESPACE,
     show_default=True,
     callback=name_of,
     help="Where Knative Serving is.",
@@ -120,8 +126,9 @@ def uninstall(
 ) -> None:
     """Remove what `daemun install` made, and nothing else.
 
-    Knative Serving gets the class back that it asked before. A namespace that holds anything else is kept.
+    Knative Serving gets the class back that it asked before. The namespace is kept.
     """
+    namespace = namespace or default_namespace(Mode(mode), knative_namespace)
     if not dry_run and not yes:
         click.confirm(f"Remove the gateway {namespace}/{name} ({mode})?", abort=True, err=True)
     from daemun_kubernetes.install.run import run_uninstall
@@ -136,8 +143,8 @@ def proxy() -> None:
 
 
 @proxy.command("url")
-@click.option("--name", default=DEFAULT_NAME, show_default=True, help="Of the gateway's Service.")
-@click.option("--namespace", "-n", default=DEFAULT_NAMESPACE, show_default=True, help="Where it is.")
+@click.option("--name", default=DEFAULT_NAME, show_default=True, callback=name_of, help="Of the gateway's Service.")
+@click.option("--namespace", "-n", default="", callback=name_of, help="Where it is; default: where it was installed.")
 @click.option("--listener", "-l", default="http", show_default=True, help="Which of its ports: http or https.")
 @cluster_options
 @click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")

@@ -29,7 +29,7 @@ async def inspect_exposure(cluster: Cluster, plan: Plan) -> AsyncIterator[Findin
 async def _service(cluster: Cluster, plan: Plan, name: str) -> Finding:
     subject = f"Service {plan.namespace}/{name}"
     service = await find(cluster, SERVICE, name, plan.namespace)
-    again = f"`daemun install {plan.mode.value}` makes it again"
+    again = f"`{plan.command}` with the options from before makes it again"
     if service is None:
         return Finding(Severity.ERROR, subject, "it is not there", again)
     slices = await cluster.list(ENDPOINT_SLICE, plan.namespace, labels=f"kubernetes.io/service-name={name}")
@@ -60,7 +60,9 @@ async def _class(cluster: Cluster, plan: Plan) -> Finding:
     subject = f"IngressClass {plan.ingress_class}"
     found = await find(cluster, INGRESS_CLASS, plan.ingress_class)
     if found is None:
-        return Finding(Severity.ERROR, subject, "it is not there", "`daemun install ingress` makes it again")
+        return Finding(
+            Severity.ERROR, subject, "it is not there", f"`{plan.command}` with the options from before makes it again"
+        )
     if found.spec.controller != plan.controller:
         words = f"its controller is {found.spec.controller}, so Ingresses of this class are not served here"
         return Finding(Severity.ERROR, subject, words, f"those of a class with the controller {plan.controller} are")
@@ -75,5 +77,7 @@ async def _knative(cluster: Cluster, plan: Plan) -> Finding:
     asked = config.data.get(CLASS_KEY, "")
     if asked != KNATIVE_CLASS:
         words = f"Knative Serving asks {asked or 'its default'}, and not this gateway"
-        return Finding(Severity.ERROR, subject, words, "`daemun install knative` sets its key " + CLASS_KEY)
+        return Finding(
+            Severity.ERROR, subject, words, f"`{plan.command} --config-network only` sets its key {CLASS_KEY}"
+        )
     return Finding(Severity.FINE, subject, "Knative Serving asks this gateway")

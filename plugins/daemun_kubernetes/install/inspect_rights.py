@@ -42,7 +42,9 @@ async def inspect_rights(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]
             where = f" in {plan.namespace}" if right.where == "own" else ""
             what = f"{right.resource}.{right.group}" if right.group else right.resource
             words = f"it may not {', '.join(refused)} {what}{where}, which it needs {right.why}"
-            yield Finding(Severity.ERROR, subject, words, f"`daemun install {plan.mode.value}` grants it again")
+            yield Finding(
+                Severity.ERROR, subject, words, f"`{plan.command}` with the options from before grants it again"
+            )
     if rights and not missing:
         yield Finding(Severity.FINE, subject, "it has every right that it needs")
 

@@ -13,13 +13,14 @@ from daemun_kubernetes.client.kinds import (
     INGRESS,
     INGRESS_CLASS,
     SECRET,
+    SERVICE,
     Condition,
-    Ingress,
     Kind,
     Metadata,
     Wire,
 )
 from daemun_kubernetes.ingress.classes import default_class, is_ours
+from daemun_kubernetes.ingress.status import addresses_of, has_addresses
 from daemun_kubernetes.install.objects import find
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
 from daemun_kubernetes.install.validity import end_of
@@ -64,7 +65,7 @@ async def inspect_routes(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]
     """KIngresses or Ingresses of the gateway's class, and the certificates that they refer to."""
     if plan.mode is Mode.GATEWAY:
         return
-    looked = _kingresses(cluster) if plan.mode is Mode.KNATIVE else _ingresses(cluster, plan.controller)
+    looked = _kingresses(cluster) if plan.mode is Mode.KNATIVE else _ingresses(cluster, plan)
     try:
         faults, secrets, number, word = await looked
     except ApiError as error:
@@ -117,27 +118,28 @@ def _not_ready(one: ServedKIngress) -> str:
     return words or f"its condition {said.type} is {said.status}"
 
 
-async def _ingresses(cluster: Cluster, controller: str) -> _Looked:
+async def _ingresses(cluster: Cluster, plan: Plan) -> _Looked:
     classes = {one.metadata.name: one for one in await cluster.list(INGRESS_CLASS)}
     default = default_class(classes.values())
     all_of_them = await cluster.list(INGRESS)
     served = [
-        one for one in all_of_them if is_ours(one, classes, default, controller) and not one.metadata.deletion_timestamp
+        one
+        for one in all_of_them
+        if is_ours(one, classes, default, plan.controller) and not one.metadata.deletion_timestamp
     ]
+    # without a load balancer there is nothing that a status could say
+    published = bool(addresses_of(await find(cluster, SERVICE, plan.name, plan.namespace)))
     warnings = await _warnings(cluster)
     faults = []
     for one in served:
         key = (one.metadata.namespace, one.metadata.name)
-        words = warnings.get(one.metadata.uid) or ("" if _addressed(one) else "no address was published in its status")
+        said = bool(has_addresses(one)) or not published
+        words = warnings.get(one.metadata.uid) or ("" if said else "no address was published in its status")
         if words:
-            severity = Severity.WARNING if _addressed(one) else Severity.ERROR
+            severity = Severity.WARNING if said else Severity.ERROR
             faults.append(Finding(severity, f"Ingress {key[0]}/{key[1]}", words))
     secrets = {(one.metadata.namespace, tls.secret_name) for one in served for tls in one.spec.tls if tls.secret_name}
     return faults, secrets, len(served), "Ingresses"
-
-
-def _addressed(one: Ingress) -> bool:
-    return any(address.ip or address.hostname for address in one.status.load_balancer.ingress)
 
 
 async def _warnings(cluster: Cluster) -> dict[str, str]:

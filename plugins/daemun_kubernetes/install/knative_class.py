@@ -27,8 +27,6 @@ def class_patch(data: dict[str, str]) -> dict[str, Any] | None:
     return {"metadata": {"annotations": {PREVIOUS: before}}, "data": {CLASS_KEY: KNATIVE_CLASS}}
 
 
-def give_back_patch(data: dict[str, str], annotations: dict[str, str]) -> dict[str, Any] | None:
-    """What undoes it; None: another gateway is asked, and that stays."""
-    if data.get(CLASS_KEY) != KNATIVE_CLASS:
-        return None
-    return {"metadata": {"annotations": {PREVIOUS: None}}, "data": {CLASS_KEY: annotations.get(PREVIOUS) or None}}
+def give_back_patch(annotations: dict[str, str]) -> dict[str, Any]:
+    """What undoes it, where `PREVIOUS` is among the annotations."""
+    return {"metadata": {"annotations": {PREVIOUS: None}}, "data": {CLASS_KEY: annotations[PREVIOUS] or None}}

@@ -15,6 +15,8 @@ __all__ = ["class_job", "class_words", "job_labels", "job_name"]
 
 _RBAC = "rbac.authorization.k8s.io"
 _ATTEMPTS = 6
+_KEPT_SECONDS = 3600
+"""For who looks at what it said. Gone, the next apply of the same manifests makes it again."""
 
 
 def class_words(plan: Plan) -> str:
@@ -79,6 +81,7 @@ def _job(plan: Plan) -> dict[str, Any]:
     labels = job_labels(plan)
     spec = {
         "backoffLimit": _ATTEMPTS,
+        "ttlSecondsAfterFinished": _KEPT_SECONDS,
         "template": {
             "metadata": {"labels": labels},
             "spec": {

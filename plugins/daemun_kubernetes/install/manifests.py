@@ -13,9 +13,7 @@ from daemun_kubernetes.install.render import render_all
 from daemun_kubernetes.install.scaling import scaling_of
 from daemun_kubernetes.install.workload import settings_map, workload_of
 
-__all__ = ["manifests_of", "stream_of"]
-
-_NOT_OURS = ("default", "kube-system", "kube-public", "kube-node-lease")
+__all__ = ["manifests_of", "namespace_of", "stream_of"]
 
 
 def manifests_of(plan: Plan) -> tuple[dict[str, Any], ...]:
@@ -24,9 +22,8 @@ def manifests_of(plan: Plan) -> tuple[dict[str, Any], ...]:
 
 
 def _manifests(plan: Plan) -> Iterator[dict[str, Any]]:
-    if plan.namespace not in _NOT_OURS:
-        labels = {"app.kubernetes.io/name": "daemun", **OURS}
-        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan.namespace, "labels": labels}}
+    if plan.own_namespace:
+        yield namespace_of(plan)
     yield from access_of(plan)
     yield settings_map(plan)
     yield workload_of(plan)
@@ -34,10 +31,24 @@ def _manifests(plan: Plan) -> Iterator[dict[str, Any]]:
     yield from scaling_of(plan)
 
 
+def namespace_of(plan: Plan) -> dict[str, Any]:
+    """The namespace. Of the manifests it is one only if nothing but gateways is in it: `kubectl apply` would make any
+    other ours, and `kubectl delete -f` take all that it holds."""
+    labels = {"app.kubernetes.io/name": "daemun", **OURS}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan.namespace, "labels": labels}}
+
+
 def stream_of(plan: Plan, *, config_network: bool = True) -> str:
     """The same as YAML for `kubectl apply -f -`; for Knative with a Job that sets its class from inside the cluster."""
-    documents = [(manifest, "") for manifest in manifests_of(plan)]
+    first, *rest = manifests_of(plan)
+    documents = [(first, "" if plan.own_namespace else _namespace_words(plan)), *((one, "") for one in rest)]
     if plan.mode is Mode.KNATIVE and config_network:
         first, *rest = class_job(plan)
-        documents += [(first, class_words(plan)), *((manifest, "") for manifest in rest)]
+        documents += [(first, class_words(plan)), *((one, "") for one in rest)]
     return render_all(documents)
+
+
+def _namespace_words(plan: Plan) -> str:
+    if plan.beside_knative:
+        return f"This goes beside Knative Serving, into its namespace {plan.namespace}."
+    return f"The namespace must be there:\n  kubectl create namespace {plan.namespace}"

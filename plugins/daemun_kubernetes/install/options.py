@@ -8,25 +8,41 @@ from typing import Any, TypeVar
 
 import click
 
-from daemun_kubernetes.install.plan import DEFAULT_NAME, DEFAULT_NAMESPACE, Mode, Plan, ServiceKind, default_image
+from daemun_kubernetes.install.plan import (
+    DEFAULT_NAME,
+    DEFAULT_NAMESPACE,
+    Mode,
+    Plan,
+    ServiceKind,
+    default_image,
+    default_namespace,
+)
 
 __all__ = ["cluster_options", "name_of", "name_options", "plan_of", "size_options", "waiting_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_SERVICE = "lower-case letters, digits and -, a letter first", re.compile(rf"(?=[a-z]){_LABEL}")
+_NAMESPACE = "lower-case letters, digits and -", re.compile(_LABEL)
+_SUBDOMAIN = "lower-case letters, digits, - and .", re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _LEAST, _MOST = 2, 10
-_LONGEST = {"name": 40, "namespace": 63, "knative_namespace": 63, "tls_secret": 253}
+_NAMES = {
+    "name": (40, *_SERVICE),
+    "namespace": (63, *_NAMESPACE),
+    "knative_namespace": (63, *_NAMESPACE),
+    "tls_secret": (253, *_SUBDOMAIN),
+}
+_WITHOUT = ("namespace", "tls_secret")
+"""Those that may be empty."""
 
 
 def name_of(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The value of an option that is a name in Kubernetes. Raises `click.BadParameter`."""
-    longest = _LONGEST[parameter.name or ""]
-    if value and (not _LABEL.fullmatch(value) or len(value) > longest):
-        raise click.BadParameter(
-            f"{value!r} is no name for Kubernetes (accepted: lower-case letters, digits and -, a letter first, "
-            f"{longest} at most)"
-        )
+    option = parameter.name or ""
+    longest, accepted, pattern = _NAMES[option]
+    if not (pattern.fullmatch(value) and len(value) <= longest) and (value or option not in _WITHOUT):
+        raise click.BadParameter(f"{value!r} is no name for Kubernetes (accepted: {accepted}, {longest} at most)")
     return value
 
 
@@ -35,7 +51,11 @@ def name_options(command: F) -> F:
     for option in (
         click.option("--name", default=DEFAULT_NAME, show_default=True, callback=name_of, help="Of the gateway."),
         click.option(
-            "--namespace", "-n", default=DEFAULT_NAMESPACE, show_default=True, callback=name_of, help="Where it is."
+            "--namespace",
+            "-n",
+            default="",
+            callback=name_of,
+            help=f"Where it is.  [default: {DEFAULT_NAMESPACE}; of mode knative: where Knative Serving is]",
         ),
     ):
         command = option(command)
@@ -133,7 +153,7 @@ def plan_of(
     return Plan(
         mode,
         image,
-        namespace=namespace,
+        namespace=namespace or default_namespace(mode, special.get("knative_namespace", "")),
         name=name,
         min_replicas=least,
         max_replicas=most,

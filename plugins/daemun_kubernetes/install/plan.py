@@ -10,6 +10,7 @@ from msgspec import Struct
 from daemun_kubernetes.ingress.settings import CONTROLLER
 
 __all__ = [
+    "DEFAULT_KNATIVE_NAMESPACE",
     "DEFAULT_NAME",
     "DEFAULT_NAMESPACE",
     "INSTANCE_LABEL",
@@ -21,9 +22,12 @@ __all__ = [
     "Plan",
     "ServiceKind",
     "default_image",
+    "default_namespace",
 ]
 
 DEFAULT_NAMESPACE = "daemun-system"
+"""For gateways alone, so the printed manifests make it. Any other may hold what is not ours: they never do."""
+DEFAULT_KNATIVE_NAMESPACE = "knative-serving"
 DEFAULT_NAME = "daemun"
 OURS = {"app.kubernetes.io/managed-by": "daemun"}
 """Label of everything that is installed: what lacks it is not removed."""
@@ -59,6 +63,11 @@ def default_image() -> str:
     return f"daemun:{version('daemun')}"
 
 
+def default_namespace(mode: Mode, knative_namespace: str) -> str:
+    """Where a gateway is put: beside Knative Serving, which it is of no use without, else in a namespace of its own."""
+    return knative_namespace if mode is Mode.KNATIVE else DEFAULT_NAMESPACE
+
+
 class Plan(Struct, frozen=True):
     """An installation. Equal plans have equal manifests."""
 
@@ -75,7 +84,7 @@ class Plan(Struct, frozen=True):
     """Ingresses without a class are for this gateway."""
     tls_secret: str = ""
     """Secret with the certificate of the listener `https` where no source brings any; "": there is no such listener."""
-    knative_namespace: str = "knative-serving"
+    knative_namespace: str = DEFAULT_KNATIVE_NAMESPACE
     delay_seconds: int = 5
     """From SIGTERM on the gateway accepts for it: until nobody sends to the Pod any more."""
     grace_seconds: int = 30
@@ -112,6 +121,28 @@ class Plan(Struct, frozen=True):
     def lease_name(self) -> str:
         """The Lease whose holder writes statuses. The gateway makes it."""
         return f"{self.name}-{self.mode.value}"
+
+    @property
+    def own_namespace(self) -> bool:
+        """Whether the namespace is for gateways alone."""
+        return self.namespace == DEFAULT_NAMESPACE
+
+    @property
+    def beside_knative(self) -> bool:
+        """Whether the namespace is that of Knative Serving, which is not ours to make."""
+        return self.mode is Mode.KNATIVE and self.namespace == self.knative_namespace
+
+    @property
+    def command(self) -> str:
+        """What installs it, as far as names tell."""
+        usual = default_namespace(self.mode, self.knative_namespace)
+        told = (
+            ("name", self.name, DEFAULT_NAME),
+            ("namespace", self.namespace, usual),
+            ("knative-namespace", self.knative_namespace, DEFAULT_KNATIVE_NAMESPACE),
+        )
+        flags = "".join(f" --{option} {value}" for option, value, default in told if value != default)
+        return f"daemun install {self.mode.value}{flags}"
 
     @property
     def met_in(self) -> str:

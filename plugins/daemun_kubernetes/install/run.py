@@ -11,9 +11,9 @@ import click
 import msgspec
 
 from daemun_kubernetes.client.api import Cluster, open_cluster
-from daemun_kubernetes.install.address import address_of
+from daemun_kubernetes.install.address import address_of, namespace_of
 from daemun_kubernetes.install.apply import apply_plan, set_class
-from daemun_kubernetes.install.plan import Mode, Plan
+from daemun_kubernetes.install.plan import DEFAULT_NAME, Mode, Plan, default_namespace
 from daemun_kubernetes.install.remove import remove_plan
 from daemun_kubernetes.install.rollout import wait_for_rollout
 from daemun_kubernetes.install.step import Step
@@ -61,7 +61,7 @@ def run_url(namespace: str, name: str, listener: str, *, json: bool, kubeconfig:
     """Prints where the listener answers."""
 
     async def work(cluster: Cluster) -> None:
-        place = await address_of(cluster, namespace, name, listener)
+        place = await address_of(cluster, namespace or await namespace_of(cluster, name), name, listener)
         if json:
             click.echo(msgspec.json.encode({"listener": listener, **msgspec.structs.asdict(place)}))
         else:
@@ -86,10 +86,11 @@ def _say(step: Step) -> None:
 
 
 def _next(plan: Plan) -> list[str]:
+    usual = default_namespace(plan.mode, plan.knative_namespace)
     flags = "".join(
-        f" --{key} {value}"
-        for key, value, usual in (("name", plan.name, "daemun"), ("namespace", plan.namespace, "daemun-system"))
-        if value != usual
+        f" --{option} {value}"
+        for option, value, default in (("name", plan.name, DEFAULT_NAME), ("namespace", plan.namespace, usual))
+        if value != default
     )
     lines = [
         (f"daemun proxy url{flags}", "prints where it answers"),

@@ -16,7 +16,7 @@ def scaling_of(plan: Plan) -> Iterator[dict[str, Any]]:
     """The autoscaler, unless the number is fixed, and the disruption budget.
 
     A gateway with one worker can use one CPU: at 0.6 of it there is to be another. Without metrics in the cluster the
-    autoscaler keeps the least number.
+    autoscaler keeps the least number. Pods that do not serve are in no budget: they keep no node from being drained.
     """
     metadata = {"name": plan.name, "namespace": plan.namespace, "labels": plan.labels}
     if plan.autoscaled:
@@ -40,5 +40,9 @@ def scaling_of(plan: Plan) -> Iterator[dict[str, Any]]:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata,
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": plan.selector}},
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": plan.selector},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
     }

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -107,7 +107,9 @@ def resolve(
         has = ", ".join(f"{one.name} {one.port}".strip() for one in tcp) or "none"
         return Resolved(None, f"{words} has no port {port!r} (it has: {has})")
     else:
-        endpoints = _endpoints(slices, found, rule(service, found), f"{name}.{namespace}.svc")
+        spoken, server_name = rule(service, found), f"{name}.{namespace}.svc"
+        places = _chosen(list(_places(slices, found)), next(iter(service.spec.ip_families), ""))
+        endpoints = [_endpoint(one.address, one.port, spoken, server_name) for one in places]
     unique = tuple(sorted(set(endpoints), key=lambda one: one.address))
     spec = BackendSpec(
         f"{namespace}/{name}:{port}",
@@ -160,10 +162,17 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return address if isinstance(address, ipaddress.IPv4Address) else address.ipv4_mapped or address
 
 
-def _endpoints(
-    slices: Iterable[EndpointSlice], port: ServicePort, spoken: Spoken, server_name: str
-) -> Iterator[EndpointSpec]:
-    """The ready addresses of all slices, with the number that each slice gives to the port of that name.
+class _Place(NamedTuple):
+    """Where a Pod listens."""
+
+    address: str
+    port: int
+    family: str
+    is_ready: bool
+
+
+def _places(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[_Place]:
+    """The addresses of all slices, ready or still serving, with the number that each slice gives to the port's name.
 
     Slices of names (`FQDN`) lead nowhere, as in kube-proxy: they would be external names for who may not have them.
     """
@@ -176,13 +185,21 @@ def _endpoints(
             if entry.port and (entry.name or "") == port.name and (entry.protocol or "TCP") == "TCP"
         ]
         for endpoint in one.endpoints:
-            if endpoint.conditions.ready is False:
+            conditions = endpoint.conditions
+            is_ready = conditions.ready is not False
+            if not is_ready and not (conditions.serving and conditions.terminating):
                 continue
             for address in endpoint.addresses:
-                if _address(address) is None:
-                    continue
-                for number in numbers:
-                    yield _endpoint(address, number, spoken, server_name)
+                if _address(address) is not None:
+                    for number in numbers:
+                        yield _Place(address, number, one.address_type, is_ready)
+
+
+def _chosen(places: list[_Place], family: str) -> list[_Place]:
+    """As kube-proxy: those that are ready, and where none is those that still serve while they end; and of a Service of
+    both families those of its first, so that no Pod counts twice."""
+    places = [one for one in places if one.is_ready] or places
+    return [one for one in places if one.family == family] or places
 
 
 def _endpoint(host: str, port: int, spoken: Spoken, server_name: str) -> EndpointSpec:

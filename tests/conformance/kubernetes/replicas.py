@@ -92,7 +92,7 @@ class Replicas:
     def install(self) -> None:
         """Everything around them; what an earlier run left is removed first."""
         if self.cluster.answers("get", "namespace", self.name):
-            self.uninstall()
+            self.uninstall("--timeout=100s")
         rbac, role = "rbac.authorization.k8s.io", {"kind": "ClusterRole", "name": self.name}
         account = {"kind": "ServiceAccount", "name": self.name, "namespace": self.name}
         self.cluster.apply_objects(

@@ -16,7 +16,7 @@ A, B, C = ("default", "a"), ("default", "b"), ("default", "c")
 
 
 def claim(key: Key, *hosts: str, created: str = "", programmed: bool = False) -> Claim:
-    return Claim(key, frozenset(hosts), created, programmed)
+    return Claim(key, frozenset(hosts), created, frozenset(hosts if programmed else ()))
 
 
 def test_the_older_one_has_a_host_and_the_other_has_the_rest() -> None:
@@ -40,6 +40,14 @@ def test_who_was_programmed_keeps_a_host_against_an_older_one() -> None:
     assert claims.claim(claim(A, "x", created="1")) == ()
     assert claims.owner("x") == B
     assert claims.claim(claim(B, "x", created="2")) == (A,)
+
+
+def test_who_was_programmed_on_one_host_has_no_right_to_another() -> None:
+    claims = Claims([claim(B, "x", created="2", programmed=True), claim(A, "y", created="1", programmed=True)])
+    assert claims.claim(Claim(A, frozenset("xy"), "1", frozenset("y"))) == ()
+    assert (claims.owner("x"), claims.owner("y")) == (B, A)
+    assert claims.claim(Claim(B, frozenset("x"), "2", frozenset(), frozenset("x"))) == ()
+    assert claims.owner("x") == B, "what may have been so counts before age, too"
 
 
 def test_a_host_that_is_dropped_goes_to_who_waits() -> None:
@@ -96,7 +104,7 @@ hosts = st.frozensets(st.sampled_from("uvwxyz"), max_size=4)
 
 
 @given(
-    st.lists(st.builds(Claim, keys, hosts, st.sampled_from(["1", "2"]), st.booleans()), unique_by=lambda one: one.key),
+    st.lists(st.builds(Claim, keys, hosts, st.sampled_from(["1", "2"]), hosts, hosts), unique_by=lambda one: one.key),
     st.randoms(),
 )
 def test_a_restart_does_not_depend_on_the_order(wanted: list[Claim], chance: random.Random) -> None:
@@ -123,16 +131,22 @@ class Life(RuleBasedStateMachine):
         assert len(told) == len(set(told))
         for host, owner in after.items():
             those = [one for one in self.wanted.values() if host in one.hosts]
-            first = min(those, key=lambda one: (not one.programmed, one.created, one.key), default=None)
+            first = min(
+                those,
+                key=lambda one: (host not in one.programmed, host not in one.before, one.created, one.key),
+                default=None,
+            )
             assert owner == (first.key if first is not None else None)
 
     def owners(self) -> dict[str, Key | None]:
         return {host: self.claims.owner(host) for host in "uvwxyz"}
 
-    @rule(key=keys, hosts=hosts, created=st.sampled_from(["1", "2", "3"]), programmed=st.booleans())
-    def claim(self, key: Key, hosts: frozenset[str], created: str, programmed: bool) -> None:
+    @rule(key=keys, hosts=hosts, created=st.sampled_from(["1", "2", "3"]), programmed=hosts, earlier=hosts)
+    def claim(
+        self, key: Key, hosts: frozenset[str], created: str, programmed: frozenset[str], earlier: frozenset[str]
+    ) -> None:
         before = self.owners()
-        self.wanted[key] = Claim(key, hosts, created, programmed)
+        self.wanted[key] = Claim(key, hosts, created, programmed, earlier)
         self.check(key, before, self.claims.claim(self.wanted[key]))
 
     @rule(key=keys)
@@ -145,7 +159,10 @@ class Life(RuleBasedStateMachine):
     def restart(self, chance: random.Random) -> None:
         """Who had all that it wants was ready, and still has it."""
         before = self.owners()
-        ready = [replace(one, programmed=not self.claims.conflicts(one.key)) for one in self.wanted.values()]
+        ready = [
+            replace(one, programmed=frozenset() if self.claims.conflicts(one.key) else one.hosts)
+            for one in self.wanted.values()
+        ]
         chance.shuffle(ready)
         self.wanted = {one.key: one for one in ready}
         self.claims = Claims(ready)

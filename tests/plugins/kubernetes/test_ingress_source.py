@@ -333,6 +333,43 @@ async def test_an_ingress_that_changes_its_class_loses_the_address_unless_it_is_
         assert cluster.published("taken") == [{"ip": "192.0.2.9"}]
 
 
+async def test_an_ingress_that_left_is_cleared_once_and_is_anothers_then_also_behind_the_same_address() -> None:
+    cluster = Cluster()
+    cluster.ingress("web", "a.test")
+    async with gateway(cluster) as published:
+        await eventually(lambda: cluster.published("web") == [{"ip": "192.0.2.1"}])
+        cluster.ingress("web", "a.test", ingressClassName="other")
+        await eventually(lambda: cluster.published("web") is None)
+        kept = cluster.objects[INGRESSES]["shop", "web"]
+        writes = len(published.writes)
+        status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+        cluster.put(INGRESSES, "shop", "web", **{**kept, "status": status})
+        cluster.ingress("more", "b.test")
+        await eventually(lambda: cluster.published("more") is not None)
+        assert cluster.published("web") == [{"ip": "192.0.2.1"}]
+        assert len(published.writes) == writes + 1
+
+
+async def test_a_namespace_that_may_not_be_listed_keeps_no_other_from_being_served() -> None:
+    cluster = Cluster()
+    cluster.ingress("web", "a.test")
+    cluster.ingress("web", "b.test", namespace="vault")
+    cluster.closed = lambda call: "/vault/ingresses" in call.path
+    async with gateway(cluster, namespaces=("vault", "shop"), request_timeout_seconds=0.3) as published:
+        await eventually(lambda: published.routes == ["shop/web:a.test/"])
+        cluster.closed = lambda call: False
+        await eventually(lambda: sorted(published.routes) == ["shop/web:a.test/", "vault/web:b.test/"])
+
+
+async def test_while_no_namespace_may_be_listed_nothing_is_published() -> None:
+    cluster = Cluster()
+    cluster.ingress("web", "a.test")
+    cluster.closed = lambda call: "ingresses" in call.path
+    async with gateway(cluster, namespaces=("vault", "shop"), request_timeout_seconds=0.1) as published:
+        await eventually(lambda: sum("ingresses" in call.path for call in published.server.calls) > 6)
+        assert published.snapshots == []
+
+
 async def test_a_conflict_is_tried_again_on_what_is_there_then() -> None:
     cluster = Cluster()
     cluster.ingress("web", "a.test")

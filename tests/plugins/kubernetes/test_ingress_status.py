@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
 from msgspec.structs import replace
 
 from daemun_kubernetes.client.kinds import (
@@ -13,6 +15,7 @@ from daemun_kubernetes.client.kinds import (
     ServiceSpec,
     ServiceStatus,
 )
+from daemun_kubernetes.ingress.settings import IngressSettings
 from daemun_kubernetes.ingress.status import addresses_of, addresses_said, has_addresses, status_of
 
 from .ingresses import ingress
@@ -49,3 +52,14 @@ def test_what_is_written_is_what_is_read_again() -> None:
     assert status_of(addresses) == {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "lb.example.com"}]}}
     assert has_addresses(replace(ingress("web"), status=IngressStatus(load_balancer=BOTH))) == addresses
     assert status_of(()) == {"loadBalancer": {"ingress": None}}, "a merge patch removes what is null"
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "gate", "gate-1.example.com"])
+def test_addresses_in_settings_are_ips_and_names(text: str) -> None:
+    assert msgspec.convert({"status_addresses": [text]}, IngressSettings).status_addresses == (text,)
+
+
+@pytest.mark.parametrize("text", ["", "Foo_Bar", "10.0.0.1:80", "gate.", "-gate", "http://gate", "a b", "*.a.test"])
+def test_what_the_cluster_would_refuse_as_an_address_is_refused_at_once(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"status_addresses": [text]}, IngressSettings)

@@ -189,15 +189,39 @@ def test_certificates_are_for_the_hosts_that_are_named_or_for_those_of_the_rules
         "web",
         rule("a.test", path("/", "cart:80")),
         rule("*.b.test", path("/", "cart:80")),
-        tls=[("first", ("c.test", "*.d.test")), ("second", ("c.test",)), ("third", ()), ("", ("e.test",))],
+        tls=[("first", ("c.b.test",)), ("second", ("c.b.test",)), ("third", ()), ("", ("e.test",))],
     )
-    assert translate(one, SETTINGS).hosts == {
-        "c.test": "first",
-        "*.d.test": "first",
-        "a.test": "third",
-        "*.b.test": "third",
-    }
+    translation = translate(one, SETTINGS)
+    assert translation.hosts == {"c.b.test": "first", "a.test": "third", "*.b.test": "third"}
+    assert words(translation) == []
     assert translate(ingress("web", default="cart:80", tls=[("any", ())]), SETTINGS).hosts == {"": "any"}
+    any_host = ingress("web", rule("", path("/", "cart:80")), tls=[("any", ("a.test", "*.b.test", ""))])
+    assert translate(any_host, SETTINGS).hosts == {"a.test": "any", "*.b.test": "any", "": "any"}
+
+
+def test_of_a_wildcard_certificate_what_is_in_no_rule_is_left_out() -> None:
+    one = ingress(
+        "web",
+        rule("a.b.test", path("/", "cart:80")),
+        rule("c.b.test", path("/", "cart:80")),
+        rule("d.test", path("/", "cart:80")),
+        tls=[("wild", ("*.b.test",)), ("own", ("c.b.test",)), ("foreign", ("e.test", "*.f.test", ""))],
+    )
+    translation = translate(one, SETTINGS)
+    assert translation.hosts == {"a.b.test": "wild", "c.b.test": "own", "d.test": "foreign"}
+    assert words(translation) == [
+        f"spec.tls[2].hosts: {host!r} is in no rule of this Ingress; accepted: what is"
+        for host in ("e.test", "*.f.test")
+    ]
+    shared = translate(one, IngressSettings(share_hosts=True))
+    assert shared.hosts == {
+        "*.b.test": "wild",
+        "c.b.test": "own",
+        "e.test": "foreign",
+        "*.f.test": "foreign",
+        "": "foreign",
+    }
+    assert words(shared) == []
 
 
 def test_without_listeners_for_tls_its_certificates_are_of_no_use_and_said_to_be() -> None:

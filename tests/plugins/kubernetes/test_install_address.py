@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from daemun_kubernetes.client.kinds import NODE, SERVICE
-from daemun_kubernetes.install.address import Place, address_of
+from daemun_kubernetes.install.address import Place, address_of, namespace_of
+from daemun_kubernetes.install.plan import INSTANCE_LABEL, OURS
 from daemun_kubernetes.install.step import InstallError
 
 from .cluster_store import ClusterStore, cluster_of
@@ -101,6 +102,33 @@ async def test_a_listener_that_is_no_port(tmp_path: Path) -> None:
     store = ClusterStore()
     service(store)
     assert "no port 'htttp' (accepted: http, https)" in await refusal(store, tmp_path, "htttp")
+
+
+@pytest.mark.parametrize(
+    ("spaces", "closed", "found"),
+    [(["edge"], False, "edge"), ([], False, "daemun-system"), (["edge"], True, "daemun-system")],
+    ids=["installed", "unknown", "not to be listed"],
+)
+async def test_where_the_gateway_is(spaces: list[str], closed: bool, found: str, tmp_path: Path) -> None:
+    store = installed_in(*spaces)
+    store.closed |= {"/services"} if closed else set()
+    async with cluster_of(store, tmp_path) as cluster:
+        assert await namespace_of(cluster, "front") == found
+
+
+async def test_gateways_of_one_name_in_two_namespaces(tmp_path: Path) -> None:
+    async with cluster_of(installed_in("b", "a"), tmp_path) as cluster:
+        with pytest.raises(InstallError, match="a gateway front in each of a, b; accepted: --namespace with one"):
+            await namespace_of(cluster, "front")
+
+
+def installed_in(*spaces: str) -> ClusterStore:
+    store = ClusterStore()
+    for name, labels in (("front", {**OURS, INSTANCE_LABEL: "front"}), ("front", {}), ("other", {**OURS})):
+        for space in spaces:
+            place_of = space if labels.get(INSTANCE_LABEL) else f"not-{space}"
+            store.put(SERVICE.path(), place_of, name, metadata={"labels": labels})
+    return store
 
 
 async def test_no_service(tmp_path: Path) -> None:

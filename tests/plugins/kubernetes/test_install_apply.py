@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from daemun_kubernetes import ApiError
+from daemun_kubernetes.client.kinds import INGRESS as INGRESS_KIND
 from daemun_kubernetes.install.apply import apply_plan, set_class
 from daemun_kubernetes.install.knative_class import PREVIOUS
 from daemun_kubernetes.install.knative_job import class_job
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.anyio
 KNATIVE = Plan(Mode.KNATIVE, "daemun:1")
 INGRESS = Plan(Mode.INGRESS, "daemun:1")
 GATEWAY = Plan(Mode.GATEWAY, "daemun:1")
+MADE = {(KINDS["Namespace"].path(), "", "daemun-system")}
+"""What no uninstalling takes away."""
 every_mode = pytest.mark.parametrize("plan", [KNATIVE, INGRESS, GATEWAY], ids=lambda plan: plan.mode.value)
 
 
@@ -93,6 +96,31 @@ async def test_who_may_use_one_namespace_only_can_install_a_gateway_there(tmp_pa
         await remove_plan(cluster, GATEWAY, steps.append)
     assert told(steps)["Namespace daemun-system"] == "kept"
     assert store.all == set()
+
+
+async def test_a_namespace_that_is_not_there_is_made(tmp_path: Path) -> None:
+    store = ClusterStore()
+    steps: list[Step] = []
+    async with cluster_of(store, tmp_path) as cluster:
+        await apply_plan(cluster, replace(GATEWAY, namespace="edge"), steps.append)
+    assert told(steps)["Namespace edge"] == "created"
+    assert store.of("Namespace", "edge") is not None
+
+
+async def test_the_namespace_of_knative_is_not_ours_to_make(tmp_path: Path) -> None:
+    store = ClusterStore()
+    beside = replace(KNATIVE, namespace="knative-serving")
+    async with cluster_of(store, tmp_path) as cluster:
+        with pytest.raises(InstallError, match="no namespace knative-serving, in which Knative Serving is: install"):
+            await apply_plan(cluster, beside, lambda step: None)
+        assert store.all == set()
+        store.put_kind("Namespace", "knative-serving", metadata={"labels": {"app.kubernetes.io/name": "knative"}})
+        before = store.all
+        await apply_plan(cluster, beside, lambda step: None)
+        steps: list[Step] = []
+        await remove_plan(cluster, beside, steps.append)
+    assert store.all == before
+    assert "Namespace knative-serving" not in told(steps)
 
 
 async def test_anothers_object_is_in_the_way_and_nothing_is_changed(tmp_path: Path) -> None:
@@ -216,6 +244,39 @@ async def test_the_class_of_another_gateway_stays(tmp_path: Path) -> None:
     assert told(steps)["ConfigMap knative-serving/config-network"] == "kept"
 
 
+async def test_a_class_that_was_not_set_by_install_stays(tmp_path: Path) -> None:
+    store = ClusterStore()
+    config_network(store, **{"ingress-class": KNATIVE_CLASS})
+    steps: list[Step] = []
+    async with cluster_of(store, tmp_path) as cluster:
+        await apply_plan(cluster, KNATIVE, lambda step: None)
+        await remove_plan(cluster, KNATIVE, steps.append)
+    config = store.of("ConfigMap", "config-network", "knative-serving")
+    assert config is not None
+    assert config["data"] == {"ingress-class": KNATIVE_CLASS}
+    (step,) = [step for step in steps if step.thing == "ConfigMap knative-serving/config-network"]
+    assert (step.did, step.words) == ("kept", f"ingress-class is {KNATIVE_CLASS}, and not `daemun install` set it")
+
+
+async def test_the_class_is_given_back_in_the_knative_that_the_gateway_was_installed_for(tmp_path: Path) -> None:
+    """Whoever uninstalls need not say again where it is, and a gateway of another Knative is neither asked nor harmed."""
+    store = ClusterStore()
+    elsewhere = replace(KNATIVE, namespace="edge", knative_namespace="serving")
+    config_network(store, **{"ingress-class": "istio.test"})
+    store.put_kind("ConfigMap", "config-network", "serving", data={"ingress-class": "kourier.test"})
+    async with cluster_of(store, tmp_path) as cluster:
+        made_by_kubectl(store, *manifests_of(KNATIVE), *manifests_of(elsewhere), *class_job(elsewhere))
+        await set_class(cluster, KNATIVE, lambda step: None)
+        await set_class(cluster, elsewhere, lambda step: None)
+        await remove_plan(cluster, replace(KNATIVE, namespace="edge"), lambda step: None)
+    here, there = (store.of("ConfigMap", "config-network", space) for space in ("knative-serving", "serving"))
+    assert here is not None
+    assert there is not None
+    assert here["data"] == {"ingress-class": KNATIVE_CLASS}
+    assert there["data"] == {"ingress-class": "kourier.test"}
+    assert store.of("Role", "edge:daemun", "serving") is None
+
+
 # --- uninstall ---
 
 
@@ -233,9 +294,9 @@ async def test_uninstall_leaves_nothing(plan: Plan, tmp_path: Path) -> None:
         if plan.reads_cluster:
             store.put_kind("Lease", plan.lease_name, plan.namespace)
         await remove_plan(cluster, plan, steps.append)
-    assert store.all == before
-    assert {step.did for step in steps} <= {"removed", "configured"}
-    assert steps[-1].thing == f"Namespace {plan.namespace}"
+    assert store.all == before | MADE
+    assert {step.did for step in steps[:-1]} <= {"removed", "configured"}
+    assert (steps[-1].did, steps[-1].thing) == ("kept", f"Namespace {plan.namespace}")
 
 
 async def test_uninstall_removes_what_kubectl_applied(tmp_path: Path) -> None:
@@ -243,7 +304,7 @@ async def test_uninstall_removes_what_kubectl_applied(tmp_path: Path) -> None:
     made_by_kubectl(store, *manifests_of(KNATIVE), *class_job(KNATIVE))
     async with cluster_of(store, tmp_path) as cluster:
         await remove_plan(cluster, KNATIVE, lambda step: None)
-    assert store.all == set()
+    assert store.all == MADE
     (job,) = [how for path, how in store.propagation.items() if "/jobs/" in path]
     assert job == "Background", "or its Pods would stay"
 
@@ -259,24 +320,35 @@ async def test_a_dry_run_changes_nothing_and_tells_the_same(tmp_path: Path) -> N
         assert (store.all, store.version) == (before, version)
         await remove_plan(cluster, INGRESS, wet.append)
     assert dry == wet
-    assert store.all == set()
+    assert store.all == MADE
 
 
-@pytest.mark.parametrize("kind", ["ConfigMap", "Service", "Deployment"])
-async def test_a_namespace_with_anything_else_is_kept(kind: str, tmp_path: Path) -> None:
+async def test_a_namespace_is_never_removed(tmp_path: Path) -> None:
+    """Of what it holds only some kinds are known here: a volume would go with it."""
     store = ClusterStore()
     steps: list[Step] = []
     async with cluster_of(store, tmp_path) as cluster:
         await apply_plan(cluster, GATEWAY, lambda step: None)
-        store.put_kind(kind, "mine", "daemun-system")
+        store.put("/api/v1/persistentvolumeclaims", "daemun-system", "mine")
         await remove_plan(cluster, GATEWAY, steps.append)
-    (last,) = [step for step in steps if step.thing == "Namespace daemun-system"]
-    assert last.did == "kept"
-    assert f"it holds {kind} mine" in last.words
-    assert store.all == {
-        (KINDS["Namespace"].path(), "", "daemun-system"),
-        (KINDS[kind].path(), "daemun-system", "mine"),
-    }
+    assert store.all == MADE | {("/api/v1/persistentvolumeclaims", "daemun-system", "mine")}
+    assert steps[-1].did == "kept"
+    assert "`kubectl delete namespace daemun-system` removes it with all that is in it" in steps[-1].words
+
+
+async def test_what_was_served_keeps_the_address_and_that_is_told(tmp_path: Path) -> None:
+    store = ClusterStore()
+    ours, others = ({"loadBalancer": {"ingress": [{"ip": ip}]}} for ip in ("192.0.2.1", "192.0.2.2"))
+    steps: list[Step] = []
+    async with cluster_of(store, tmp_path) as cluster:
+        await apply_plan(cluster, INGRESS, lambda step: None)
+        service = store.of("Service", "daemun", "daemun-system")
+        assert service is not None
+        store.put_kind("Service", "daemun", "daemun-system", **{**service, "status": ours})
+        for name, status in (("a", ours), ("b", others), ("c", ours), ("d", {})):
+            store.put(INGRESS_KIND.path(), "apps", name, status=status)
+        await remove_plan(cluster, INGRESS, steps.append)
+    assert told(steps)["2 Ingresses"] == "kept"
 
 
 async def test_what_lacks_our_label_is_kept(tmp_path: Path) -> None:
@@ -300,13 +372,16 @@ async def test_an_ingress_class_that_another_installation_needs_is_kept(tmp_path
         assert store.of("IngressClass", "daemun") is not None
         assert "Deployment other/daemun needs it" in {step.words for step in steps}
         await remove_plan(cluster, other, steps.append)
-    assert store.all == set()
+    assert store.all == MADE
 
 
 async def test_nothing_to_remove_is_an_error(tmp_path: Path) -> None:
     async with cluster_of(ClusterStore(), tmp_path) as cluster:
         with pytest.raises(InstallError, match="nothing of mode knative is installed in namespace daemun-system"):
             await remove_plan(cluster, KNATIVE, lambda step: None)
+        await apply_plan(cluster, KNATIVE, lambda step: None)
+        with pytest.raises(InstallError, match="Deployment daemun-system/daemun is one, which --namespace and --name"):
+            await remove_plan(cluster, replace(KNATIVE, namespace="edge"), lambda step: None)
 
 
 # --- the rollout ---

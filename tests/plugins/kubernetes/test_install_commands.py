@@ -70,7 +70,8 @@ async def typed(cli: Cli, *words: object, given: str | None = None) -> Result:
 def test_a_dry_run_prints_the_manifests_and_asks_no_cluster(mode: Mode, cli: Cli, tmp_path: Path) -> None:
     result = cli("install", mode.value, "--dry-run", "--kubeconfig", tmp_path / "none")
     assert result.exit_code == 0
-    assert result.stdout == stream_of(Plan(mode, default_image()))
+    namespace = "knative-serving" if mode is Mode.KNATIVE else "daemun-system"
+    assert result.stdout == stream_of(Plan(mode, default_image(), namespace=namespace))
     assert result.stderr == ""
 
 
@@ -83,9 +84,25 @@ def test_options_reach_the_manifests(cli: Cli) -> None:
     (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.test/daemun:7"
     assert documents["Service"]["spec"]["type"] == "NodePort"
-    assert documents["Namespace"]["metadata"]["name"] == "edge"
+    assert documents["Deployment"]["metadata"]["namespace"] == "edge"
+    assert documents["ServiceAccount"]["metadata"]["namespace"] == "edge"
     assert documents["IngressClass"]["metadata"]["annotations"]
     assert "HorizontalPodAutoscaler" not in documents
+
+
+def test_knatives_gateway_goes_where_knative_is(cli: Cli) -> None:
+    """A dry run of the server takes nothing into a namespace that is not there, and this one is."""
+    words = ("--knative-namespace", "serving")
+    for more, namespace in (((), "serving"), (("-n", "edge"), "edge")):
+        documents = list(yaml.safe_load_all(cli("install", "knative", "--dry-run", *words, *more).stdout))
+        spaces = {one["metadata"]["namespace"] for one in documents if "namespace" in one["metadata"]}
+        assert spaces == {namespace, "serving"}
+        assert "Namespace" not in [one["kind"] for one in documents]
+
+
+def test_names_are_taken_that_kubernetes_takes(cli: Cli) -> None:
+    words = ("--tls-secret", "wildcard.example.com", "-n", "2048-game")
+    assert "secretName: wildcard.example.com" in cli("install", "gateway", "--dry-run", *words).stdout
 
 
 def test_config_network_can_be_left_out_of_the_manifests(cli: Cli) -> None:
@@ -107,7 +124,14 @@ def test_the_image_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.M
         (("install", "gateway", "--dry-run", "-n", "a_b"), "'a_b' is no name for Kubernetes"),
         (("install", "gateway", "--dry-run", "--image", "a b"), "--image 'a b' is no name of an image"),
         (("install", "gateway", "--dry-run", "--image", ""), "--image '' is no name of an image"),
+        (("install", "gateway", "--dry-run", "--name", "2048"), "'2048' is no name for Kubernetes (accepted: lower"),
+        (("install", "gateway", "--dry-run", "--name", ""), "'' is no name for Kubernetes"),
+        (("install", "gateway", "--dry-run", "-n", "a.b"), "'a.b' is no name for Kubernetes"),
         (("install", "gateway", "--dry-run", "--tls-secret", "-"), "'-' is no name for Kubernetes"),
+        (("install", "gateway", "--dry-run", "--tls-secret", "a..b"), "'a..b' is no name for Kubernetes"),
+        (("install", "knative", "--dry-run", "--knative-namespace", ""), "'' is no name for Kubernetes"),
+        (("proxy", "url", "--name", ""), "'' is no name for Kubernetes"),
+        (("proxy", "url", "-n", "a/b"), "'a/b' is no name for Kubernetes"),
         (
             ("install", "gateway", "--dry-run", "--min-replicas", "4", "--max-replicas", "3"),
             "--min-replicas 4 is above",
@@ -144,6 +168,7 @@ def test_help_loads_nothing_that_speaks_to_a_cluster() -> None:
 @pytest.mark.anyio
 async def test_install_url_check_and_uninstall(cli: Cli, tmp_path: Path) -> None:
     store = ClusterStore()
+    store.put_kind("Namespace", "knative-serving")
     store.put_kind("ConfigMap", "config-network", "knative-serving", data={"ingress-class": "kourier.test"})
     before = store.all
     async with ready_cluster(tmp_path, store) as kubeconfig:
@@ -151,19 +176,18 @@ async def test_install_url_check_and_uninstall(cli: Cli, tmp_path: Path) -> None
         installed = await typed(cli, "install", "knative", *here)
         assert (installed.exit_code, installed.stderr) == (0, "")
         lines = installed.stdout.splitlines()
-        assert "created     Namespace daemun-system" in lines
-        assert "ready       Deployment daemun-system/daemun  (2 of 2)" in lines
+        assert "ready       Deployment knative-serving/daemun  (2 of 2)" in lines
         words = f"ingress-class is {KNATIVE_CLASS}, was kourier.test"
         assert f"configured  ConfigMap knative-serving/config-network  ({words})" in lines
-        assert lines[-2].startswith("daemun proxy url ")
+        assert lines[-2].split()[:4] == ["daemun", "proxy", "url", "prints"]
 
         again = await typed(cli, "install", "knative", *here)
         assert {line.split()[0] for line in again.stdout.split("\n\n")[0].splitlines()} == {"unchanged", "ready"}
 
         status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
-        made = store.of("Service", "daemun", "daemun-system")
+        made = store.of("Service", "daemun", "knative-serving")
         assert made is not None
-        store.put(SERVICE.path(), "daemun-system", "daemun", **{**made, "status": status})
+        store.put(SERVICE.path(), "knative-serving", "daemun", **{**made, "status": status})
         url = await typed(cli, "proxy", "url", *here)
         assert (url.exit_code, url.stdout) == (0, "http://192.0.2.1:80\n")
         told = await typed(cli, "proxy", "url", *here, "--listener", "https", "--json")
@@ -180,10 +204,10 @@ async def test_install_url_check_and_uninstall(cli: Cli, tmp_path: Path) -> None
         assert dry.stdout.splitlines()[-1] == "nothing was changed (--dry-run)"
         refused = await typed(cli, "uninstall", "knative", *here, given="n\n")
         assert refused.exit_code == 1
-        assert store.of("Deployment", "daemun", "daemun-system") is not None
+        assert store.of("Deployment", "daemun", "knative-serving") is not None
         removed = await typed(cli, "uninstall", "knative", *here, given="y\n")
         assert removed.exit_code == 0
-        assert "removed     Deployment daemun-system/daemun" in removed.stdout.splitlines()
+        assert "removed     Deployment knative-serving/daemun" in removed.stdout.splitlines()
     assert store.all == before
 
 
@@ -215,6 +239,7 @@ async def test_the_class_alone(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_what_goes_wrong_is_one_line_and_exit_code_1(cli: Cli, tmp_path: Path) -> None:
     store = ClusterStore()
+    store.put_kind("Namespace", "knative-serving")
     async with ready_cluster(tmp_path, store) as kubeconfig:
         missing = await typed(cli, "proxy", "url", "--kubeconfig", kubeconfig)
         knative = await typed(cli, "install", "knative", "--kubeconfig", kubeconfig, "--timeout", 0)

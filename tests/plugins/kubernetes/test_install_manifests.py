@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import daemun_knative
 import daemun_kubernetes
@@ -335,7 +336,9 @@ def test_an_autoscaler_owns_the_number_and_a_fixed_number_has_none() -> None:
 
 @every_plan
 def test_a_budget_never_keeps_a_node_from_being_drained(plan: Plan) -> None:
-    assert one(plan, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    budget = one(plan, "PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "or Pods that do not serve would keep a node"
 
 
 def test_the_ingress_class_is_told_by_its_controller() -> None:
@@ -351,6 +354,16 @@ def test_gateways_of_two_names_serve_two_classes() -> None:
     other = Plan(Mode.INGRESS, "daemun:1", name="front")
     assert one(other, "IngressClass")["metadata"]["name"] == "front"
     assert one(other, "IngressClass")["spec"]["controller"] != CONTROLLER
+
+
+@every_plan
+def test_only_a_namespace_for_gateways_alone_is_part_of_the_stream(plan: Plan) -> None:
+    """`kubectl delete -f` of the stream would take any other with all that it holds."""
+    for namespace, words in (("daemun-system", ""), ("team", "# The namespace must be there:\n#   kubectl create")):
+        there = replace(plan, namespace=namespace)
+        kinds_of_it = [item["kind"] for item in documents(there)]
+        assert ("Namespace" in kinds_of_it) is not bool(words)
+        assert stream_of(there).startswith(f"---\n{words}")
 
 
 # --- Knative's class ---
@@ -388,6 +401,10 @@ def test_a_job_that_would_differ_has_another_name() -> None:
     names = {one(Plan(Mode.KNATIVE, image), "Job")["metadata"]["name"] for image in ("daemun:1", "daemun:2")}
     assert len(names) == 2
     assert all(len(name) <= 63 for name in names)
+
+
+def test_the_job_goes_when_it_is_done_so_that_another_apply_makes_it_again() -> None:
+    assert 60 <= one(PLANS["knative"], "Job")["spec"]["ttlSecondsAfterFinished"] <= 86400
 
 
 def test_the_job_can_be_left_out() -> None:

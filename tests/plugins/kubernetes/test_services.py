@@ -24,8 +24,10 @@ from daemun_kubernetes.view.services import by_any_port, by_port, resolve
 KEY = ("shop", "cart")
 
 
-def service(*ports: ServicePort, kind: str = "ClusterIP", external_name: str = "") -> Service:
-    spec = ServiceSpec(type=kind, external_name=external_name, ports=ports)
+def service(
+    *ports: ServicePort, kind: str = "ClusterIP", external_name: str = "", families: tuple[str, ...] = ()
+) -> Service:
+    spec = ServiceSpec(type=kind, external_name=external_name, ports=ports, ip_families=families)
     return Service(metadata=Metadata(name="cart", namespace="shop"), spec=spec)
 
 
@@ -68,6 +70,37 @@ def test_endpoints_are_those_of_all_slices_sorted_and_once() -> None:
 def test_an_endpoint_is_used_unless_it_is_said_not_to_be_ready() -> None:
     endpoints = (endpoint("10.0.0.1", ready=True), endpoint("10.0.0.2", ready=False), endpoint("10.0.0.3"))
     assert addresses(piece(*endpoints, _=1), to=service(port(80))) == ["10.0.0.1:1", "10.0.0.3:1"]
+
+
+def test_where_no_endpoint_is_ready_those_that_still_serve_while_they_end_are_used() -> None:
+    ending = SliceEndpoint(
+        addresses=("10.0.0.1",), conditions=EndpointConditions(ready=False, serving=True, terminating=True)
+    )
+    over = SliceEndpoint(
+        addresses=("10.0.0.2",), conditions=EndpointConditions(ready=False, serving=False, terminating=True)
+    )
+    starting = SliceEndpoint(
+        addresses=("10.0.0.3",), conditions=EndpointConditions(ready=False, serving=True, terminating=False)
+    )
+    both = service(port(80))
+    assert addresses(piece(ending, over, starting, _=1), to=both) == ["10.0.0.1:1"]
+    assert addresses(piece(ending, over, starting, endpoint("10.0.0.4"), _=1), to=both) == ["10.0.0.4:1"]
+    assert addresses(piece(over, starting, _=1), to=both) == []
+
+
+@pytest.mark.parametrize(
+    ("families", "found"),
+    [
+        (("IPv4", "IPv6"), ["10.0.0.1:1"]),
+        (("IPv6", "IPv4"), ["[fd00::1]:1"]),
+        ((), ["10.0.0.1:1", "[fd00::1]:1"]),
+    ],
+)
+def test_of_a_service_of_both_families_its_first_is_used(families: tuple[str, ...], found: list[str]) -> None:
+    of_four, of_six = piece(endpoint("10.0.0.1"), _=1), piece(endpoint("fd00::1"), name="b", kind="IPv6", _=1)
+    both = service(port(80), families=families)
+    assert addresses(of_four, of_six, to=both) == found
+    assert addresses(of_six, to=both) == ["[fd00::1]:1"], "the other where there is none of it"
 
 
 @pytest.mark.parametrize(

@@ -249,3 +249,69 @@ async def test_what_changes_while_it_is_written_is_written_again() -> None:
         world.hold.set()
         await eventually(lambda: world.address("a") == "192.0.2.7")
         assert world.tried == ["a", "a"]
+
+
+async def test_who_is_at_odds_with_another_writer_writes_seldom_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(status_module, "_REFILL_SECONDS", 3600.0)
+    async with writing(World("a", "b")) as world:
+
+        async def contest(name: str, address: str, generation: int) -> None:
+            """Somebody else writes, which is seen, and is put right if it may be."""
+            metadata = {"labels": {"address": "192.0.2.1"}, "generation": generation}
+            status = {"loadBalancer": {"ingress": [{"ip": address}]}}
+            version = world.put(PATH, "shop", name, metadata=metadata, status=status)["metadata"]["resourceVersion"]
+            await eventually(lambda: world.seen.objects["shop", name].metadata.resource_version == version)
+            world.mark(name)
+            await eventually(lambda: version in world.looked)
+
+        for number in range(12):
+            await contest("a", f"198.51.100.{number}", 1)
+            if number < 5:
+                await eventually(lambda: world.address("a") == "192.0.2.1")
+        await contest("b", "198.51.100.1", 1)
+        await eventually(lambda: world.address("b") == "192.0.2.1")
+        assert world.tried == ["a"] * 5 + ["b"]
+        assert world.address("a") == "198.51.100.11"
+        assert [record.getMessage() for record in caplog.records if "does another" in record.getMessage()] == [
+            "Ingress shop/a: its status does not stay as it was written; does another controller write it too?"
+        ]
+        await contest("a", "198.51.100.1", 2)
+        await eventually(lambda: world.address("a") == "192.0.2.1", "what is new is written at once")
+
+
+async def test_who_is_at_odds_with_another_writer_comes_back_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_module, "_REFILL_SECONDS", 0.3)
+    monkeypatch.setattr(status_module, "_BURST", 1)
+    async with writing(World("a")) as world:
+        world.mark("a")
+        await eventually(lambda: world.address("a") == "192.0.2.1")
+        world.want("a", "192.0.2.2")
+        await eventually(lambda: world.seen.objects["shop", "a"].metadata.labels["address"] == "192.0.2.2")
+        world.mark("a")
+        await eventually(lambda: world.address("a") == "192.0.2.2")
+        assert world.tried == ["a", "a"]
+
+
+async def test_what_is_invalid_is_not_tried_again_before_something_about_it_changes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(status_module, "_FIRST_PAUSE_SECONDS", 0.001)
+    async with writing(World("a", "b")) as world:
+        world.refusals = [(422, "Invalid")] * 2
+        world.mark("a")
+        await eventually(lambda: len(world.refusals) == 1)
+        for _ in range(5):
+            await anyio.wait_all_tasks_blocked()
+            world.mark("a")
+        world.aims["a"] = "192.0.2.7"
+        world.mark("a")
+        await eventually(lambda: not world.refusals)
+        world.want("a", "192.0.2.1")
+        version = world.objects[PATH]["shop", "a"]["metadata"]["resourceVersion"]
+        await eventually(lambda: world.seen.objects["shop", "a"].metadata.resource_version == version)
+        world.mark("a")
+        await eventually(lambda: world.address("a") == "192.0.2.7")
+        assert world.tried == ["a", "a", "a"]
+    assert len([record for record in caplog.records if "cannot be written" in record.getMessage()]) == 2
