@@ -30,12 +30,14 @@ from daemun import (
     Snapshot,
     SourceType,
 )
+from daemun.process import sources
 from daemun.process.loop import choose_loop, current_loop, run_on
 from daemun.testing import CutOff, HandSource, RunningGateway, Wire, built, eventually, make_plugin, running
 
 pytestmark = pytest.mark.anyio
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+LAST = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
 class Diary:
@@ -419,6 +421,40 @@ async def test_a_gateway_accepts_when_its_source_has_published_or_its_patience_i
         source.cue.set()
         await opened.wait()
         over.set()
+
+
+class Faltering:
+    """A source that fails once after it published, and once before."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        kind = SourceType("faltering", NoSettings, lambda *_: self._open(), math.inf)
+        self.plugin = make_plugin("faltering", daemun_sources=lambda: [kind])
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Faltering]:
+        yield self
+
+    async def run(self, publish: Publish) -> None:
+        self.begun += 1
+        if self.begun != 1:
+            await publish(Snapshot((RouteSpec("r", Respond(200 + self.begun)),)))
+        if self.begun < 3:
+            raise LookupError("lost")
+
+    def reload(self) -> None:
+        raise AssertionError("nobody asked for it")
+
+
+async def test_a_source_that_fails_is_begun_again_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_FIRST_PAUSE_SECONDS", 0.01)
+    source = Faltering()
+    async with running({"sources": [{"type": "faltering"}]}, only=["http1"], extra=[source.plugin]) as gateway:
+        assert gateway.gateway.info.routes == 1, "it had published before the gateway accepted"
+        with anyio.fail_after(20):
+            while not (await gateway.exchange(LAST)).startswith(b"HTTP/1.1 203 "):
+                pass
+        assert source.begun == 3
 
 
 async def test_two_sources_of_one_kind() -> None:

@@ -109,10 +109,15 @@ class Endpoints:
         for spec in dict.fromkeys(specs):
             endpoint = kept.pop(spec, None)
             if endpoint is None:
-                endpoint = Endpoint(spec)
-                endpoint.pool = self._lend_pool(endpoint)
-                new.append(endpoint)
+                new.append(endpoint := Endpoint(spec))
             used.append(endpoint)
+        try:
+            for endpoint in new:
+                endpoint.pool = self._lend_pool(endpoint)
+        except BaseException:
+            for endpoint in new:
+                endpoint.retired = True
+            raise
         self.all = tuple(used)
         if self.on_new is not None:
             for endpoint in new:

@@ -8,7 +8,14 @@ from typing import Any
 from daemun import Applied, BackendSpec, CertificateSpec, RouteSpec, Snapshot
 from daemun_file import ObjectError, show_path
 from daemun_knative.kingress.claims import Claim, Claims, Key
-from daemun_knative.kingress.conditions import TRUE, Verdict, not_possible, not_yet, was_programmed
+from daemun_knative.kingress.conditions import (
+    TRUE,
+    Verdict,
+    is_programmed,
+    not_possible,
+    not_yet,
+    was_programmed,
+)
 from daemun_knative.kingress.defaults import validate, with_defaults
 from daemun_knative.kingress.hash import token_of
 from daemun_knative.kingress.translate import Doors, References, certificates, hosts_of, references, routes
@@ -244,7 +251,7 @@ class Assembly:
 
     def _keep(self, entry: Entry, status: Status) -> bool:
         """Notes on which hosts it was served everywhere, if the status speaks about the version that is wanted."""
-        if entry.wanted is None or status.observed_generation != entry.generation or not was_programmed(status):
+        if entry.wanted is None or not is_programmed(status, entry.generation):
             return False
         before, entry.kept = entry.kept, frozenset(hosts_of(entry.wanted.ingress))
         entry.before = frozenset()

@@ -21,6 +21,7 @@ __all__ = [
     "WAITING",
     "Verdict",
     "conflict",
+    "is_programmed",
     "is_ready",
     "next_status",
     "not_possible",
@@ -100,6 +101,13 @@ def is_ready(status: Status, generation: int) -> bool:
     """Whether the status says that this generation is served."""
     return status.observed_generation == generation and any(
         condition.type == READY and condition.status == "True" for condition in status.conditions
+    )
+
+
+def is_programmed(status: Status, generation: int) -> bool:
+    """Whether the status says that this generation was served everywhere; a Secret may have been lost since."""
+    return status.observed_generation == generation and any(
+        condition.type == LOAD_BALANCER_READY and condition.status == "True" for condition in status.conditions
     )
 
 

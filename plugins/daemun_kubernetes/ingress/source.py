@@ -87,7 +87,11 @@ class IngressSource:
         self._recorder = Recorder(cluster, "daemun")
         self._reporter = Reporter(self._recorder, self._ingress)
         self._elector = Elector(
-            cluster, settings.lease, cluster.namespace, f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}", self._leader_changed
+            cluster,
+            settings.lease,
+            cluster.namespace,
+            f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}",
+            self._leader_changed,
         )
 
     async def run(self, publish: Publish) -> None:

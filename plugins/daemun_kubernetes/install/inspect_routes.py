@@ -67,7 +67,7 @@ async def inspect_routes(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]
         return
     looked = _kingresses(cluster) if plan.mode is Mode.KNATIVE else _ingresses(cluster, plan)
     try:
-        faults, secrets, number, word = await looked
+        faults, secrets, subject, fine = await looked
     except ApiError as error:
         if error.status != 404:
             raise
@@ -77,13 +77,15 @@ async def inspect_routes(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]
     for finding in _few(faults):
         yield finding
     if not faults:
-        yield Finding(Severity.FINE, word, f"{number} of this gateway's class, all served")
+        yield Finding(Severity.FINE, subject, fine)
     certificates = [await _secret(cluster, key) for key in sorted(secrets)[:_MOST_SECRETS]]
     for finding in _few([one for one in certificates if one is not None]):
         yield finding
 
 
-_Looked = tuple[list[Finding], set[_Key], int, str]
+_FINE = "{} of this gateway's class, all served"
+_Looked = tuple[list[Finding], set[_Key], str, str]
+"""Faults, Secrets that are referred to, and the finding if there is no fault: its subject and words."""
 
 
 async def _kingresses(cluster: Cluster) -> _Looked:
@@ -98,7 +100,7 @@ async def _kingresses(cluster: Cluster) -> _Looked:
         words = _not_ready(one)
         if words:
             faults.append(Finding(Severity.ERROR, f"KIngress {one.metadata.namespace}/{one.metadata.name}", words))
-    return faults, secrets, number, "KIngresses"
+    return faults, secrets, "KIngresses", _FINE.format(number)
 
 
 def _not_ready(one: ServedKIngress) -> str:
@@ -139,7 +141,10 @@ async def _ingresses(cluster: Cluster, plan: Plan) -> _Looked:
             severity = Severity.WARNING if said else Severity.ERROR
             faults.append(Finding(severity, f"Ingress {key[0]}/{key[1]}", words))
     secrets = {(one.metadata.namespace, tls.secret_name) for one in served for tls in one.spec.tls if tls.secret_name}
-    return faults, secrets, len(served), "Ingresses"
+    fine = _FINE.format(len(served))
+    if any(not has_addresses(one) for one in served):
+        fine += "; none has an address in its status, as there is no load balancer"
+    return faults, secrets, "Ingresses", fine
 
 
 async def _warnings(cluster: Cluster) -> dict[str, str]:

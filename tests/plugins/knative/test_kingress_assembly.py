@@ -36,7 +36,7 @@ from daemun_knative.kingress.filter import PROBE_FILTER
 from daemun_knative.kingress.hash import token_of
 from daemun_knative.kingress.settings import KnativeSettings
 from daemun_knative.kingress.translate import Doors
-from daemun_knative.kingress.types import KINGRESS, KIngress
+from daemun_knative.kingress.types import KINGRESS, KIngress, Status
 from daemun_kubernetes import Pair, Resolved
 
 from .kingresses import path, split
@@ -66,6 +66,9 @@ PLUGIN = make_plugin(
 )
 
 
+READY = [{"type": "LoadBalancerReady", "status": "True"}, {"type": "Ready", "status": "True"}]
+
+
 def version(
     name: str = "web",
     *hosts: str,
@@ -77,7 +80,7 @@ def version(
     **more: Any,
 ) -> KIngress:
     """A KIngress of which `to` serves all hosts; `ready` is the generation that its status says is served."""
-    status = {"observedGeneration": ready, "conditions": [{"type": "Ready", "status": "True"}]}
+    status = {"observedGeneration": ready, "conditions": READY}
     hosts = hosts or (f"{name}.test",)
     spec: dict[str, Any] = {"rules": [rule_of(path(split(to)), hosts=hosts)], **more}
     if secret:
@@ -355,6 +358,20 @@ async def test_one_that_cannot_be_served_keeps_no_host_from_one_that_can() -> No
         await served.publish()
         assert await served.who("x.test") == "two", "it was programmed first"
         assert world.assembly.conflicts(("default", "a")) == (("x.test", ("default", "b")),)
+
+
+def test_an_older_one_that_asks_for_more_takes_no_host_from_who_has_it() -> None:
+    world = World("one", "two").begin(
+        version("old", "x.test", created="2020-01-01T00:00:00Z", ready=1), version("new", "bank.test", ready=1)
+    )
+    assert world.hosts() == {"x.test": "old", "bank.test": "new"}
+    status = {"observedGeneration": 2, "publicLoadBalancer": {"ingress": [{"domainInternal": "x"}]}}
+    more = version("old", "x.test", "bank.test", to="three", created="2020-01-01T00:00:00Z", generation=2)
+    world.put(more)
+    world.assembly.told(("default", "old"), msgspec.convert(status, Status))
+    world.service("three", ready=True)
+    assert world.hosts() == {"x.test": "old", "bank.test": "new"}
+    assert world.assembly.conflicts(("default", "old")) == (("bank.test", ("default", "new")),)
 
 
 def test_what_the_gateway_did_not_take_is_asked_of_every_publish() -> None:
@@ -700,7 +717,7 @@ def again(world: World, wanted: dict[str, KIngress], ready: Iterable[str]) -> Wo
         data = json.loads(msgspec.json.encode(one))
         if name in ready:
             generation = one.metadata.generation
-            data["status"] = {"observedGeneration": generation, "conditions": [{"type": "Ready", "status": "True"}]}
+            data["status"] = {"observedGeneration": generation, "conditions": READY}
         ingresses.append(KINGRESS.decode(json.dumps(data).encode()))
     return after.begin(*ingresses)
 

@@ -88,3 +88,30 @@ async def test_an_ingress_that_is_gone_has_no_events() -> None:
         reporter.report(("default", "gone"), (WORSE,))
         reporter.report(KEY, (BAD,))
         await eventually(lambda: told(store) == [("BadPath", 1)])
+
+
+async def test_what_lasts_is_said_again_and_what_is_over_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("daemun_kubernetes.ingress.reporter._LASTING_SECONDS", 0.05)
+    monkeypatch.setattr("daemun_kubernetes.client.events._REPEAT_SECONDS", 0.01)
+    store = Store()
+    async with reporting(store) as reporter:
+        reporter.lead(True)
+        reporter.report(KEY, (BAD, WORSE))
+        await eventually(lambda: [count > 2 for _, count in told(store)] == [True, True])
+        reporter.report(KEY, (BAD,))
+        before = dict(told(store))
+        await eventually(lambda: dict(told(store))["BadPath"] > before["BadPath"] + 3)
+        assert dict(told(store))["BadHost"] <= before["BadHost"] + 1, "one may have been under way"
+        assert len(caplog.messages) == 2, "the log has it once"
+
+
+async def test_what_there_was_no_room_for_is_said_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemun_kubernetes.ingress.reporter._LATER_SECONDS", 0.05)
+    monkeypatch.setattr("daemun_kubernetes.client.events._MAX_WAITING", 1)
+    store = Store()
+    async with reporting(store) as reporter:
+        reporter.lead(True)
+        reporter.report(KEY, (BAD, WORSE, Problem("BadBackend", "the back end names no service")))
+        await eventually(lambda: [reason for reason, _ in told(store)] == ["BadBackend", "BadHost", "BadPath"])

@@ -321,6 +321,26 @@ async def test_what_is_wrong_is_said(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_without_a_load_balancer_no_address_is_missed(tmp_path: Path) -> None:
+    store = well(Mode.INGRESS)
+    service(type="NodePort", ports=[{"name": "http", "port": 80, "nodePort": 30080}])(store)
+    ingress(addressed=False)(store)
+    found = await looked(store, tmp_path)
+    assert faults(found) == []
+    words = "1 of this gateway's class, all served; none has an address in its status, as there is no load balancer"
+    assert {one.subject: one.words for one in found}["Ingresses"] == words
+
+
+@pytest.mark.anyio
+async def test_what_makes_it_again_means_this_installation(tmp_path: Path) -> None:
+    store = ClusterStore()
+    store.put(DEPLOYMENT.path(), "edge", "front", metadata={"labels": Plan(Mode.INGRESS, "", name="front").labels})
+    hints = {one.subject: one.hint for one in faults(await looked(store, tmp_path))}
+    words = "`daemun install ingress --name front --namespace edge` with the options from before makes it again"
+    assert hints["Service edge/front"] == hints["IngressClass front"] == words
+
+
+@pytest.mark.anyio
 async def test_a_certificate_with_time_left_is_no_finding(tmp_path: Path) -> None:
     store = well(Mode.INGRESS)
     certified(days=60)(store)

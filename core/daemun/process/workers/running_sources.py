@@ -25,6 +25,7 @@ class RunningSources:
         self.sources = Sources()
         self._begun = anyio.Event()
         self._over = anyio.Event()
+        self._beginning = anyio.CancelScope()
         self._error: DaemunError | None = None
 
     async def run(self, settings: Settings, workers: int, registry: Registry, base_dir: Path, feed: Feed) -> None:
@@ -32,9 +33,10 @@ class RunningSources:
         try:
             with ungrouped():
                 opened = open_sources(settings, registry, base_dir, feed.publish, workers=workers)
-                async with opened as self.sources:
-                    self._begun.set()
-                    await self._over.wait()
+                with self._beginning:
+                    async with opened as self.sources:
+                        self._begun.set()
+                        await self._over.wait()
         except Exception as error:
             self._error = error if isinstance(error, DaemunError) else SettingsError(f"a source failed: {error}")
             if self._begun.is_set():
@@ -49,5 +51,7 @@ class RunningSources:
             raise self._error
 
     def end(self) -> None:
-        """Lets them go."""
+        """Lets them go, also those that are still waited for."""
+        if not self._begun.is_set():
+            self._beginning.cancel()
         self._over.set()

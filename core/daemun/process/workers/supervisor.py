@@ -40,6 +40,8 @@ log = logging.getLogger("daemun.workers")
 
 _END_SECONDS = 10.0
 """What a worker gets to close everything, beyond its grace."""
+_PATIENCE_SECONDS = 30.0
+"""How long a reload waits for sources, whatever their own patience is: another reload may be waiting."""
 _GONE_SECONDS = 1.0
 """How long it is waited for that workers which were killed are gone. A start that was cut off hears of none."""
 _MAX_LISTENERS = MAX_DESCRIPTORS - 2
@@ -196,7 +198,10 @@ class Supervisor:
                 log_refused(await feed.join(first))
                 if not same_sources:
                     self._start(sources, edition)
-                    await sources.begun()
+                    with anyio.move_on_after(_PATIENCE_SECONDS) as waiting:
+                        await sources.begun()
+                    if waiting.cancelled_caught:
+                        raise SettingsError(f"a source has published nothing after {_PATIENCE_SECONDS:g} s")
                 await first.opened()
             except BaseException:
                 first.child.kill()
