@@ -87,7 +87,8 @@ class Source(Protocol):
     async def run(self, publish: Publish) -> None:
         """Publishes now and whenever something changes, until cancelled. Returning means: nothing will change.
 
-        An exception is logged with the source's name; what it published last stays in use.
+        An exception is logged with the source's name; what it published last stays in use. The source is then built
+        and run again, after a pause that grows to a minute.
         """
         ...
 

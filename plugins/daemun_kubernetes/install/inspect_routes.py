@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
+import msgspec
+
 from daemun import Finding, Severity
 from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.errors import ApiError
 from daemun_kubernetes.client.kinds import (
-    EVENT,
+    ENDPOINT_SLICE,
     INGRESS,
     INGRESS_CLASS,
     SECRET,
     SERVICE,
     Condition,
+    EndpointSlice,
+    Ingress,
     Kind,
     Metadata,
     Wire,
 )
+from daemun_kubernetes.ingress.assembly import Assembly
 from daemun_kubernetes.ingress.classes import default_class, is_ours
+from daemun_kubernetes.ingress.settings import IngressSettings
 from daemun_kubernetes.ingress.status import addresses_of, has_addresses
+from daemun_kubernetes.ingress.translate import Target
 from daemun_kubernetes.install.objects import find
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
 from daemun_kubernetes.install.validity import end_of
-from daemun_kubernetes.view.secrets import pair_of
+from daemun_kubernetes.view.secrets import Pair, pair_of
+from daemun_kubernetes.view.services import Resolved, resolve
 
 __all__ = ["SERVED_KINGRESS", "ServedKIngress", "inspect_routes"]
 
@@ -32,6 +40,7 @@ _MOST = 20
 """Findings of one sort; of more there is the number."""
 _MOST_SECRETS = 200
 _SOON_DAYS = 14
+_SERVICE_NAME = "kubernetes.io/service-name"
 _CLASS_ANNOTATION = "networking.knative.dev/ingress.class"
 _Key = tuple[str, str]
 
@@ -131,12 +140,12 @@ async def _ingresses(cluster: Cluster, plan: Plan) -> _Looked:
     ]
     # without a load balancer there is nothing that a status could say
     published = bool(addresses_of(await find(cluster, SERVICE, plan.name, plan.namespace)))
-    warnings = await _warnings(cluster)
+    problems = await _problems(cluster, plan, served)
     faults = []
     for one in served:
         key = (one.metadata.namespace, one.metadata.name)
         said = bool(has_addresses(one)) or not published
-        words = warnings.get(one.metadata.uid) or ("" if said else "no address was published in its status")
+        words = problems.get(key) or ("" if said else "no address was published in its status")
         if words:
             severity = Severity.WARNING if said else Severity.ERROR
             faults.append(Finding(severity, f"Ingress {key[0]}/{key[1]}", words))
@@ -147,13 +156,25 @@ async def _ingresses(cluster: Cluster, plan: Plan) -> _Looked:
     return faults, secrets, "Ingresses", fine
 
 
-async def _warnings(cluster: Cluster) -> dict[str, str]:
-    """The newest warning about each Ingress, by its uid."""
-    events = await cluster.list(EVENT, fields="involvedObject.kind=Ingress,type=Warning")
-    events.sort(key=lambda event: event.last_timestamp or event.metadata.creation_timestamp)
-    return {
-        event.involved_object.uid: event.message for event in events if event.reporting_component.startswith("daemun")
-    }
+async def _problems(cluster: Cluster, plan: Plan, served: Iterable[Ingress]) -> dict[_Key, str]:
+    """What the gateway says of those that are not as their authors meant them, as things are now. It says so in events
+    too, but nobody takes back an event. Certificates are looked at by themselves."""
+    settings = msgspec.convert({"controller": plan.controller}, IngressSettings)
+    services = {(one.metadata.namespace, one.metadata.name): one for one in await cluster.list(SERVICE)}
+    slices: dict[_Key, list[EndpointSlice]] = {}
+    for piece in await cluster.list(ENDPOINT_SLICE):
+        slices.setdefault((piece.metadata.namespace, piece.metadata.labels.get(_SERVICE_NAME, "")), []).append(piece)
+
+    def backend(target: Target) -> Resolved:
+        key = target.namespace, target.service
+        found = slices.get(key, ())
+        return resolve(key, target.port, services.get(key), found, external_names=settings.external_names)
+
+    assembly = Assembly(settings, backend, lambda key: Pair())
+    for one in served:
+        assembly.put((one.metadata.namespace, one.metadata.name), one)
+    assembly.snapshot()
+    return {key: "; ".join(one.message for one in problems) for key, problems in assembly.news().items()}
 
 
 async def _secret(cluster: Cluster, key: _Key) -> Finding | None:

@@ -30,7 +30,7 @@ _KINDS = {
 _SETTINGS: dict[str, dict[str, str]] = {
     "config-network": {"autocreate-cluster-domain-claims": "true"},
     "config-domain": {"example.com": ""},
-    "config-autoscaler": {"stable-window": "6s", "scale-to-zero-grace-period": "1s"},
+    "config-autoscaler": {"stable-window": "20s", "scale-to-zero-grace-period": "1s"},
     "config-features": {"tag-header-based-routing": "enabled"},
     "config-deployment": {
         "registries-skipping-tag-resolving": "kind.local,ko.local,dev.local,local",
@@ -67,13 +67,14 @@ def install(cluster: Cluster, ingress_class: str = CLASS) -> None:
 
 
 def hello() -> dict[str, Any]:
-    """The Service of the article."""
+    """The Service of the article, which is given up after the shortest time that there is."""
+    window = {"autoscaling.knative.dev/window": "6s"}
     container = {"image": f"ko.local/{HELLO}", "env": [{"name": "TARGET", "value": "Go Sample v1"}]}
     return {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
         "metadata": {"name": HELLO, "namespace": "default"},
-        "spec": {"template": {"spec": {"containers": [container]}}},
+        "spec": {"template": {"metadata": {"annotations": window}, "spec": {"containers": [container]}}},
     }
 
 

@@ -149,17 +149,26 @@ def service(**spec: Any) -> Spoil:
     return spoil
 
 
+def serve(store: ClusterStore, name: str) -> None:
+    """Has an endpoint behind a Service of the namespace `apps`."""
+    chosen = {"labels": {"kubernetes.io/service-name": name}}
+    place = {"addressType": "IPv4", "ports": [{"name": "http", "port": 80}], "endpoints": [{"addresses": ["10.0.0.7"]}]}
+    store.put(ENDPOINT_SLICE.path(), "apps", f"{name}-1", metadata=chosen, **place)
+
+
 def ingress(
-    name: str = "shop", *, class_name: str = "daemun", addressed: bool = True, tls: str = "", warning: str = ""
+    name: str = "shop", *, class_name: str = "daemun", addressed: bool = True, tls: str = "", backend: str = "good"
 ) -> Spoil:
     def spoil(store: ClusterStore) -> None:
+        store.put(SERVICE.path(), "apps", "good", spec={"ports": [{"name": "http", "port": 80}]})
+        serve(store, "good")
         status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}] if addressed else []}}
-        spec: dict[str, Any] = {"ingressClassName": class_name, "tls": [{"secretName": tls}] if tls else []}
-        made = store.put(INGRESS.path(), "apps", name, spec=spec, status=status)
-        if warning:
-            about = {"kind": "Ingress", "uid": made["metadata"]["uid"]}
-            more = {"message": warning, "lastTimestamp": now(), "reportingComponent": "daemun-ingress"}
-            store.put(EVENT.path(), "apps", f"{name}.1", involvedObject=about, type="Warning", **more)
+        host, service = f"{name}.test", {"service": {"name": backend, "port": {"number": 80}}}
+        rule = {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": service}]}}
+        spec: dict[str, Any] = {"ingressClassName": class_name, "rules": [rule]}
+        if tls:
+            spec["tls"] = [{"hosts": [host], "secretName": tls}]
+        store.put(INGRESS.path(), "apps", name, spec=spec, status=status)
 
     return spoil
 
@@ -285,17 +294,17 @@ SPOILT: dict[str, tuple[Spoil, Severity, str, str]] = {
         "IngressClass daemun",
         "its controller is nginx.test/x, so Ingresses of this class are not served here",
     ),
-    "an Ingress with a warning": (
-        ingress(warning="service apps/web not found"),
+    "an Ingress that leads nowhere": (
+        ingress(backend="web"),
         WARNING,
         "Ingress apps/shop",
         "service apps/web not found",
     ),
     "an Ingress that is not served": (
-        ingress(addressed=False, warning="no class"),
+        ingress(addressed=False, backend="web"),
         ERROR,
         "Ingress apps/shop",
-        "no class",
+        "service apps/web not found",
     ),
     "an Ingress without address": (
         ingress(addressed=False),
@@ -318,6 +327,23 @@ async def test_what_is_wrong_is_said(case: str, tmp_path: Path) -> None:
     found = faults(await looked(store, tmp_path))
     assert [(one.severity, one.subject) for one in found] == [(severity, subject)]
     assert found[0].words.startswith(words)
+
+
+@pytest.mark.anyio
+async def test_what_was_wrong_is_not_said_any_more(tmp_path: Path) -> None:
+    """It is looked at, and no event is believed: nobody takes one back."""
+    store = well(Mode.INGRESS)
+    ingress(backend="web")(store)
+    (fault,) = faults(await looked(store, tmp_path))
+    assert fault.words == "service apps/web not found; its paths answer 503"
+    about = {"kind": "Ingress", "namespace": "apps", "name": "shop"}
+    more = {"message": fault.words, "lastTimestamp": now(minutes=5), "reportingComponent": "daemun"}
+    store.put(EVENT.path(), "apps", "shop.1", involvedObject=about, type="Warning", **more)
+    store.put(SERVICE.path(), "apps", "web", spec={"ports": [{"name": "http", "port": 80}]})
+    (fault,) = faults(await looked(store, tmp_path))
+    assert "has no ready endpoint" in fault.words
+    serve(store, "web")
+    assert faults(await looked(store, tmp_path)) == []
 
 
 @pytest.mark.anyio
