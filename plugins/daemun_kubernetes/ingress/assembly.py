@@ -84,6 +84,9 @@ class Assembly:
         """Who has which places, and hosts to present a certificate for."""
         self._moved: set[Target] = set()
         self._certificates_changed = False
+        self._touched_hosts: set[str] = set()
+        self._presented: dict[str, Key] = {}
+        """Hosts with the Secrets of their certificates."""
         self._related: dict[Key, tuple[frozenset[Key], frozenset[Key]]] = {}
         """The Services and Secrets that an Ingress refers to."""
         self._refused: dict[str, str] = {}
@@ -151,7 +154,7 @@ class Assembly:
         for target in self._moved:
             self._move(target)
         self._moved.clear()
-        if self._certificates_changed:
+        if self._certificates_changed or self._touched_hosts:
             self._certify()
         return Snapshot(self._routes, tuple(self._backends.values()), certificates=self._certificates)
 
@@ -187,7 +190,7 @@ class Assembly:
         secrets = {host: (owner[0], name) for host, name in translation.hosts.items()}
         self._suspects.add(owner)
         self._touched |= self._places.put(owner, age, translation.routes)
-        self._certificates_changed |= bool(self._hosts.put(owner, age, secrets))
+        self._touched_hosts |= self._hosts.put(owner, age, secrets)
         self._name(owner, age, translation)
         before = self._served.get(owner, Translation()).targets
         for target in before - translation.targets:
@@ -208,7 +211,7 @@ class Assembly:
                 self._touched.add(Place(host, _ROOT, fallback=True))
             elif old[0][0] == new[0][0]:
                 continue
-            self._certificates_changed = True
+            self._touched_hosts.update([host.value] if host.kind is HostKind.EXACT else self._hosts.keys())
             self._suspects |= self._names.owners([host])
             if host == _ANY or (old is not None and new is not None):
                 self._touched.update([place for place in self._places.keys() if place.host == host])  # noqa: SIM118
@@ -306,11 +309,16 @@ class Assembly:
         """One certificate for each Secret, with all hosts that it won. What a Secret held before it went bad stays."""
         self._certificates_changed = False
         hosts: dict[Key, list[str]] = {}
-        for host in sorted({*self._hosts.keys(), *(one for one in self._holders if isinstance(one, str))}):
+        for host in self._touched_hosts:
             winner = self._hosts.winner(host, self._certifier_of(host))
             self._holds(host, winner[0] if winner is not None else None)
             if winner is not None:
-                hosts.setdefault(winner[1], []).append(host)
+                self._presented[host] = winner[1]
+            else:
+                self._presented.pop(host, None)
+        self._touched_hosts.clear()
+        for host in sorted(self._presented):
+            hosts.setdefault(self._presented[host], []).append(host)
         before = {one.name: one for one in self._certificates}
         certificates = []
         for key, names in sorted(hosts.items()):

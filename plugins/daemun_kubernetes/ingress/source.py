@@ -67,6 +67,8 @@ class IngressSource:
         )
         self._changed = anyio.Event()
         self._dirty: set[Key] = set()
+        self._taken: set[Key] = set()
+        """What was taken in since statuses were last looked at."""
         self._ours: set[Key] = set()
         self._left: set[Key] = set()
         """Ingresses that were served and are the gateway's no more, for as long as their status says its address."""
@@ -147,6 +149,7 @@ class IngressSource:
         classes = {name: one for (_, name), one in self._classes.objects.items()}
         default = default_class(classes.values())
         dirty, self._dirty = self._dirty, set()
+        self._taken |= dirty
         for key in dirty:
             ingress = self._ingress(key)
             ours = ingress is not None and is_ours(ingress, classes, default, self._settings.controller)
@@ -171,8 +174,9 @@ class IngressSource:
     def _tell(self) -> None:
         """Has the status of what is served written, and what is wrong with it said."""
         served = set(self._assembly.owners)
-        self._writer.mark(served ^ self._served)
-        self._served = served
+        concerned = (served ^ self._served) | self._taken
+        self._served, self._taken = served, set()
+        self._writer.mark(concerned)
         for key, problems in self._assembly.news().items():
             self._reporter.report(key, problems)
 
@@ -186,8 +190,10 @@ class IngressSource:
         addresses, has = self._addresses(), has_addresses(ingress)
         if addresses is None:
             return None
-        if key in self._served:
-            return status_of(addresses) if has != addresses else None
+        if key in self._dirty:
+            return None  # whose it is now is not known before it is taken in
+        if key in self._ours:
+            return status_of(addresses) if key in self._served and has != addresses else None
         return status_of(()) if key in self._left and has and has == addresses else None
 
     def _addresses(self) -> Addresses | None:

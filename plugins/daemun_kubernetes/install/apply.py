@@ -6,7 +6,7 @@ from typing import Any
 
 from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, Deployment, KubeObject
-from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK, class_patch
+from daemun_kubernetes.install.knative import CLASS_KEY, CONFIG_NETWORK, class_patch
 from daemun_kubernetes.install.manifests import manifests_of, namespace_of
 from daemun_kubernetes.install.objects import KINDS, find, find_namespace, is_ours, selector_of, words_of
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, MANAGER, MODE_LABEL, OURS, Plan

@@ -8,7 +8,7 @@ from daemun import Finding, Severity
 from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.kinds import CONFIG_MAP, ENDPOINT_SLICE, INGRESS_CLASS, SERVICE
 from daemun_kubernetes.install.address import address_of
-from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK
+from daemun_kubernetes.install.knative import CLASS_KEY, CONFIG_NETWORK
 from daemun_kubernetes.install.objects import find
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
 from daemun_kubernetes.install.step import InstallError

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from daemun_kubernetes.install.access import access_of
 from daemun_kubernetes.install.exposure import exposure_of
-from daemun_kubernetes.install.knative_job import class_job, class_words
+from daemun_kubernetes.install.knative import class_job, class_words
 from daemun_kubernetes.install.plan import OURS, Mode, Plan
 from daemun_kubernetes.install.render import render_all
-from daemun_kubernetes.install.scaling import scaling_of
-from daemun_kubernetes.install.workload import settings_map, workload_of
+from daemun_kubernetes.install.rights import access_of
+from daemun_kubernetes.install.workload import scaling_of, settings_map, workload_of
 
 __all__ = ["manifests_of", "namespace_of", "stream_of"]
 

@@ -37,6 +37,7 @@ MANAGER = "daemun-install"
 """Field manager of what is applied (server-side apply)."""
 KNATIVE_CLASS = "daemun.ingress.networking.knative.dev"
 """What `config-network` and the annotation of a KIngress call this gateway."""
+_SPARE_SECONDS = 10
 
 
 class Mode(enum.Enum):
@@ -89,6 +90,11 @@ class Plan(Struct, frozen=True):
     """From SIGTERM on the gateway accepts for it: until nobody sends to the Pod any more."""
     grace_seconds: int = 30
     """What still runs then gets it to finish."""
+
+    @property
+    def termination_seconds(self) -> int:
+        """From SIGTERM on, until a Pod is killed."""
+        return self.delay_seconds + self.grace_seconds + _SPARE_SECONDS
 
     @property
     def autoscaled(self) -> bool:

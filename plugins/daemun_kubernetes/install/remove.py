@@ -1,16 +1,24 @@
-"""Uninstalling: what install made and nothing else, in the reverse order."""
+"""Uninstalling: what install made and nothing else, in the reverse order behind the Pods."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import anyio
 from msgspec.structs import replace
 
 from daemun_kubernetes.client.api import Cluster
-from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, INGRESS, SERVICE
+from daemun_kubernetes.client.errors import ApiError
+from daemun_kubernetes.client.kinds import CONFIG_MAP, DEPLOYMENT, INGRESS, POD, SERVICE
 from daemun_kubernetes.ingress.status import addresses_of, has_addresses
-from daemun_kubernetes.install.knative_class import CLASS_KEY, CONFIG_NETWORK, PREVIOUS, give_back_patch
-from daemun_kubernetes.install.knative_job import class_job, job_labels
+from daemun_kubernetes.install.knative import (
+    CLASS_KEY,
+    CONFIG_NETWORK,
+    PREVIOUS,
+    class_job,
+    give_back_patch,
+    job_labels,
+)
 from daemun_kubernetes.install.manifests import manifests_of
 from daemun_kubernetes.install.objects import JOB, KINDS, find, find_namespace, is_ours, selector_of, words_of
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, MODE_LABEL, OURS, Mode, Plan
@@ -20,6 +28,7 @@ from daemun_kubernetes.install.workload import KNATIVE_NAMESPACE
 __all__ = ["remove_plan"]
 
 _SHARED = ("IngressClass",)
+_POLL_SECONDS = 0.2
 
 
 async def remove_plan(cluster: Cluster, plan: Plan, say: Say, *, dry_run: bool = False) -> None:
@@ -52,10 +61,16 @@ class _Removal:
         if plan.mode is Mode.KNATIVE:
             await self._give_back_class()
             await self._remove_jobs()
-        for manifest in reversed((_lease(plan), *manifests_of(plan))):
+        manifests = (_lease(plan), *manifests_of(plan))
+        for manifest in manifests:
+            if manifest["kind"] == "Deployment":
+                await self._remove(manifest)
+        if not self._dry_run:
+            await self._drained()
+        for manifest in reversed(manifests):
             if manifest["kind"] in _SHARED and another:
                 self._say(Step("kept", words_of(manifest["kind"], manifest["metadata"]), f"{another} needs it"))
-            elif manifest["kind"] != "Namespace":
+            elif manifest["kind"] not in ("Namespace", "Deployment"):
                 await self._remove(manifest)
         if not self._removed:
             raise InstallError(
@@ -96,6 +111,17 @@ class _Removal:
             path = kind.path(metadata.get("namespace", ""), metadata["name"])
             await self._cluster.raw("DELETE", path, query={"propagationPolicy": "Background"})
         self._done(Step("removed", thing))
+
+    async def _drained(self) -> None:
+        """Returns once no Pod is left, or none may be looked at: until then they need their Services and roles."""
+        plan = self._plan
+        with anyio.move_on_after(plan.termination_seconds):
+            try:
+                while await self._cluster.list(POD, plan.namespace, labels=selector_of(plan.selector)):  # noqa: ASYNC110
+                    await anyio.sleep(_POLL_SECONDS)
+            except ApiError as error:
+                if error.status != 403:
+                    raise
 
     async def _remove_jobs(self) -> None:
         """Those that `kubectl apply` of the manifests made, with all that they needed."""

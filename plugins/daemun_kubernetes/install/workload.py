@@ -1,8 +1,12 @@
-"""The Deployment: Pods that may do nothing but serve, and that are replaced without a failed request."""
+"""The Deployment: Pods that may do nothing but serve, and that are replaced without a failed request.
+
+How many there are is the autoscaler's, and how many of them may go at once the budget's.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from daemun_kubernetes.install.configuration import (
@@ -19,14 +23,13 @@ from daemun_kubernetes.install.hardening import TMP_VOLUME, container_security, 
 from daemun_kubernetes.install.plan import Mode, Plan
 from daemun_kubernetes.install.render import render
 
-__all__ = ["CONTAINER", "KNATIVE_NAMESPACE", "SETTINGS_DIGEST", "settings_map", "workload_of"]
+__all__ = ["CONTAINER", "KNATIVE_NAMESPACE", "SETTINGS_DIGEST", "scaling_of", "settings_map", "workload_of"]
 
 CONTAINER = "daemun"
 SETTINGS_DIGEST = "daemun.dev/settings-digest"
 """Annotation of Pods: other settings are other Pods, because the settings file is read at start."""
 KNATIVE_NAMESPACE = "daemun.dev/knative-namespace"
 """Annotation of the Deployment: where the Knative Serving is that asks it."""
-_SPARE_SECONDS = 10
 
 
 def settings_map(plan: Plan) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _pod(plan: Plan) -> dict[str, Any]:
         "securityContext": pod_security(),
         # SIGTERM is the drain hook: the gateway itself accepts on while balancers notice, which needs no program in
         # the image, and no `preStop` that the same seconds would be counted for twice.
-        "terminationGracePeriodSeconds": plan.delay_seconds + plan.grace_seconds + _SPARE_SECONDS,
+        "terminationGracePeriodSeconds": plan.termination_seconds,
         "topologySpreadConstraints": [
             _spread(plan, "topology.kubernetes.io/zone"),
             _spread(plan, "kubernetes.io/hostname"),
@@ -147,3 +150,42 @@ def _mounts(plan: Plan) -> list[dict[str, Any]]:
 
 def _read_only(volume: str, path: str) -> dict[str, Any]:
     return {"name": volume, "mountPath": path, "readOnly": True}
+
+
+_BUSY = "600m"
+
+
+def scaling_of(plan: Plan) -> Iterator[dict[str, Any]]:
+    """The autoscaler, unless the number is fixed, and the disruption budget.
+
+    A gateway with one worker can use one CPU: at 0.6 of it there is to be another. Without metrics in the cluster the
+    autoscaler keeps the least number. Pods that do not serve are in no budget: they keep no node from being drained.
+    """
+    metadata = {"name": plan.name, "namespace": plan.namespace, "labels": plan.labels}
+    if plan.autoscaled:
+        yield {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": metadata,
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": plan.name},
+                "minReplicas": plan.min_replicas,
+                "maxReplicas": plan.max_replicas,
+                "metrics": [
+                    {
+                        "type": "Resource",
+                        "resource": {"name": "cpu", "target": {"type": "AverageValue", "averageValue": _BUSY}},
+                    }
+                ],
+            },
+        }
+    yield {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata,
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": plan.selector},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ class ClusterStore(Store):
         """What paths end with that nobody may ask for."""
         self.unknown: set[str] = set()
         """Collections of kinds that the server does not know."""
+        self.listed: Counter[str] = Counter()
+        """How often each collection was listed, by its path."""
         self.propagation: dict[str, str] = {}
         """How each thing was deleted, by its path."""
 
@@ -96,6 +99,7 @@ class ClusterStore(Store):
         await super()._one(call, path, key)
 
     async def _list(self, call: Call, path: str, namespace: str) -> None:
+        self.listed[path] += 1
         wanted = dict(item.split("=", 1) for item in call.query.get("labelSelector", "").split(",") if item)
         items = [
             value

@@ -548,3 +548,38 @@ async def test_whoever_has_what_a_request_goes_where_the_letter_of_the_api_says(
                 winner = table.table.current.winner(make_request(url=f"http://{host}{target}"))
                 found = winner.backends[0].name if winner is not None and winner.backends else None
                 assert found == wins(ingresses, host, target, shared=shared), (host, target)
+
+
+_TLS = st.lists(st.lists(st.sampled_from(_HOSTS), max_size=2), max_size=2)
+_PUTS = st.lists(
+    st.tuples(st.sampled_from(["n1", "n2"]), st.sampled_from("ab"), st.integers(0, 3), _RULES, _TLS, st.booleans()),
+    max_size=8,
+)
+
+
+@settings(max_examples=80)
+@given(_PUTS, st.booleans())
+def test_however_it_came_about_the_end_is_what_is_there(
+    puts: list[tuple[str, str, int, list[tuple[str, list[tuple[str, str]]]], list[list[str]], bool]], shared: bool
+) -> None:
+    worlds = [World(share_hosts=shared) for _ in range(2)]
+    last: dict[tuple[str, str], Ingress] = {}
+    for world in worlds:
+        for namespace in ("n1", "n2"):
+            world.keep("cert", PAIR, namespace)
+    changing, fresh = worlds
+    for namespace, name, age, group, tls, is_there in puts:
+        last.pop((namespace, name), None)
+        if is_there:
+            rules = [rule(host, *(path(value, f"{name}:80", kind) for value, kind in paths)) for host, paths in group]
+            entries = [("cert", tuple(hosts)) for hosts in tls]
+            one = ingress(name, *rules, namespace=namespace, created=str(age), default="rest:80", tls=entries)
+            last[namespace, name] = one
+        changing.assembly.put((namespace, name), last.get((namespace, name)))
+        changing.assembly.snapshot()
+        changing.assembly.news()
+    fresh.add(*last.values())
+    assert changing.routes() == fresh.routes()
+    assert changing.assembly.snapshot().certificates == fresh.assembly.snapshot().certificates
+    fresh.assembly.news()
+    assert changing.assembly._reported == fresh.assembly._reported

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
+from daemun.testing import eventually
 from daemun_kubernetes import ApiError
 from daemun_kubernetes.client.kinds import INGRESS as INGRESS_KIND
+from daemun_kubernetes.client.kinds import POD
 from daemun_kubernetes.install.apply import apply_plan, set_class
-from daemun_kubernetes.install.knative_class import PREVIOUS
-from daemun_kubernetes.install.knative_job import class_job
+from daemun_kubernetes.install.knative import PREVIOUS, class_job
 from daemun_kubernetes.install.manifests import manifests_of
 from daemun_kubernetes.install.objects import KINDS
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
@@ -320,6 +322,22 @@ async def test_a_dry_run_changes_nothing_and_tells_the_same(tmp_path: Path) -> N
         assert (store.all, store.version) == (before, version)
         await remove_plan(cluster, INGRESS, wet.append)
     assert dry == wet
+    assert store.all == MADE
+
+
+async def test_services_and_rights_stay_until_the_last_pod_has_ended(tmp_path: Path) -> None:
+    store = ClusterStore()
+    steps: list[Step] = []
+    async with cluster_of(store, tmp_path) as cluster, anyio.create_task_group() as tasks:
+        await apply_plan(cluster, INGRESS, lambda step: None)
+        store.put_pod("daemun-1")
+        tasks.start_soon(remove_plan, cluster, INGRESS, steps.append)
+        await eventually(lambda: store.listed[POD.path()] >= 2)
+        assert store.of("Deployment", "daemun", "daemun-system") is None
+        assert store.of("Service", "daemun", "daemun-system") is not None
+        assert store.of("ClusterRole", "daemun-system:daemun") is not None
+        store.remove(POD.path(), "daemun-system", "daemun-1")
+    assert [step.did for step in steps] == ["removed"] * (len(steps) - 1) + ["kept"]
     assert store.all == MADE
 
 

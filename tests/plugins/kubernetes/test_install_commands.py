@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from daemun.cli.main import main
 from daemun_kubernetes.client.kinds import SERVICE
-from daemun_kubernetes.install.knative_class import PREVIOUS
+from daemun_kubernetes.install.knative import PREVIOUS
 from daemun_kubernetes.install.manifests import stream_of
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan, default_image
 
