@@ -15,12 +15,12 @@ from subprocess import run
 import pytest
 from tests.conformance.tools import kept, run_tool
 
-__all__ = ["KNODE", "Tell", "control_plane", "ingress_suite", "node", "serving"]
+__all__ = ["Tell", "control_plane", "ingress_suite", "node", "serving"]
 
 Tell = Callable[[str], None]
 
-GO = Path(__file__).with_name("go")
-KNODE = Path(__file__).resolve().parents[4] / "shared" / "knode"
+_GO = Path(__file__).with_name("go")
+_KNODE = Path(__file__).resolve().parents[4] / "shared" / "knode"
 """The sources of the stand-in for a node, beside the checkout."""
 
 _SECONDS = 2400.0
@@ -43,7 +43,7 @@ def control_plane(tell: Tell = print) -> Path:
     """A folder with `kube-apiserver`, `kube-controller-manager` and `kubectl`."""
 
     def build(folder: Path, go: str) -> None:
-        module = GO / "kubernetes"
+        module = _GO / "kubernetes"
         version = _told(go, module, "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes")
         major, minor = version.removeprefix("v").split(".")[:2]
         told = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}  # Knative asks the server which it is
@@ -51,36 +51,36 @@ def control_plane(tell: Tell = print) -> Path:
         names = ("kube-apiserver", "kube-controller-manager", "kubectl")
         _build(go, module, folder, [f"k8s.io/kubernetes/cmd/{name}" for name in names], linked)
 
-    return _timed("control-plane", _VERSION + _sources(GO / "kubernetes"), build, tell)
+    return _timed("control-plane", _VERSION + _sources(_GO / "kubernetes"), build, tell)
 
 
 def node(tell: Tell = print) -> Path:
     """A folder with `knode` and `knsandbox`."""
-    if not KNODE.is_dir():
+    if not _KNODE.is_dir():
         pytest.skip("knode: no ../shared/knode beside the checkout")
 
     def build(folder: Path, go: str) -> None:
         work = folder / "work"
-        shutil.copytree(GO / "kubernetes", work)
+        shutil.copytree(_GO / "kubernetes", work)
         for name in ("knode", "knsandbox"):
-            shutil.copytree(KNODE / name, work / name, copy_function=shutil.copyfile)
+            shutil.copytree(_KNODE / name, work / name, copy_function=shutil.copyfile)
         _build(go, work, folder, ["./knode", "./knsandbox"])
         shutil.rmtree(work)
 
-    return _timed("knode", _sources(GO / "kubernetes", KNODE), build, tell)
+    return _timed("knode", _sources(_GO / "kubernetes", _KNODE), build, tell)
 
 
 def ingress_suite(tell: Tell = print) -> Path:
     """A folder with Knative's tests of an ingress, `ingress.test`, their `images/` and the `config/` of what they need."""
 
     def build(folder: Path, go: str) -> None:
-        module = GO / "knative"
+        module = _GO / "knative"
         names = ("grpc-ping", "httpproxy", "retry", "runtime", "timeout", "wsserver")
         _build(go, module, folder / "images", [f"{_NETWORKING}/{name}" for name in names])
         _build_test(go, module, folder / "ingress.test", ".")
         _copy_config(go, module, "knative.dev/networking", folder)
 
-    return _timed("knative-ingress", _sources(GO / "knative"), build, tell)
+    return _timed("knative-ingress", _sources(_GO / "knative"), build, tell)
 
 
 def serving(tell: Tell = print) -> Path:
@@ -88,7 +88,7 @@ def serving(tell: Tell = print) -> Path:
     `images/helloworld-go`, its tests as `api.test` and so on, and its `config/`."""
 
     def build(folder: Path, go: str) -> None:
-        module = GO / "knative"
+        module = _GO / "knative"
         _build(go, module, folder / "images" / "sv", [f"{_SERVING}/cmd/{name}" for name in _COMMANDS])
         _build(go, module, folder / "images", ["./helloworld-go"])
         images = [
@@ -102,7 +102,7 @@ def serving(tell: Tell = print) -> Path:
         for name in (_SERVING, "knative.dev/caching"):
             _copy_config(go, module, name, folder)
 
-    return _timed("knative-serving", f"{_TESTS}{_sources(GO / 'knative')}", build, tell)
+    return _timed("knative-serving", f"{_TESTS}{_sources(_GO / 'knative')}", build, tell)
 
 
 def _build(go: str, module: Path, folder: Path, packages: Sequence[str], linked: str = _LINKED) -> None:

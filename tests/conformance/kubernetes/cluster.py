@@ -21,9 +21,9 @@ from .credentials import Credentials
 from .networks import API, CLUSTER, inside
 from .processes import Processes
 
-__all__ = ["CRDS", "Cluster"]
+__all__ = ["Cluster"]
 
-CRDS = ("ingress.yaml", "serverlessservice.yaml", "certificate.yaml", "domain-claim.yaml")
+_CRDS = ("ingress.yaml", "serverlessservice.yaml", "certificate.yaml", "domain-claim.yaml")
 _CONTROLLERS = (
     *("clusterrole-aggregation-controller", "deployment-controller", "replicaset-controller", "job-controller"),
     *("endpointslice-controller", "endpointslice-mirroring-controller", "endpoints-controller"),
@@ -74,7 +74,7 @@ class Cluster:
         for name in ("knative-serving", "serving-tests"):
             self.kubectl("create", "namespace", name)
         config = suite / "config" / "networking"
-        self.apply(*(config / name for name in CRDS))
+        self.apply(*(config / name for name in _CRDS))
         self.apply(config / "config-network.yaml", "-n", "knative-serving")
         self.wait_for_kinds("ingresses", "serverlessservices", "certificates", group="networking.internal.knative.dev")
         self._start_node(node)

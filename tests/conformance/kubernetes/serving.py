@@ -17,8 +17,8 @@ from .implementation import CLASS
 
 __all__ = ["HELLO_HOST", "hello", "install", "is_ready", "scaled_to_zero"]
 
-NAMESPACE = "knative-serving"
-HELLO = "helloworld-go"
+_NAMESPACE = "knative-serving"
+_HELLO = "helloworld-go"
 HELLO_HOST = "helloworld-go.default.example.com"
 
 _DEPLOYMENTS = ("webhook", "controller", "autoscaler", "activator")
@@ -62,23 +62,23 @@ def install(cluster: Cluster, ingress_class: str = CLASS) -> None:
     ]
     _apply(cluster, [*sorted((core / "webhooks").glob("*.yaml")), *deployments])
     for name in _DEPLOYMENTS:
-        cluster.kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{name}", "--timeout=90s")
+        cluster.kubectl("rollout", "status", "-n", _NAMESPACE, f"deployment/{name}", "--timeout=90s")
     soon(lambda: _defaults(cluster), 60)
 
 
 def hello() -> dict[str, Any]:
     """The Service of the article, which is given up after the shortest time that there is."""
     window = {"autoscaling.knative.dev/window": "6s"}
-    container = {"image": f"ko.local/{HELLO}", "env": [{"name": "TARGET", "value": "Go Sample v1"}]}
+    container = {"image": f"ko.local/{_HELLO}", "env": [{"name": "TARGET", "value": "Go Sample v1"}]}
     return {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
-        "metadata": {"name": HELLO, "namespace": "default"},
+        "metadata": {"name": _HELLO, "namespace": "default"},
         "spec": {"template": {"metadata": {"annotations": window}, "spec": {"containers": [container]}}},
     }
 
 
-def is_ready(cluster: Cluster, service: str = HELLO, namespace: str = "default") -> bool:
+def is_ready(cluster: Cluster, service: str = _HELLO, namespace: str = "default") -> bool:
     """Whether a Service is ready, in the generation that was last applied."""
     found = cluster.get("services.serving.knative.dev", "-n", namespace, service)
     status = found.get("status", {})
@@ -86,7 +86,7 @@ def is_ready(cluster: Cluster, service: str = HELLO, namespace: str = "default")
     return now and any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ()))
 
 
-def scaled_to_zero(cluster: Cluster, service: str = HELLO, namespace: str = "default") -> bool:
+def scaled_to_zero(cluster: Cluster, service: str = _HELLO, namespace: str = "default") -> bool:
     """Whether no Pod of a Service is left and the activator stands in for them."""
     own = ("-n", namespace, "-l", f"serving.knative.dev/service={service}")
     deployments = cluster.get("deployments", *own)["items"]
@@ -108,7 +108,7 @@ def _images(text: str) -> str:
 
 
 def _configure(cluster: Cluster, name: str, values: dict[str, str]) -> None:
-    cluster.kubectl("patch", "configmap", name, "-n", NAMESPACE, "--type", "merge", "-p", json.dumps({"data": values}))
+    cluster.kubectl("patch", "configmap", name, "-n", _NAMESPACE, "--type", "merge", "-p", json.dumps({"data": values}))
 
 
 def _defaults(cluster: Cluster) -> bool:
