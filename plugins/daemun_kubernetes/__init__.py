@@ -20,14 +20,14 @@ from daemun_kubernetes.client.api import Cluster, open_cluster
 from daemun_kubernetes.client.errors import ApiError
 from daemun_kubernetes.client.events import Recorder
 from daemun_kubernetes.client.kinds import Kind, KubeObject, Metadata
-from daemun_kubernetes.client.lease import Elector
+from daemun_kubernetes.client.lease import Elector, new_identity
 from daemun_kubernetes.client.status import StatusWriter
 from daemun_kubernetes.client.watch import Change, Reflector
 from daemun_kubernetes.ingress.settings import IngressSettings
 from daemun_kubernetes.install.commands import CLUSTER_CHECK, install, proxy, uninstall
 from daemun_kubernetes.settings import ClusterSettings
 from daemun_kubernetes.view.secrets import Pair, SecretView, open_secrets
-from daemun_kubernetes.view.services import Resolved, ServiceView, by_any_port, by_port, open_services
+from daemun_kubernetes.view.services import Resolved, ServiceView, by_any_port, by_port, open_services, service_settings
 
 __all__ = [
     "ApiError",
@@ -48,9 +48,11 @@ __all__ = [
     "StatusWriter",
     "by_any_port",
     "by_port",
+    "new_identity",
     "open_cluster",
     "open_secrets",
     "open_services",
+    "service_settings",
 ]
 
 

@@ -6,7 +6,6 @@ things: the path is one that the rule has, and what a gateway answers by itself 
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -24,8 +23,6 @@ from daemun_knative.kingress.translate import Doors, certificates
 from daemun_knative.kingress.types import CLUSTER_LOCAL, REDIRECTED, HttpPath, KIngress
 
 __all__ = ["Prober", "Question", "open_prober", "questions"]
-
-log = logging.getLogger("daemun.knative")
 
 _AT_ONCE = 64
 _SILENT_AT_ONCE = 16

@@ -5,13 +5,9 @@ Every replica serves all of them. One, the leader, asks all replicas whether the
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from secrets import token_hex
 from time import monotonic
 from typing import Any
 
@@ -36,20 +32,18 @@ from daemun_kubernetes import (
     ServiceView,
     StatusWriter,
     by_any_port,
+    new_identity,
     open_cluster,
     open_secrets,
     open_services,
+    service_settings,
 )
 
 __all__ = ["KnativeSource", "open_knative"]
 
-log = logging.getLogger("daemun.knative")
-
 _AGAIN_SECONDS = 10.0
 _QUIET_SECONDS = 1.0
 """What is made good so soon is not written down."""
-_ENDPOINTS = {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}}
-"""No time limit is the gateway's to set; and nobody waits here: waiting is the activator's task."""
 
 
 class KnativeSource:
@@ -74,7 +68,7 @@ class KnativeSource:
             Doors(settings.external_http, settings.external_https, settings.internal_http, settings.internal_https),
             backend=services.backend,
             pair=secrets.pair,
-            settings={**_ENDPOINTS, **settings.backend_settings},
+            settings=service_settings(settings.backend_settings),
             two_steps=workers > 1,
         )
         self._changed = anyio.Event()
@@ -85,8 +79,7 @@ class KnativeSource:
         """When what is wanted last was not so any more, of those that are not ready."""
         self._ingresses = Reflector(cluster, KINGRESS, on_change=self._ingress_changed)
         self._writer = StatusWriter(cluster, KINGRESS, self._ours, self._wanted)
-        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}"
-        self._elector = Elector(cluster, settings.lease, cluster.namespace, identity, self._leader_changed)
+        self._elector = Elector(cluster, settings.lease, cluster.namespace, new_identity(), self._leader_changed)
         self._leading = False
         self._serving = serving
         self._again = False
@@ -296,7 +289,7 @@ async def open_knative(settings: KnativeSettings, context: SourceContext) -> Asy
     async with (
         open_cluster(settings, context.base_dir) as cluster,
         open_services(
-            cluster, services_changed, rule=by_any_port, settings={**_ENDPOINTS, **settings.backend_settings}
+            cluster, services_changed, rule=by_any_port, settings=service_settings(settings.backend_settings)
         ) as services,
         open_secrets(cluster, secrets_changed) as secrets,
     ):

@@ -9,9 +9,12 @@ beginning of another.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from random import uniform
+from secrets import token_hex
 from typing import Annotated
 
 import anyio
@@ -22,7 +25,7 @@ from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.errors import ApiError
 from daemun_kubernetes.client.kinds import LEASE, Lease, LeaseSpec, Metadata
 
-__all__ = ["Elector", "Terms"]
+__all__ = ["Elector", "Terms", "new_identity"]
 
 log = logging.getLogger("daemun.kubernetes")
 
@@ -43,6 +46,11 @@ class Terms(Struct, frozen=True):
 
 
 _TERMS = Terms()
+
+
+def new_identity() -> str:
+    """An identity that no other Elector has, and that tells people whose it is: of the Pod, or else of the machine."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}"
 
 
 class Elector:

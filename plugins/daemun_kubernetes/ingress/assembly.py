@@ -10,7 +10,6 @@ what was served for it until then stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -44,9 +43,9 @@ from daemun_kubernetes.ingress.translate import (
 )
 from daemun_kubernetes.view.references import Key
 from daemun_kubernetes.view.secrets import Pair
-from daemun_kubernetes.view.services import Resolved
+from daemun_kubernetes.view.services import Resolved, service_settings
 
-__all__ = ["Assembly", "backend_settings"]
+__all__ = ["Assembly"]
 
 _KEPT = "the version from before stays in use"
 _WITHOUT = "without it there is no TLS for its hosts"
@@ -302,7 +301,9 @@ class Assembly:
         spec = self._backend(target).spec
         if spec is None:
             origin = f"service {target.namespace}/{target.service}"
-            spec = BackendSpec(target.backend, settings=backend_settings(self._settings), origin=origin)
+            spec = BackendSpec(
+                target.backend, settings=service_settings(self._settings.backend_settings), origin=origin
+            )
         self._backends[target.backend] = spec
 
     def _certify(self) -> None:
@@ -388,11 +389,6 @@ class Assembly:
                 yield Problem(
                     "Conflict", f"{words} not presented: namespace {self._certifier_of(host)} has its requests"
                 )
-
-
-def backend_settings(settings: IngressSettings) -> dict[str, Any]:
-    """Those of every back end of a Service."""
-    return {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}, **settings.backend_settings}
 
 
 def _default_target(text: str) -> Target | None:

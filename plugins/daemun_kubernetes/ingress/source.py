@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -16,10 +13,10 @@ from daemun import Publish, Snapshot, Source, SourceContext
 from daemun_kubernetes.client.api import Cluster, open_cluster
 from daemun_kubernetes.client.events import Recorder
 from daemun_kubernetes.client.kinds import INGRESS, INGRESS_CLASS, SERVICE, Ingress, IngressClass, Service
-from daemun_kubernetes.client.lease import Elector
+from daemun_kubernetes.client.lease import Elector, new_identity
 from daemun_kubernetes.client.status import StatusWriter
 from daemun_kubernetes.client.watch import Change, Reflector
-from daemun_kubernetes.ingress.assembly import Assembly, backend_settings
+from daemun_kubernetes.ingress.assembly import Assembly
 from daemun_kubernetes.ingress.classes import ANNOTATION, default_class, is_ours
 from daemun_kubernetes.ingress.reporter import Reporter
 from daemun_kubernetes.ingress.settings import IngressSettings
@@ -27,7 +24,7 @@ from daemun_kubernetes.ingress.status import Addresses, addresses_of, addresses_
 from daemun_kubernetes.ingress.translate import REDIRECT
 from daemun_kubernetes.view.references import Key
 from daemun_kubernetes.view.secrets import SecretView, open_secrets
-from daemun_kubernetes.view.services import ServiceView, open_services
+from daemun_kubernetes.view.services import ServiceView, open_services, service_settings
 
 __all__ = ["IngressSource", "open_ingress"]
 
@@ -92,7 +89,7 @@ class IngressSource:
             cluster,
             settings.lease,
             cluster.namespace,
-            f"{os.environ.get('POD_NAME') or socket.gethostname()}-{token_hex(4)}",
+            new_identity(),
             self._leader_changed,
         )
 
@@ -258,7 +255,7 @@ async def open_ingress(settings: IngressSettings, context: SourceContext) -> Asy
         open_services(
             cluster,
             services_changed,
-            settings=backend_settings(settings),
+            settings=service_settings(settings.backend_settings),
             external_names=settings.external_names,
             max_namespaces=limit,
             patience_seconds=patience,

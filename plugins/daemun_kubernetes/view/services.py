@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -16,16 +17,23 @@ from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, SERVICE, EndpointSlice, Service, ServicePort
 from daemun_kubernetes.view.references import Key, References, open_references
 
-__all__ = ["Resolved", "ServiceView", "Spoken", "SpokenRule", "by_any_port", "by_port", "open_services", "resolve"]
+__all__ = [
+    "Resolved",
+    "ServiceView",
+    "Spoken",
+    "SpokenRule",
+    "by_any_port",
+    "by_port",
+    "open_services",
+    "resolve",
+    "service_settings",
+]
 
 _SERVICE_NAME = "kubernetes.io/service-name"
 """The label by which an EndpointSlice belongs to a Service."""
 
 _OWN_NAME = re.compile(r"(.+\.)?(localhost6?|ip6-localhost|ip6-loopback|localdomain6?)")
 """Names that machines give to themselves."""
-
-_SETTINGS: dict[str, Any] = {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}}
-"""No hidden limit; and nobody waits, because nothing here starts an endpoint."""
 
 
 class Spoken(Struct, frozen=True):
@@ -76,6 +84,12 @@ class Resolved(Struct, frozen=True):
     """The cluster has not said yet whether there is such a Service; a change will tell."""
 
 
+def service_settings(more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Settings of a Service's back end, with `more` over them: no hidden time limit, and nobody waits, because nothing
+    here starts an endpoint."""
+    return {"response_timeout_seconds": 0, "waiting_room": {"max_requests": 0}, **more}
+
+
 def resolve(
     key: Key,
     port: int | str,
@@ -113,7 +127,7 @@ def resolve(
     unique = tuple(sorted(set(endpoints), key=lambda one: one.address))
     spec = BackendSpec(
         f"{namespace}/{name}:{port}",
-        settings=_SETTINGS if settings is None else settings,
+        settings=service_settings() if settings is None else settings,
         endpoints=unique,
         origin=words,
     )

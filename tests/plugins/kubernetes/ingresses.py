@@ -29,12 +29,12 @@ from daemun_kubernetes.client.kinds import (
     ServiceSpec,
     SliceEndpoint,
 )
-from daemun_kubernetes.ingress.assembly import Assembly, backend_settings
+from daemun_kubernetes.ingress.assembly import Assembly
 from daemun_kubernetes.ingress.settings import IngressSettings
 from daemun_kubernetes.ingress.translate import Target
 from daemun_kubernetes.view.references import Key
 from daemun_kubernetes.view.secrets import Pair, pair_of
-from daemun_kubernetes.view.services import Resolved, resolve
+from daemun_kubernetes.view.services import Resolved, resolve, service_settings
 
 __all__ = ["World", "backend", "get", "ingress", "path", "rule", "serving", "slice_of"]
 
@@ -154,7 +154,7 @@ class World:
         if key in self.pending:
             return Resolved(None, "not known yet", pending=True)
         service, slices = self.services.get(key, (None, []))
-        return resolve(key, target.port, service, slices, settings=backend_settings(self.settings))
+        return resolve(key, target.port, service, slices, settings=service_settings(self.settings.backend_settings))
 
     def _pair(self, key: Key) -> Pair:
         if key in self.pending:
