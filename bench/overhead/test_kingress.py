@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from time import process_time
-from typing import Any
 
 import anyio
 import pytest
@@ -16,15 +14,12 @@ from daemun import EMPTY, Exchange, FilterContext, Handler, HeaderEdit, Layer, P
 from daemun.routing.edit import edit_requests, header_editor
 from daemun_knative.kingress.filter import PROBE_FILTER, ProbeSettings
 
+from .at_once import answer, run_at_once
 from .results import Fact, Results
 
 _TOKEN = "5" * 64
 _FIELDS = tuple((f"x-field-{number}".encode(), b"some value") for number in range(12))
 _PROBE = ((b"k-network-probe", b"probe"), (b"k-network-hash", b"override"))
-
-
-async def _answer(request: Request) -> Response:
-    return Response(200)
 
 
 def _probe_layer() -> Layer:
@@ -43,15 +38,6 @@ def _edit_layer() -> Layer:
     editor = header_editor(HeaderEdit(set=edit))
     assert editor is not None
     return edit_requests(editor)
-
-
-def _run(coroutine: Coroutine[Any, Any, Response]) -> Response:
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        response: Response = stop.value
-        return response
-    raise AssertionError("nothing here waits")
 
 
 @pytest.mark.benchmark(timer=process_time, group="route of a KIngress")
@@ -73,11 +59,11 @@ def test_the_route_of_a_kingress(
     layers: int,
     fields: tuple[tuple[bytes, bytes], ...],
 ) -> None:
-    handler: Handler = compose([_probe_layer(), _edit_layer()][:layers], _answer)
+    handler: Handler = compose([_probe_layer(), _edit_layer()][:layers], answer)
     request = Request(b"GET", b"/", b"hello.default.example.com", fields, EMPTY, Exchange(Peer()))
 
     def ask() -> Response:
-        return _run(handler(request))  # type: ignore[arg-type]
+        return run_at_once(handler(request))  # type: ignore[arg-type]
 
     response = benchmark.pedantic(ask, rounds=rounds * 5, iterations=200, warmup_rounds=2)  # type: ignore[no-untyped-call]
     assert response.status == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -10,9 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from daemun import EMPTY, Exchange, Handler, Peer, Request, Response, compose
 
-
-async def _answer(request: Request) -> Response:
-    return Response(200)
+from .at_once import answer, run_at_once
 
 
 def _plain(handler: Handler) -> Handler:
@@ -26,19 +23,10 @@ def _awaiting(handler: Handler) -> Handler:
     return handle
 
 
-def _run(coroutine: Coroutine[Any, Any, Response]) -> Response:
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        response: Response = stop.value
-        return response
-    raise AssertionError("nothing here waits")
-
-
 @pytest.mark.parametrize("layers", [0, 1, 5, 10])
 @pytest.mark.parametrize("kind", [_plain, _awaiting], ids=["plain", "awaiting"])
 def test_a_chain_of_layers(benchmark: BenchmarkFixture, kind: Any, layers: int) -> None:
-    handler = compose([kind] * layers, _answer)
+    handler = compose([kind] * layers, answer)
     request = Request(b"GET", b"/", b"x.test", (), EMPTY, Exchange(Peer()))
-    response = benchmark(lambda: _run(handler(request)))  # type: ignore[arg-type]
+    response = benchmark(lambda: run_at_once(handler(request)))  # type: ignore[arg-type]
     assert response.status == 200
