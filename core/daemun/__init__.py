@@ -14,6 +14,7 @@ from daemun.downstream.render import render
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, Retry, SettingsError, Side
 from daemun.exchange import Exchange, Peer
 from daemun.extend.checks import CheckType, Finding, Severity
+from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
 from daemun.extend.types import (
     Activator,
@@ -25,7 +26,6 @@ from daemun.extend.types import (
     Balancer,
     BalancerType,
     Dialect,
-    FailurePolicy,
     FilterContext,
     FilterType,
     HealthCheck,
@@ -69,6 +69,7 @@ from daemun.routing.spec import (
     ValueKind,
     ValueMatch,
 )
+from daemun.scopes import Scope
 from daemun.settings import load_settings
 from daemun.stash import Stash, StashKey
 from daemun.targets import normal_authority, normal_target
@@ -97,6 +98,7 @@ __all__ = [
     "Connection",
     "DaemunError",
     "Dialect",
+    "DisableAfter",
     "Endpoint",
     "EndpointSpec",
     "Endpoints",
@@ -142,6 +144,7 @@ __all__ = [
     "Retries",
     "Retry",
     "RouteSpec",
+    "Scope",
     "SettingsError",
     "Severity",
     "Side",

@@ -19,6 +19,7 @@ __all__ = [
     "Retry",
     "SettingsError",
     "Side",
+    "lone",
     "ungrouped",
 ]
 
@@ -174,15 +175,20 @@ class ExchangeError(DaemunError):
         return self.reason.side
 
 
+def lone(error: BaseException) -> BaseException:
+    """The one exception that `error` stands for, without the groups that task groups wrapped around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 @contextmanager
 def ungrouped() -> Iterator[None]:
     """Lets a lone exception out of the groups that task groups wrapped around it."""
-    lone: BaseException | None = None
+    only: BaseException | None = None
     try:
         yield
     except BaseExceptionGroup as group:
-        lone = group
-        while isinstance(lone, BaseExceptionGroup) and len(lone.exceptions) == 1:
-            lone = lone.exceptions[0]
-    if lone is not None:
-        raise lone  # outside of the handler, so that it keeps the context that it has
+        only = lone(group)
+    if only is not None:
+        raise only  # outside of the handler, so that it keeps the context that it has

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct, field
 
 from daemun.headers import Headers
+from daemun.scopes import Lender, Scope
 from daemun.stash import Stash
 
 if TYPE_CHECKING:
@@ -24,7 +25,18 @@ __all__ = ["Exchange", "Peer", "Spoken"]
 class Peer:
     """The downstream connection that an exchange came by: facts that do not change while it lasts."""
 
-    __slots__ = ("address", "client_name", "listener", "local", "port", "scheme", "server_name")
+    __slots__ = (
+        "_lender",
+        "_scope",
+        "_stash",
+        "address",
+        "client_name",
+        "listener",
+        "local",
+        "port",
+        "scheme",
+        "server_name",
+    )
 
     def __init__(
         self,
@@ -36,7 +48,9 @@ class Peer:
         scheme: str = "http",
         server_name: str = "",
         client_name: str = "",
+        lender: Lender | None = None,
     ) -> None:
+        """`lender` is the gateway's, for the scopes of the connection and of its exchanges."""
         self.listener = listener
         """Name of the listener."""
         self.address = address
@@ -50,6 +64,28 @@ class Peer:
         """SNI of the TLS handshake, or ""."""
         self.client_name = client_name
         """Common name of a verified client certificate, or ""."""
+        self._lender = lender
+        self._scope: Scope | None = None
+        self._stash: Stash | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What plugins open for as long as the connection lasts."""
+        if self._scope is None:
+            self._scope = Scope("connection", self._lender)
+        return self._scope
+
+    @property
+    def stash(self) -> Stash:
+        """Private data of plugins, kept until the connection ends."""
+        if self._stash is None:
+            self._stash = Stash()
+        return self._stash
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        if self._scope is not None:
+            self._scope.close()
 
     def __repr__(self) -> str:
         return f"Peer({self.scheme} {self.address}:{self.port} on {self.listener})"
@@ -123,6 +159,14 @@ class Exchange(Struct, eq=False):
     cold_start_seconds: float = -1.0
     """How long the request waited for an endpoint to be started; negative: it did not wait."""
     _stash: Stash | None = None
+    _scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """What plugins open for as long as the exchange lasts: until its response is sent, or broken off."""
+        if self._scope is None:
+            self._scope = Scope("exchange", self.peer._lender)
+        return self._scope
 
     @property
     def stash(self) -> Stash:

@@ -14,6 +14,7 @@ import yaml
 from msgspec import Meta, Struct, field
 
 from daemun.errors import SettingsError
+from daemun.extend.failure import DisableAfter, FailurePolicy
 
 __all__ = [
     "DrainSettings",
@@ -103,6 +104,9 @@ class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Names of plugins that are never imported."""
     only: tuple[str, ...] | None = None
     """Names of the plugins to use; all others are blocked."""
+    failure: dict[str, FailurePolicy | DisableAfter] = {}
+    """What failures of a filter mean, by its name, over what its author chose: `closed`, `open`, or
+    `{faults: 5, within_seconds: 60, rest_seconds: 60}`."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

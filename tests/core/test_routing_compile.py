@@ -17,6 +17,7 @@ from daemun import (
     BackendType,
     Body,
     Buffered,
+    DisableAfter,
     EndpointSpec,
     ExchangeError,
     FailurePolicy,
@@ -47,7 +48,7 @@ from daemun import (
     ValueMatch,
 )
 from daemun.extend.ordering import in_order
-from daemun.testing import built, make_plugin, make_request, routed
+from daemun.testing import Pieces, built, make_plugin, make_request, routed, running
 
 pytestmark = pytest.mark.anyio
 
@@ -402,6 +403,112 @@ async def test_a_filter_that_may_fail_can_still_refuse_on_purpose() -> None:
         await table.publish(route("no"), backends=BACKENDS)
         with pytest.raises(ExchangeError, match="not so"):
             await table.handle(make_request())
+
+
+async def test_a_filter_that_began_to_read_the_content_cannot_be_passed_by() -> None:
+    def layer(handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            await request.body.read()
+            raise LookupError("too late")
+
+        return handle
+
+    late = FilterType("late", NoSettings, built(layer), failure=FailurePolicy.OPEN)
+    async with routed(plugin_with(late)) as table:
+        await table.publish(route("late"), backends=BACKENDS)
+        with pytest.raises(LookupError, match="too late"):
+            await table.handle(make_request("POST", body=Pieces(b"a", b"b")))
+        assert (await table.handle(make_request("POST", body=Buffered(b"ab")))).status == 200
+
+
+async def test_a_filter_that_may_fail_keeps_what_its_layer_counts() -> None:
+    def layer(handler: Handler) -> Handler:
+        count = 0
+
+        async def handle(request: Request) -> Response:
+            nonlocal count
+            count += 1
+            if count == 2:
+                raise LookupError("the second")
+            return (await handler(request)).with_header(b"x-count", b"%d" % count)
+
+        return handle
+
+    counting = FilterType("counting", NoSettings, built(layer), failure=FailurePolicy.OPEN)
+    async with routed(plugin_with(counting)) as table:
+        await table.publish(route("counting"), backends=BACKENDS)
+        counts = [(await table.handle(make_request())).header(b"x-count") for _ in range(3)]
+    assert counts == [b"1", None, b"3"]
+
+
+def counted(calls: list[str], policy: DisableAfter) -> FilterType:
+    """A filter that fails on `/fail`, and notes each call."""
+
+    def layer(handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            calls.append(request.target.decode())
+            if request.target == b"/fail":
+                raise LookupError("again")
+            return await handler(request)
+
+        return handle
+
+    return FilterType("counted", NoSettings, built(layer), failure=policy)
+
+
+async def test_a_filter_that_fails_often_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[str] = []
+    kind = counted(calls, DisableAfter(faults=3, within_seconds=1000, rest_seconds=1000))
+    async with routed(plugin_with(kind)) as table:
+        await table.publish(route("counted"), backends=BACKENDS)
+        for path in ("fail", "ok", "fail", "fail", "ok", "fail"):
+            assert (await table.handle(make_request(url=f"http://a.test/{path}"))).status == 200
+    assert calls == ["/fail", "/ok", "/fail", "/fail"]
+    assert "filter counted failed 3 times within 1000 s and is left out for 1000 s" in caplog.messages
+
+
+async def test_a_filter_that_was_left_out_is_tried_again() -> None:
+    calls: list[str] = []
+    kind = counted(calls, DisableAfter(faults=1, within_seconds=1, rest_seconds=0.01))
+    async with routed(plugin_with(kind)) as table:
+        await table.publish(route("counted"), backends=BACKENDS)
+        for _ in range(2):
+            calls.clear()
+            while not calls:
+                assert (await table.handle(make_request(url="http://a.test/fail"))).status == 200
+
+
+async def test_faults_long_apart_do_not_add_up() -> None:
+    calls: list[str] = []
+    kind = counted(calls, DisableAfter(faults=2, within_seconds=1e-9, rest_seconds=1000))
+    async with routed(plugin_with(kind)) as table:
+        await table.publish(route("counted"), backends=BACKENDS)
+        for _ in range(5):
+            await table.handle(make_request(url="http://a.test/fail"))
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize("policy", ["open", {"faults": 1, "rest_seconds": 1000}])
+async def test_the_operator_overrules_the_failure_policy(policy: object) -> None:
+    def layer(handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            raise LookupError("always")
+
+        return handle
+
+    plugin = plugin_with(FilterType("shut", NoSettings, built(layer)))
+    inline = {"type": "inline", "routes": [{"name": "all", "respond": {"body": "x"}, "filters": [{"type": "shut"}]}]}
+    request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"
+    async with running({"sources": [inline]}, extra=[plugin]) as gateway:
+        assert b" 500 " in await gateway.exchange(request)
+    async with running({"plugins": {"failure": {"shut": policy}}, "sources": [inline]}, extra=[plugin]) as gateway:
+        assert b" 200 " in await gateway.exchange(request)
+
+
+async def test_a_policy_for_a_filter_that_nobody_brought_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"plugins\.failure: unknown filter 'shutt'"):
+        async with running({"plugins": {"failure": {"shutt": "open"}}}):
+            pass
 
 
 # --- faults in words ---

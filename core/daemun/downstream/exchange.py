@@ -10,12 +10,13 @@ import anyio
 from daemun.downstream.drain import Connections
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.render import render
-from daemun.errors import ExchangeError, Reason
+from daemun.errors import ExchangeError, Reason, lone
 from daemun.exchange import Peer
 from daemun.extend.observe import Observer
 from daemun.extend.types import Dialect
 from daemun.message import Buffered, NoContent, Request, Response
 from daemun.routing.table import Table
+from daemun.scopes import Lender
 from daemun.transport.timers import Timers
 
 __all__ = ["DownstreamConnection", "Services"]
@@ -29,7 +30,7 @@ _MAX_CONTENT_TYPE_BYTES = 128
 class Services:
     """What all connections of a worker share."""
 
-    __slots__ = ("_by_content_type", "connections", "dialects", "observers", "plugins", "table", "timers")
+    __slots__ = ("_by_content_type", "connections", "dialects", "lender", "observers", "plugins", "table", "timers")
 
     def __init__(
         self,
@@ -39,12 +40,15 @@ class Services:
         dialects: Sequence[Dialect] = (),
         observers: Sequence[Observer] = (),
         plugins: Mapping[str, str] | None = None,
+        lender: Lender | None = None,
     ) -> None:
         self.table = table
         self.connections = connections
         self.timers = timers
         self.dialects = tuple(dialects)
         self.observers = tuple(observers)
+        self.lender = lender
+        """Opens what plugins hold for a connection, or an exchange."""
         self.plugins = plugins or {}
         """Names of plugins by the package that their code is in."""
         self._by_content_type: dict[bytes, Dialect | None] = {}
@@ -130,6 +134,8 @@ class DownstreamConnection:
                 self._observe(request, response)
             if exchange._stash is not None:
                 exchange._stash = None  # now, and not when somebody lets go of the exchange
+            if exchange._scope is not None:
+                exchange._scope.close()
 
     def refused(self, error: ExchangeError) -> None:
         """Tells observers of a request that was refused before it became an exchange."""
@@ -158,10 +164,8 @@ class DownstreamConnection:
 
     def _failed(self, request: Request, error: Exception) -> Response:
         """The response for what a handler raised."""
-        lone: BaseException = error
-        while isinstance(lone, BaseExceptionGroup) and len(lone.exceptions) == 1:
-            lone = lone.exceptions[0]
-        failure = lone if isinstance(lone, ExchangeError) else self._fault(request, error)
+        meant = lone(error)
+        failure = meant if isinstance(meant, ExchangeError) else self._fault(request, error)
         response = self.render(request, failure)
         request.exchange.reason, request.exchange.status = failure.reason, response.status
         return response

@@ -22,7 +22,7 @@ from anyio.streams.tls import TLSAttribute
 from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
-from daemun.downstream.negotiate import negotiate
+from daemun.downstream.negotiate import converse
 from daemun.errors import SettingsError
 from daemun.exchange import Peer
 from daemun.extend.wire import Connection, WireProtocol
@@ -254,11 +254,18 @@ class Listener:
     def _peer(self, address: Any) -> Peer:
         scheme = "https" if self._context is not None else "http"
         if not self._tcp:
-            return Peer(listener=self.settings.name, local=self.address, scheme=scheme)
+            return Peer(listener=self.settings.name, local=self.address, scheme=scheme, lender=self._services.lender)
         host = address[0]
         if host.startswith("::ffff:") and "." in host:
             host = host[7:]
-        return Peer(listener=self.settings.name, address=host, port=address[1], local=self.address, scheme=scheme)
+        return Peer(
+            listener=self.settings.name,
+            address=host,
+            port=address[1],
+            local=self.address,
+            scheme=scheme,
+            lender=self._services.lender,
+        )
 
     async def _serve(self, sock: socket.socket, connection: Connection, tasks: TaskGroup) -> None:
         try:
@@ -275,18 +282,12 @@ class Listener:
                 return
             if self._context is not None:
                 self._note_tls(stream, connection.peer)
-            try:
-                protocol = await negotiate(stream, connection, self._protocols, self._silence_seconds)
-                if protocol is not None:
-                    await protocol.serve(stream, connection, self._protocol_settings[protocol.name])
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass
-            finally:
-                await stream.aclose()
+            await converse(stream, connection, self._protocols, self._protocol_settings, self._silence_seconds)
         except Exception:
             log.exception("listener %s: a connection failed", self.settings.name)
         finally:
             self._connections.remove(connection)
+            connection.peer.leave()
             if self._turn is not None:
                 self._turn.note()
 

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import anyio
 from anyio.streams.tls import TLSAttribute
 
 from daemun.extend.wire import Connection, Sniff, WireProtocol
 from daemun.transport.stream import Stream
 
-__all__ = ["negotiate"]
+__all__ = ["converse", "negotiate"]
 
 _ENOUGH_BYTES = 24
 """The longest preface that tells a protocol (HTTP/2: RFC 9113 §3.4)."""
 _SNIFF_SECONDS = 10.0
 """From the first byte to enough of them."""
+
+
+async def converse(
+    stream: Stream,
+    connection: Connection,
+    protocols: Sequence[WireProtocol],
+    protocol_settings: Mapping[str, Any],
+    silence_seconds: float,
+) -> None:
+    """Serves `connection` in the protocol that it speaks, to its end, and closes `stream`. See `negotiate`."""
+    try:
+        protocol = await negotiate(stream, connection, protocols, silence_seconds)
+        if protocol is not None:
+            await protocol.serve(stream, connection, protocol_settings[protocol.name])
+    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass
+    finally:
+        await stream.aclose()
 
 
 async def negotiate(

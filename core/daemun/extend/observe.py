@@ -12,6 +12,7 @@ from msgspec import Struct
 from daemun.errors import ExchangeError
 from daemun.exchange import Exchange, Peer
 from daemun.message import Request, Response
+from daemun.scopes import Scope
 from daemun.upstream.endpoints import Endpoints
 
 __all__ = ["GatewayView", "Observer", "ObserverContext", "ObserverType", "Worker"]
@@ -68,6 +69,8 @@ class ObserverContext(Struct, frozen=True):
     """Folder that relative paths start from: where the settings file is."""
     gateway: GatewayView
     worker: Worker = Worker()
+    process: Scope = Scope()
+    """What is opened once for all instances of plugins in this process, until the gateway stops."""
 
 
 class Observer:

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from daemun.errors import ExchangeError
+from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.handler import Handler, Layer
 from daemun.message import Request, Response
 from daemun.routing.spec import ObjectStatus, Snapshot
+from daemun.scopes import Scope
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = [
@@ -30,7 +32,6 @@ __all__ = [
     "Balancer",
     "BalancerType",
     "Dialect",
-    "FailurePolicy",
     "FilterContext",
     "FilterType",
     "HealthCheck",
@@ -119,20 +120,15 @@ class Phase(enum.IntEnum):
     UPSTREAM = 6
 
 
-class FailurePolicy(enum.Enum):
-    """What an exception out of a filter means."""
-
-    CLOSED = "closed"
-    """The client gets a 500."""
-    OPEN = "open"
-    """The exchange goes on as if the filter were not there."""
-
-
 class FilterContext(Struct, frozen=True):
     """What a filter may use while it is built. Equal settings share one instance, over routes and reloads."""
 
     name: str
     base_dir: Path
+    process: Scope = Scope()
+    """What is opened once for all instances in this process, until the gateway stops."""
+    route: str = ""
+    """The route that it is built for, if it is one of those that are built for each (`FilterType.per_route`)."""
 
 
 class FilterType(Struct, frozen=True):
@@ -147,7 +143,10 @@ class FilterType(Struct, frozen=True):
     after: tuple[str, ...] = ()
     buffer_bytes: int = 0
     """Reads request bodies into memory up to this size before the filter sees them (413 above); 0: never."""
-    failure: FailurePolicy = FailurePolicy.CLOSED
+    failure: FailurePolicy | DisableAfter = FailurePolicy.CLOSED
+    """The author's; `plugins.failure` of the settings can overrule it."""
+    per_route: bool = False
+    """Whether each route has an instance of its own. It outlives changes of the route's other settings."""
 
 
 class Peek(Protocol):
@@ -177,6 +176,8 @@ class MatcherContext(Struct, frozen=True):
 
     name: str
     base_dir: Path
+    process: Scope = Scope()
+    """What is opened once for all instances in this process, until the gateway stops."""
 
 
 class MatcherType(Struct, frozen=True):
@@ -194,6 +195,8 @@ class BackendContext(Struct, frozen=True):
 
     name: str
     base_dir: Path
+    process: Scope = Scope()
+    """What is opened once for all instances in this process, until the gateway stops."""
 
 
 class BackendType(Struct, frozen=True):

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from socket import socket
 from time import monotonic
+from typing import Protocol
 
 import anyio
 import pluggy
@@ -23,9 +24,10 @@ from daemun.process.memory import give_back_memory
 from daemun.process.notices import notify
 from daemun.process.parts import Parts, open_parts
 from daemun.process.sources import open_sources
-from daemun.settings import Settings
+from daemun.settings import ListenerSettings, Settings
+from daemun.transport.open import Dial, dial
 
-__all__ = ["Gateway", "open_gateway", "open_listeners", "open_table", "serving"]
+__all__ = ["Accepting", "Gateway", "lend_services", "open_gateway", "open_listeners", "open_table", "serving"]
 
 log = logging.getLogger("daemun")
 
@@ -57,6 +59,28 @@ class Gateway:
                 log.exception("an observer failed to open its files anew")
 
 
+class Accepting(Protocol):
+    """Where connections come from; a `Listener` has them from a socket."""
+
+    @property
+    def settings(self) -> ListenerSettings:
+        """As they stand in the settings file."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for people."""
+        ...
+
+    async def accept(self, tasks: TaskGroup) -> None:
+        """Accepts until cancelled; each connection is served in a task of `tasks`."""
+        ...
+
+    def close(self) -> None:
+        """Accepts no more. Idempotent."""
+        ...
+
+
 @asynccontextmanager
 async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_dir: Path) -> AsyncIterator[Gateway]:
     """A gateway that serves until the context is left; then it drains as `settings.drain` says, and stops.
@@ -79,7 +103,7 @@ async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_d
 
 @asynccontextmanager
 async def open_table(
-    settings: Settings, manager: pluggy.PluginManager, base_dir: Path, *, observed: bool = True
+    settings: Settings, manager: pluggy.PluginManager, base_dir: Path, *, observed: bool = True, dial: Dial = dial
 ) -> AsyncIterator[Parts]:
     """The table of `settings`, filled by its sources, until the context is left.
 
@@ -92,12 +116,27 @@ async def open_table(
         base_dir,
         on_applied=lambda applied: notify(manager, "daemun_applied", applied=applied),
         observed=observed,
+        dial=dial,
     )
     async with (
         opened as parts,
         open_sources(settings, registry, base_dir, parts.table.apply, serving=observed) as parts.sources,
     ):
         yield parts
+
+
+def lend_services(parts: Parts) -> Services:
+    """What all connections of this process share."""
+    registry = parts.registry
+    return Services(
+        parts.table,
+        parts.connections,
+        parts.timers,
+        list(registry.dialects),
+        parts.observers,
+        registry.packages(),
+        parts.shared,
+    )
 
 
 def open_listeners(
@@ -113,9 +152,7 @@ def open_listeners(
     certificate cannot be used.
     """
     registry = parts.registry
-    services = Services(
-        parts.table, parts.connections, parts.timers, list(registry.dialects), parts.observers, registry.packages()
-    )
+    services = lend_services(parts)
     listeners: list[Listener] = []
     try:
         for one in settings.listeners:
@@ -141,7 +178,7 @@ async def serving(
     settings: Settings,
     manager: pluggy.PluginManager,
     parts: Parts,
-    listeners: Sequence[Listener],
+    listeners: Sequence[Accepting],
     since: float,
     *,
     linger_seconds: float = 0.0,
@@ -184,7 +221,7 @@ async def serving(
             listener.close()
 
 
-async def _accept(listener: Listener, tasks: TaskGroup, ended: anyio.Event) -> None:
+async def _accept(listener: Accepting, tasks: TaskGroup, ended: anyio.Event) -> None:
     try:
         await listener.accept(tasks)
     finally:

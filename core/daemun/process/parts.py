@@ -20,10 +20,12 @@ from daemun.process.view import View
 from daemun.routing.compile import Compiler
 from daemun.routing.shared import Shared
 from daemun.routing.table import Table
+from daemun.scopes import Scope
 from daemun.settings import Settings, convert
+from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 
-__all__ = ["Parts", "check_listeners", "open_parts"]
+__all__ = ["Parts", "check_listeners", "check_policies", "open_parts"]
 
 _CLOSING_ROUNDS = 3
 """Rounds of the event loop in which aborted transports close their sockets."""
@@ -32,11 +34,14 @@ _CLOSING_ROUNDS = 3
 class Parts:
     """What serves requests: registry, table, observers. `daemun check` and `explain` use it too."""
 
-    def __init__(self, registry: Registry, protocols: Mapping[str, Any], timers: Timers, table: Table) -> None:
+    def __init__(
+        self, registry: Registry, protocols: Mapping[str, Any], timers: Timers, table: Table, shared: Shared
+    ) -> None:
         self.registry = registry
         self.protocols = protocols
         self.timers = timers
         self.table = table
+        self.shared = shared
         self.connections = Connections()
         self.sources = Sources()
         self.observers: list[Observer] = []
@@ -51,20 +56,32 @@ async def open_parts(
     worker: Worker = Worker(),  # noqa: B008 - frozen
     on_applied: Callable[[Applied], None] | None = None,
     observed: bool = True,
+    dial: Dial = dial,
 ) -> AsyncIterator[Parts]:
     """An empty table with room for the sources of `settings`, and its observers, until the context is left.
 
     With `observed` false the settings of observers are checked, and none is opened: nothing is to be seen.
     """
     check_listeners(settings, registry)
+    check_policies(settings, registry)
     protocols = _protocol_settings(settings, registry)
     timers = Timers()
     with ungrouped():
         async with anyio.create_task_group() as tasks:
             shared = Shared(tasks)
-            compiler = Compiler(registry, shared, protocols, base_dir, timers)
+            process = Scope("process", shared)
+            compiler = Compiler(
+                registry,
+                shared,
+                protocols,
+                base_dir,
+                timers,
+                process=process,
+                failures=settings.plugins.failure,
+                dial=dial,
+            )
             table = Table(compiler, on_applied)
-            parts = Parts(registry, protocols, timers, table)
+            parts = Parts(registry, protocols, timers, table, shared)
             view = View(table, parts.connections)
             for name in source_names(settings):
                 table.add_source(name)
@@ -77,16 +94,26 @@ async def open_parts(
                         kind = registry.observers.get(name)
                         decoded = convert(rest, kind.settings, path=path)
                         if observed:
-                            context = ObserverContext(name=name, base_dir=base_dir, gateway=view, worker=worker)
+                            context = ObserverContext(name, base_dir, view, worker, process)
                             parts.observers.append(await _open_observer(kind, decoded, context, stack, path))
                     yield parts
             finally:
                 with anyio.CancelScope(shield=True):
                     table.close()
+                    process.close()
                     await shared.closed()
                     for _ in range(_CLOSING_ROUNDS):
                         await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
+
+
+def check_policies(settings: Settings, registry: Registry) -> None:
+    """Raises `SettingsError` for the failure policy of a filter that nobody brought."""
+    for name in settings.plugins.failure:
+        try:
+            registry.filters.get(name)
+        except SettingsError as error:
+            raise SettingsError(str(error), path="$.plugins.failure") from None
 
 
 def check_listeners(settings: Settings, registry: Registry) -> None:

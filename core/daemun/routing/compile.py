@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,13 +11,15 @@ from typing import Any
 import msgspec
 
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, SettingsError
+from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.extend.ordering import in_order
 from daemun.extend.registry import Registry
-from daemun.extend.types import BackendContext, FailurePolicy, FilterContext, FilterType, Matcher, MatcherContext
+from daemun.extend.types import BackendContext, FilterContext, FilterType, Matcher, MatcherContext
 from daemun.handler import Handler, Layer, compose
 from daemun.message import EMPTY, Buffered, NoContent, Request, Response
 from daemun.routing.actions import redirect, respond, split
 from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
+from daemun.routing.failing import with_policy
 from daemun.routing.index import Index
 from daemun.routing.shared import Resource, Shared
 from daemun.routing.spec import (
@@ -33,15 +34,15 @@ from daemun.routing.spec import (
     RouteSpec,
     Split,
 )
+from daemun.scopes import Scope
 from daemun.settings import convert
+from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 from daemun.upstream.backend import Backend, open_backend
 from daemun.upstream.endpoints import Endpoints
 from daemun.upstream.forward import retrying
 
 __all__ = ["CompiledRoute", "Compiler", "apart", "used_backends"]
-
-log = logging.getLogger("daemun.routing")
 
 
 class CompiledRoute:
@@ -72,13 +73,26 @@ class Compiler:
     """Compiles routes of one worker. Equal settings share one filter or back end, over routes and reloads."""
 
     def __init__(
-        self, registry: Registry, shared: Shared, protocols: Mapping[str, Any], base_dir: Path, timers: Timers
+        self,
+        registry: Registry,
+        shared: Shared,
+        protocols: Mapping[str, Any],
+        base_dir: Path,
+        timers: Timers,
+        *,
+        process: Scope = Scope(),  # noqa: B008 - it belongs to no gateway, and holds nothing
+        failures: Mapping[str, FailurePolicy | DisableAfter] | None = None,
+        dial: Dial = dial,
     ) -> None:
+        """`failures` are the policies that the settings name, by filter."""
         self._registry = registry
         self._shared = shared
         self._protocols = protocols
         self._timers = timers
         self._base_dir = base_dir
+        self._process = process
+        self._failures = failures or {}
+        self._dial = dial
         self.endpoints: set[Endpoints] = set()
         """The live view of every back end that is open and has one."""
 
@@ -125,7 +139,7 @@ class Compiler:
         named: list[tuple[str, Layer | None]] = []
         if spec.timeout_seconds:
             named.append((f"timeout {spec.timeout_seconds:g} s", _timeout(spec.timeout_seconds)))
-        named += await self._filters(route)
+        named += await self._filters(route, source)
         named.append(("rewrite", rewriter(spec)))
         named.append(("headers", edit_headers(spec)))
         words, action = await self._action(route, source, backends)
@@ -137,11 +151,11 @@ class Compiler:
     async def _matcher(self, route: CompiledRoute, spec: MatcherSpec) -> tuple[Matcher, int]:
         kind = self._registry.matchers.get(spec.type)
         settings = convert(spec.settings, kind.settings, path=f"$.match.matchers[{kind.name}].settings")
-        context = MatcherContext(name=kind.name, base_dir=self._base_dir)
+        context = MatcherContext(name=kind.name, base_dir=self._base_dir, process=self._process)
         key = ("matcher", kind.name, _digest(spec.settings))
         return await self._lease(route, key, lambda: kind.build(settings, context)), kind.peek_bytes
 
-    async def _filters(self, route: CompiledRoute) -> list[tuple[str, Layer | None]]:
+    async def _filters(self, route: CompiledRoute, source: str) -> list[tuple[str, Layer | None]]:
         specs = list(route.spec.filters)
         for implementation in self._registry.manager.hook.daemun_route_filters.get_hookimpls():
             wanted = {"route": route.spec}
@@ -157,16 +171,22 @@ class Compiler:
         layers: list[tuple[str, Layer | None]] = []
         for position in in_order(kinds):
             kind, filter_spec = kinds[position], specs[position]
-            layers.append((f"filter {kind.name}", await self._filter(route, kind, filter_spec)))
+            layers.append((f"filter {kind.name}", await self._filter(route, source, kind, filter_spec)))
         return layers
 
-    async def _filter(self, route: CompiledRoute, kind: FilterType, spec: FilterSpec) -> Layer:
+    async def _filter(self, route: CompiledRoute, source: str, kind: FilterType, spec: FilterSpec) -> Layer:
         settings = convert(spec.settings, kind.settings, path=f"$.filters[{kind.name}].settings")
-        context = FilterContext(name=kind.name, base_dir=self._base_dir)
+        name = route.spec.name if kind.per_route else ""
+        context = FilterContext(name=kind.name, base_dir=self._base_dir, process=self._process, route=name)
+        policy = self._failures.get(kind.name, kind.failure)
+
+        @asynccontextmanager
+        async def build() -> AsyncIterator[Layer]:
+            async with kind.build(settings, context) as layer:
+                yield with_policy(kind.name, layer, policy)
+
         key = ("filter", kind.name, _digest(spec.settings))
-        layer: Layer = await self._lease(route, key, lambda: kind.build(settings, context))
-        if kind.failure is FailurePolicy.OPEN:
-            layer = _open_on_failure(kind.name, layer)
+        layer: Layer = await self._lease(route, (*key, source, name) if kind.per_route else key, build)
         if kind.buffer_bytes:
             layer = _buffered(kind.buffer_bytes, layer)
         return layer
@@ -196,7 +216,7 @@ class Compiler:
         if spec.type != "endpoints":
             kind = self._registry.backends.get(spec.type)
             settings = convert(spec.settings, kind.settings, path=f"$.backends.{spec.name}.settings")
-            context = BackendContext(name=spec.name, base_dir=self._base_dir)
+            context = BackendContext(name=spec.name, base_dir=self._base_dir, process=self._process)
             key = ("back end", spec.type, _digest(spec.settings))
             handler: Handler = await self._lease(route, key, lambda: kind.build(settings, context))
             return handler
@@ -207,7 +227,7 @@ class Compiler:
 
     @asynccontextmanager
     async def _open(self, spec: BackendSpec) -> AsyncIterator[Backend]:
-        opened = open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers)
+        opened = open_backend(spec, self._registry, self._protocols, self._base_dir, self._timers, self._dial)
         async with opened as backend:
             assert backend.endpoints is not None
             self.endpoints.add(backend.endpoints)
@@ -285,40 +305,6 @@ def _timeout(seconds: float) -> Layer:
         return handle
 
     return layer
-
-
-def _open_on_failure(name: str, layer: Layer) -> Layer:
-    """`layer`, whose own exceptions are logged and passed by; those of what it wraps are not its own."""
-
-    def wrapped(handler: Handler) -> Handler:
-        async def handle(request: Request) -> Response:
-            answer: Response | None = None
-            failure: BaseException | None = None
-
-            async def observed(inner: Request) -> Response:
-                nonlocal answer, failure
-                try:
-                    answer = await handler(inner)
-                except BaseException as error:
-                    failure = error
-                    raise
-                return answer
-
-            try:
-                return await layer(observed)(request)
-            except Exception as error:
-                if error is failure or isinstance(error, ExchangeError):
-                    raise
-                log.exception("filter %s failed and is passed by", name)
-            if answer is not None:
-                return answer
-            if failure is not None:
-                raise failure
-            return await handler(request)
-
-        return handle
-
-    return wrapped
 
 
 def _buffered(limit: int, layer: Layer) -> Layer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Protocol
 
 import anyio
 from anyio.abc import ByteStream, SocketStream, TaskGroup
@@ -14,7 +15,22 @@ from daemun.transport.sockets import SocketStream as LoopStream
 from daemun.transport.stream import Stream
 from daemun.transport.watched import WatchedStream
 
-__all__ = ["dial", "wrap_accepted"]
+__all__ = ["Dial", "dial", "wrap_accepted"]
+
+
+class Dial(Protocol):
+    """Who opens connections to endpoints; `dial` does, unless there is no network."""
+
+    async def __call__(
+        self,
+        tasks: TaskGroup,
+        *,
+        host: str = "",
+        port: int = 0,
+        path: str = "",
+        context: ssl.SSLContext | None = None,
+        server_name: str = "",
+    ) -> Stream: ...
 
 
 async def wrap_accepted(

@@ -18,6 +18,7 @@ from daemun.extend.types import Activator, ActivatorContext
 from daemun.handler import Handler
 from daemun.routing.spec import BackendSpec
 from daemun.settings import convert
+from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 from daemun.transport.tls import client_context
 from daemun.upstream.activation import WaitingRoom, WaitingRoomSettings
@@ -79,7 +80,12 @@ class Backend:
 
 @asynccontextmanager
 async def open_backend(
-    spec: BackendSpec, registry: Registry, protocols: Mapping[str, Any], base_dir: Path, timers: Timers
+    spec: BackendSpec,
+    registry: Registry,
+    protocols: Mapping[str, Any],
+    base_dir: Path,
+    timers: Timers,
+    dial: Dial = dial,
 ) -> AsyncIterator[Backend]:
     """The back end of `spec`, of type `endpoints`, until it exits. Raises `SettingsError` with the path of the fault.
 
@@ -106,6 +112,7 @@ async def open_backend(
             tasks=tasks,
             context=context,
             connect_timeout_seconds=settings.connect_timeout_seconds,
+            dial=dial,
         )
 
     def lend_pool(endpoint: Endpoint) -> Pool | SharedPool:

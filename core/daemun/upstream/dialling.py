@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from daemun.errors import ExchangeError, Reason, Retry
 from daemun.extend.wire import WireProtocol
-from daemun.transport.open import dial
+from daemun.transport.open import Dial, dial
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint
 
@@ -22,7 +22,7 @@ __all__ = ["Dialler"]
 class Dialler:
     """Makes connections to `endpoint` that speak `protocol`."""
 
-    __slots__ = ("_connect_timeout_seconds", "_context", "_protocol", "_settings", "endpoint", "tasks")
+    __slots__ = ("_connect_timeout_seconds", "_context", "_dial", "_protocol", "_settings", "endpoint", "tasks")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Dialler:
         tasks: TaskGroup,
         context: ssl.SSLContext | None,
         connect_timeout_seconds: float,
+        dial: Dial = dial,
     ) -> None:
         self.endpoint = endpoint
         self._protocol = protocol
@@ -41,13 +42,14 @@ class Dialler:
         """Of the back end."""
         self._context = context
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._dial = dial
 
     async def connect(self) -> UpstreamConnection:
         """A new connection. Raises `ExchangeError` (nothing was sent: any method may be tried again)."""
         endpoint = self.endpoint
         try:
             with anyio.fail_after(self._connect_timeout_seconds or None):
-                stream = await dial(
+                stream = await self._dial(
                     self.tasks,
                     host=endpoint.host,
                     port=endpoint.port,
