@@ -2,6 +2,10 @@
 
 Registration hooks are called once, at start, and return typed values; a plugin names only the arguments that it
 uses. Nothing here is called for a request: what plugins register is compiled into closures.
+
+A later version may add arguments to a hook, and fields with defaults to a type. What is to go stays for two minor
+versions as `hookspec(warn_on_impl=DeprecationWarning("use … instead"))`, or `warn_on_impl_args` for an argument:
+plugins that implement it work, and are named in the log and by `daemun plugins`.
 """
 
 from __future__ import annotations

@@ -231,16 +231,74 @@ def test_plugins_tells_what_each_brings(cli: Cli) -> None:
     result = cli("plugins")
     assert result.exit_code == 0
     lines = plain(result).splitlines()
-    assert re.fullmatch(r"PLUGIN +VERSION +MODULE +BRINGS", lines[0])
-    assert any(re.fullmatch(r"http1 +\S+ +daemun_http1 +protocol http1", line) for line in lines)
-    assert any(re.fullmatch(r"file +\S+ +daemun_file +source file; source inline", line) for line in lines)
+    assert re.fullmatch(r"PLUGIN +VERSION +MODULE +HOOKS +BRINGS +PHASE +CONTENT +FAILURE", lines[0])
+    assert any(re.fullmatch(r"http1 +\S+ +daemun_http1 +daemun_protocols +protocol http1", line) for line in lines)
+    at = next(number for number, line in enumerate(lines) if line.startswith("file "))
+    assert re.fullmatch(r"file +\S+ +daemun_file +daemun_sources +source file", lines[at])
+    assert lines[at + 1].strip() == "source inline"
+    assert any(re.fullmatch(r" +daemun_matchers +filter soap +authz +as it comes +closed", line) for line in lines)
 
 
 def test_plugins_for_programs(cli: Cli) -> None:
     rows = {row["name"]: row for row in json.loads(cli("plugins", "--json").stdout)}
-    assert rows["process"]["brings"] == ["activator process"]
+    assert [(thing["kind"], thing["name"]) for thing in rows["process"]["things"]] == [("activator", "process")]
     assert rows["static"]["hooks"] == ["daemun_backends"]
     assert rows["http1"]["module"] == "daemun_http1"
+
+
+CAREFUL = """
+from daemun import DisableAfter, FailurePolicy, FilterType, NoSettings, Phase, hookimpl
+from daemun.testing import built
+
+def layer(handler):
+    return lambda request: handler(request)
+
+@hookimpl
+def daemun_filters():
+    return [
+        FilterType("loose", NoSettings, built(layer), phase=Phase.AUTHN, buffer_bytes=65536, failure=FailurePolicy.OPEN),
+        FilterType("tired", NoSettings, built(layer), buffer_bytes=1000, failure=DisableAfter(3, within_seconds=10)),
+    ]
+
+@hookimpl
+def daemun_started(info): pass
+
+@hookimpl
+def daemun_old(gone, kept): pass
+"""
+
+
+def test_plugins_tells_how_filters_fail_and_what_they_need(cli: Cli, stranger: Any, old_hook: None) -> None:
+    stranger("careful", CAREFUL)
+    output = plain(cli("plugins"))
+    of = output[output.index("careful") :].splitlines()
+    assert re.search(
+        r"careful +1.0 +careful_module +daemun_filters +filter loose +authn +in memory, ≤ 64 KiB +open", of[0]
+    )
+    assert re.search(r" daemun_old +filter tired +transform +in memory, ≤ 1000 B +left out after 3 in 10 s", of[1])
+    assert of[2].strip() == "daemun_started"
+    assert output.splitlines()[-2:] == [
+        "careful: daemun_old is deprecated: use daemun_new instead",
+        "careful: daemun_old(gone) is deprecated: nobody knows",
+    ]
+
+
+def test_plugins_measures_what_each_costs(cli: Cli, stranger: Any, old_hook: None) -> None:
+    stranger("careful", CAREFUL)
+    rows = {
+        row["name"]: row for row in json.loads(cli("plugins", "careful", "static", "file", "--cost", "--json").stdout)
+    }
+    costs = {thing["name"]: thing["cost"] for thing in rows["careful"]["things"]}
+    assert all(re.fullmatch(r"[+-]\d+\.\d\d ± \d+\.\d\d µs", cost) for cost in costs.values())
+    assert rows["static"]["things"][0]["cost"] == "needs settings: root (str)"
+    assert rows["file"]["things"][0]["cost"] == "–"
+    assert set(rows) == {"careful", "static", "file"}
+
+
+def test_plugins_of_a_name_that_nobody_has(cli: Cli) -> None:
+    result = cli("plugins", "statick")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.match(r"daemun: plugin statick: not installed; installed are: .*static", result.stderr)
 
 
 def test_hooks_tells_every_hook(cli: Cli) -> None:
@@ -306,6 +364,19 @@ def test_wrong_usage_exits_2(cli: Cli, arguments: list[str]) -> None:
     assert result.exit_code == 2
     assert "Usage: " in result.stderr
     assert result.stdout == ""
+
+
+@pytest.fixture
+def old_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that is to go, with an argument that was to go before."""
+
+    def daemun_old(gone: int, kept: int) -> None: ...
+
+    deprecated = hookspecs.hookspec(
+        warn_on_impl=DeprecationWarning("use daemun_new instead"),
+        warn_on_impl_args={"gone": DeprecationWarning("nobody knows")},
+    )
+    monkeypatch.setattr(hookspecs, "daemun_old", deprecated(daemun_old), raising=False)
 
 
 @pytest.fixture

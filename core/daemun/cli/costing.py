@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from daemun.cli.finding import find_plugin
-from daemun.cli.output import as_json, json_option
+from daemun.cli.output import as_json, bar, json_option, muted
 from daemun.errors import SettingsError
 from daemun.process.loop import choose_loop, run_on
 from daemun.settings import read_document
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 _BAR = 24
-_STEPS = 200
 _LEAK_BLOCKS = 0.5
 
 
@@ -71,7 +68,7 @@ def bench(
     method = "POST" if content else "GET"
     message = Message(method, target, (*Message().headers, *map(_field, headers)), content)
     base_dir = Path(file).resolve().parent if file else Path.cwd()
-    with _progress() as progress, _muted():
+    with bar("measuring") as progress, muted():
         found = find_plugin(plugin)
 
         async def main() -> Report:
@@ -108,32 +105,6 @@ def _field(header: str) -> tuple[bytes, bytes]:
     if not colon or not name.strip() or "\n" in header or "\r" in header:
         raise click.UsageError(f"-H {header!r} is not `name: value`")
     return name.strip().lower().encode(), value.strip().encode()
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float], None]]:
-    """What is to be called with the share that is done; a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda share: None
-        return
-    with click.progressbar(length=_STEPS, label="measuring", file=sys.stderr, show_eta=False) as bar:
-        yield lambda share: bar.update(int(share * _STEPS) - bar.pos)
-        bar.update(_STEPS - bar.pos)
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """What a plugin prints goes nowhere, whether by Python or by descriptor."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        with open(os.devnull, "w") as silence, redirect_stdout(silence):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _as_data(report: Report) -> dict[str, Any]:

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
@@ -13,7 +16,9 @@ import msgspec
 
 from daemun.errors import DaemunError
 
-__all__ = ["as_json", "fault_of", "json_option", "settings_option", "table"]
+__all__ = ["as_json", "bar", "fault_of", "json_option", "muted", "settings_option", "table"]
+
+_STEPS = 200
 
 json_option = click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")
 settings_option = click.option(
@@ -48,3 +53,29 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
     for number, row in enumerate([head, *rows]):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         click.secho(line, bold=number == 0)
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Callable[[float], None]]:
+    """What is to be called with the share that is done: a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda share: None
+        return
+    with click.progressbar(length=_STEPS, label=label, file=sys.stderr, show_eta=False) as drawn:
+        yield lambda share: drawn.update(int(share * _STEPS) - drawn.pos)
+        drawn.update(_STEPS - drawn.pos)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """What a plugin prints goes nowhere, whether by Python or by descriptor."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        with open(os.devnull, "w") as silence, redirect_stdout(silence):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

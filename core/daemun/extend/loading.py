@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import warnings
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from types import ModuleType
 
 import pluggy
@@ -11,7 +14,9 @@ import pluggy
 from daemun import hookspecs
 from daemun.errors import PluginError
 
-__all__ = ["GROUP", "installed", "load_plugins"]
+__all__ = ["GROUP", "deprecated_hooks", "exchanged", "installed", "load_plugins"]
+
+log = logging.getLogger("daemun.plugins")
 
 GROUP = "daemun"
 """The entry-point group; built-ins stand in it like a stranger's plugins."""
@@ -37,22 +42,32 @@ def load_plugins(
     point (tests, scripts). Raises `PluginError`: the import failed, a dependency is missing, a hook
     or an argument of one is misspelt.
     """
-    manager = pluggy.PluginManager("daemun")
-    manager.add_hookspecs(hookspecs)
     points = installed()
     blocked = set(block)
     wanted = set(points) if only is None else set(only)
     unknown = sorted((blocked | wanted) - set(points))
     if unknown:
         raise PluginError(f"not installed; installed are: {', '.join(sorted(points)) or 'none'}", plugin=unknown[0])
-    for name in sorted(wanted - blocked):
-        _register(manager, _import(points[name]), name)
-    for module in extra:
-        _register(manager, module, module.__name__)
+    loaded = [(name, _import(points[name])) for name in sorted(wanted - blocked)]
+    return _registered([*loaded, *((module.__name__, module) for module in extra)])
+
+
+def exchanged(manager: pluggy.PluginManager, plugins: Mapping[str, object]) -> pluggy.PluginManager:
+    """Another manager with the plugins of `manager` in their order, those in `plugins` by name in the place of those
+    from before. Raises `PluginError`: a hook or an argument of one is misspelt."""
+    return _registered((name, plugins.get(name, plugin)) for name, plugin in manager.list_name_plugin())
+
+
+def _registered(plugins: Iterable[tuple[str, object]]) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("daemun")
+    manager.add_hookspecs(hookspecs)
+    for name, plugin in plugins:
+        _register(manager, plugin, name)
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(_spelling(error), plugin=manager.get_name(error.plugin) or "?") from error
+        name = manager.get_name(error.plugin) or "?"
+        raise PluginError(_spelling(error), plugin=name, code=_misspelt(error.plugin)) from error
     return manager
 
 
@@ -71,11 +86,46 @@ def _import(point: EntryPoint) -> object:
 
 def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
     try:
-        manager.register(plugin, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # ours, and told below with the plugin's name
+            manager.register(plugin, name)
     except pluggy.PluginValidationError as error:
-        raise PluginError(_spelling(error), plugin=name) from error
+        raise PluginError(_spelling(error), plugin=name, code=_misspelt(plugin)) from error
     except ValueError as error:
         raise PluginError(str(error), plugin=name) from error
+    for words in deprecated_hooks(manager, plugin):
+        log.warning("plugin %s: %s", name, words)
+
+
+def deprecated_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]:
+    """What of `plugin` is to go, in words: hooks that it implements, and arguments that it names."""
+    found = []
+    for caller in manager.get_hookcallers(plugin) or ():
+        spec = caller.spec
+        if spec is None:
+            continue
+        if spec.warn_on_impl is not None:
+            found.append(f"{caller.name} is deprecated: {spec.warn_on_impl}")
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is plugin:
+                warned = spec.warn_on_impl_args or {}
+                found += [
+                    f"{caller.name}({name}) is deprecated: {warned[name]}"
+                    for name in implementation.argnames
+                    if name in warned
+                ]
+    return found
+
+
+def _misspelt(plugin: object) -> object:
+    """The function of `plugin` that is marked, and neither named nor called as any hook is."""
+    for name in dir(plugin):
+        function = getattr(plugin, name, None)
+        if getattr(function, "daemun_impl", None) is not None and callable(function):
+            spec = getattr(hookspecs, name, None)
+            if spec is None or signature(function).parameters.keys() - signature(spec).parameters.keys():
+                return function
+    return None
 
 
 def _spelling(error: Exception) -> str:

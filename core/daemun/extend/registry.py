@@ -1,15 +1,17 @@
-"""Everything that plugins registered, by kind and by name. Filled once, at start."""
+"""Everything that plugins registered, by kind and by name. Filled once, at start; code that is developed has another
+one made for each of its versions."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
 
 from daemun.errors import PluginError, SettingsError
 from daemun.extend.checks import CheckType
+from daemun.extend.culprit import Blame, Thing
 from daemun.extend.observe import ObserverType
 from daemun.extend.types import (
     ActivatorType,
@@ -32,6 +34,8 @@ __all__ = ["Kind", "Registry"]
 
 T = TypeVar("T")
 
+_CORE = "daemun"
+
 
 class Kind(Generic[T]):
     """The things of one kind, by name, each with the plugin that brought it."""
@@ -39,6 +43,7 @@ class Kind(Generic[T]):
     def __init__(self, word: str) -> None:
         self._word = word
         self._things: dict[str, tuple[T, str]] = {}
+        self._versions: Mapping[str, int] = {}
 
     def add(self, name: str, thing: T, plugin: str) -> None:
         """Raises `PluginError` naming both plugins when the name is taken."""
@@ -57,6 +62,10 @@ class Kind(Generic[T]):
             known = ", ".join(sorted(self._things)) or "none"
             raise SettingsError(f"unknown {self._word} {name!r}{hint} (accepted: {known})") from None
 
+    def thing(self, name: str) -> Thing:
+        """What is registered under `name`, with its plugin, for logs."""
+        return Thing(f"{self._word} {name}", self._things[name][1] if name in self._things else "")
+
     def __iter__(self) -> Iterator[T]:
         return iter([thing for thing, _ in self._things.values()])
 
@@ -64,12 +73,30 @@ class Kind(Generic[T]):
         """Name to plugin."""
         return {name: plugin for name, (_, plugin) in self._things.items()}
 
+    def code(self, name: str) -> tuple[str, ...]:
+        """Plugin and version of the code of a thing: part of what is shared under its name. Nothing for code that
+        cannot change while the gateway runs."""
+        if not self._versions or name not in self._things:
+            return ()
+        plugin = self._things[name][1]
+        return (plugin, str(self._versions[plugin])) if plugin in self._versions else ()
+
 
 class Registry:
     """What the loaded plugins brought. Raises `PluginError` while it is filled, naming who is at fault."""
 
-    def __init__(self, manager: pluggy.PluginManager) -> None:
+    def __init__(
+        self, manager: pluggy.PluginManager, developed: Collection[str] = (), before: Registry | None = None
+    ) -> None:
+        """`developed` are plugins whose code may change while the gateway runs. With the registry from `before` only
+        they are asked for what they bring, and their code has a new version; all else is taken over."""
         self.manager = manager
+        self.versions: Mapping[str, int] = dict.fromkeys(developed, 1)
+        """Of the code of plugins that may change."""
+        if before is not None:
+            self.versions = {**before.versions, **{name: before.versions.get(name, 0) + 1 for name in developed}}
+        self._before = before
+        self._developed = frozenset(developed)
         self.protocols: Kind[WireProtocol] = Kind("wire protocol")
         self.dialects: Kind[Dialect] = Kind("dialect")
         self.sources: Kind[SourceType] = Kind("source")
@@ -82,6 +109,21 @@ class Registry:
         self.observers: Kind[ObserverType] = Kind("observer")
         self.commands: Kind[click.Command] = Kind("command")
         self.checks: Kind[CheckType] = Kind("check")
+        self.kinds: dict[str, Kind[Any]] = {
+            "protocol": self.protocols,
+            "dialect": self.dialects,
+            "source": self.sources,
+            "matcher": self.matchers,
+            "filter": self.filters,
+            "backend": self.backends,
+            "balancer": self.balancers,
+            "health check": self.health_checks,
+            "activator": self.activators,
+            "observer": self.observers,
+            "command": self.commands,
+            "check": self.checks,
+        }
+        """All of them, by the word for one of its things."""
         for balancer in BALANCERS:
             self.balancers.add(balancer.name, balancer, "daemun")
         for check in HEALTH_CHECKS:
@@ -102,28 +144,51 @@ class Registry:
         import click
 
         self._collect(hook.daemun_commands, self.commands, click.Command)
+        for kind in self.kinds.values():
+            kind._versions = self.versions
+        self._before = None
+        self.blame = Blame(self.packages(), {self.protocols.thing(one.name).plugin for one in self.protocols})
+        """Who is to blame for an exception."""
 
     def _collect(self, hook: pluggy.HookCaller, kind: Kind[Any], wanted: type[Any]) -> None:
         for implementation in hook.get_hookimpls():
             plugin = implementation.plugin_name
-            things = _call(implementation.function, hook.name, plugin)
-            for thing in things:
-                if not isinstance(thing, wanted) or not getattr(thing, "name", None):
-                    raise PluginError(
-                        f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name",
-                        plugin=plugin,
-                    )
-                kind.add(thing.name, thing, plugin)
+            try:
+                if self._before is not None and plugin not in self._developed:
+                    word = next(word for word, one in self.kinds.items() if one is kind)
+                    things = self._before.brings(plugin).get(word, [])
+                else:
+                    things = _call(implementation.function, hook.name, plugin)
+                for thing in things:
+                    if not isinstance(thing, wanted) or not getattr(thing, "name", None):
+                        raise PluginError(
+                            f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name",
+                            plugin=plugin,
+                        )
+                    kind.add(thing.name, thing, plugin)
+            except PluginError as error:
+                error.code = implementation.function
+                raise
+
+    def brings(self, plugin: str) -> dict[str, list[Any]]:
+        """What `plugin` registered, by kind; kinds of which it has nothing are left out."""
+        found = {
+            word: [kind.get(name) for name, owner in kind.items().items() if owner == plugin]
+            for word, kind in self.kinds.items()
+        }
+        return {word: things for word, things in found.items() if things}
 
     def packages(self) -> dict[str, str]:
-        """The plugin by each package that code of plugins is in: who is to blame for an exception."""
-        packages: dict[str, str] = {}
+        """The plugin by each package that code of plugins is in; by its parts, where several share one."""
+        owners: dict[str, set[str]] = {}
         for name, plugin in self.manager.list_name_plugin():
             for caller in self.manager.get_hookcallers(plugin) or ():
                 for implementation in caller.get_hookimpls():
-                    if implementation.plugin is plugin:
-                        packages[implementation.function.__module__.partition(".")[0]] = name
-        return packages
+                    module = implementation.function.__module__
+                    while implementation.plugin is plugin and module and module != _CORE:
+                        owners.setdefault(module, set()).add(name)
+                        module = module.rpartition(".")[0]
+        return {module: names.pop() for module, names in owners.items() if len(names) == 1}
 
     def protocol(self, name: str) -> WireProtocol:
         """The wire protocol `name`; raises `SettingsError` that lists what there is."""

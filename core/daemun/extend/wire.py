@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from daemun.downstream.forwarded import Forwarding
 from daemun.errors import ExchangeError
-from daemun.exchange import Peer
+from daemun.exchange import Exchange, Peer
 from daemun.extend.types import Dialect
 from daemun.message import Request, Response
 from daemun.transport.stream import Stream
@@ -66,6 +66,11 @@ class Connection(Protocol):
 
     def render(self, request: Request, error: ExchangeError) -> Response:
         """`error` as a response in the dialect of `request`."""
+        ...
+
+    def fault(self, exchange: Exchange, error: BaseException, giver: object = None) -> ExchangeError:
+        """What the client is told of a plugin's fault, which is logged with the plugin's name. `giver` is what it gave
+        that cannot be used, such as a body."""
         ...
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from daemun.errors import DaemunError, PluginError, SettingsError
 from daemun.extend.loading import load_plugins
-from daemun.extend.registry import Kind, Registry
+from daemun.extend.registry import Registry
 from daemun.process.loop import current_loop
 from daemun.routing.spec import BackendSpec, FilterSpec
 from daemun.settings import convert
@@ -108,6 +108,7 @@ _NEVER = {
     "activator": "it runs when a back end has no endpoint",
     "health check": "it runs apart from requests",
     "command": "it runs on the command line",
+    "check": "it runs on the command line",
 }
 
 
@@ -134,24 +135,8 @@ class _Plugin:
         manager = load_plugins(only={"http1", *self._only}, extra=self._modules)
         if not manager.get_hookcallers(manager.get_plugin(name)):
             raise PluginError("it implements no hook: functions named `daemun_…` that carry @hookimpl", plugin=name)
-        self.registry = registry = Registry(manager)
-        kinds: dict[str, Kind[Any]] = {
-            "filter": registry.filters,
-            "matcher": registry.matchers,
-            "backend": registry.backends,
-            "observer": registry.observers,
-            "balancer": registry.balancers,
-            "dialect": registry.dialects,
-            "protocol": registry.protocols,
-            "source": registry.sources,
-            "activator": registry.activators,
-            "health check": registry.health_checks,
-            "command": registry.commands,
-        }
-        self.brings = {
-            word: [kind.get(thing) for thing, owner in kind.items().items() if owner == name]
-            for word, kind in kinds.items()
-        }
+        registry = Registry(manager)
+        self.brings: dict[str, list[Any]] = {word: [] for word in registry.kinds} | registry.brings(name)
         known = sorted({thing.name for word in _WITH_SETTINGS for thing in self.brings[word]})
         for key in settings:
             if key not in known:

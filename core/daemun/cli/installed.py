@@ -1,0 +1,162 @@
+"""`plugins`: what is installed, what it brings, how it fails, and what it costs a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import Struct
+
+from daemun.cli.output import as_json, bar, json_option, muted, table
+from daemun.errors import DaemunError, PluginError
+from daemun.extend.failure import DisableAfter
+from daemun.extend.loading import deprecated_hooks, installed, load_plugins
+from daemun.extend.registry import Registry
+from daemun.extend.types import FilterType, MatcherType
+from daemun.process.loop import choose_loop, run_on
+
+if TYPE_CHECKING:
+    from daemun.testing.costs import Part, Report
+
+__all__ = ["plugins"]
+
+_SECONDS_EACH = 0.5
+_HEAD = ("PLUGIN", "VERSION", "MODULE", "HOOKS", "BRINGS", "PHASE", "CONTENT", "FAILURE", "COST")
+
+
+class Thing(Struct):
+    """What a plugin brings."""
+
+    kind: str
+    name: str
+    phase: str = ""
+    """Where a filter stands in a route's chain."""
+    content: str = ""
+    """What it needs of a request's content."""
+    failure: str = ""
+    """What its exceptions mean."""
+    cost: str = ""
+    """CPU that it adds to one request; "–": it never runs for one; else why there is no figure."""
+
+
+class Row(Struct):
+    """One plugin."""
+
+    name: str
+    version: str
+    module: str
+    hooks: list[str]
+    things: list[Thing]
+    deprecated: list[str]
+    """Hooks of it that are to go, each with what to use instead."""
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--cost", is_flag=True, help="Measure what each adds to a request (half a second for each plugin).")
+@json_option
+def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
+    """List the installed plugins, or those that are named: version, hooks, what they bring.
+
+    Of filters also their phase, what they need of the content, and what their failures mean.
+    """
+    manager = load_plugins()
+    registry, points = Registry(manager), installed()
+    known = dict(manager.list_name_plugin())
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise PluginError(f"not installed; installed are: {', '.join(sorted(known))}", plugin=unknown[0])
+    rows = []
+    for name, plugin in sorted(known.items()):
+        if names and name not in names:
+            continue
+        point = points.get(name)
+        rows.append(
+            Row(
+                name,
+                point.dist.version if point is not None and point.dist is not None else "",
+                point.value if point is not None else "",
+                sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()),
+                [_thing(word, one) for word, things in registry.brings(name).items() for one in things],
+                deprecated_hooks(manager, plugin),
+            )
+        )
+    if cost:
+        _measure(rows)
+    if json_:
+        as_json(rows)
+        return
+    head = _HEAD if cost else _HEAD[:-1]
+    table([line[: len(head)] for row in rows for line in _lines(row)], head)
+    for row in rows:
+        for words in row.deprecated:
+            click.secho(f"{row.name}: {words}", fg="yellow")
+
+
+def _thing(word: str, one: Any) -> Thing:
+    thing = Thing(word, one.name)
+    if isinstance(one, FilterType):
+        thing.phase = one.phase.name.lower()
+        thing.content = f"in memory, ≤ {_size(one.buffer_bytes)}" if one.buffer_bytes else "as it comes"
+        thing.failure = _policy(one.failure)
+    elif isinstance(one, MatcherType):
+        thing.content = f"the first {_size(one.peek_bytes)}"
+    return thing
+
+
+def _policy(policy: Any) -> str:
+    if isinstance(policy, DisableAfter):
+        return f"left out after {policy.faults} in {policy.within_seconds:g} s"
+    words: str = policy.value
+    return words
+
+
+def _size(count: int) -> str:
+    for unit, size in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size and count % size == 0:
+            return f"{count // size} {unit}"
+    return f"{count} B"
+
+
+def _lines(row: Row) -> Iterator[tuple[str, ...]]:
+    first = (row.name, row.version, row.module)
+    for hook, thing in zip_longest(row.hooks or [""], row.things):
+        of = thing or Thing("", "")
+        yield (*first, hook or "", f"{of.kind} {of.name}".strip(), of.phase, of.content, of.failure, of.cost)
+        first = ("", "", "")
+
+
+def _measure(rows: list[Row]) -> None:
+    """Fills in what each thing costs. A plugin that cannot be measured says why, and the others are measured."""
+    from daemun.testing.costs import cost_of
+
+    with bar("measuring") as progress, muted():
+        for number, row in enumerate(rows):
+
+            async def main(name: str = row.name) -> Report:
+                return await cost_of(name, seconds=_SECONDS_EACH)
+
+            try:
+                report = run_on(choose_loop("auto"), main)
+            except DaemunError as error:
+                for thing in row.things:
+                    thing.cost = str(error)
+            else:
+                _fill(row, report)
+            progress((number + 1) / len(rows))
+
+
+def _fill(row: Row, report: Report) -> None:
+    figures = {part.what: _figure(part) for part in report.parts}
+    whys = {one.what: one.why.partition("; put")[0] if one.fault else "–" for one in report.not_measured}
+    dialects = next((words for what, words in figures.items() if what.startswith("dialect ")), "")  # all at once
+    for thing in row.things:
+        what = f"{thing.kind} {thing.name}"
+        thing.cost = figures.get(what) or whys.get(what) or (dialects if thing.kind == "dialect" else "")
+
+
+def _figure(part: Part) -> str:
+    cpu = part.cost.cpu
+    return f"{cpu.ns / 1000:+.2f} ± {cpu.error_ns / 1000:.2f} µs"
