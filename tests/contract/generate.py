@@ -68,15 +68,12 @@ def commands() -> str:
 def shipped() -> str:
     """Every plugin of this distribution, its package, and what it brings."""
     registry = Registry(load_plugins(only=own_plugins()))
-    kinds = [(word, kind.items()) for word, kind in sorted(vars(registry).items()) if word != "manager"]
     found = []
     for name in own_plugins():
         module = installed()[name].value
         (path,) = ROOT.glob(f"*/{module}")
         folder = path.relative_to(ROOT)
-        brings = [
-            f"{word.rstrip('s')} `{thing}`" for word, things in kinds for thing in things if things[thing] == name
-        ]
+        brings = [f"{word} `{thing.name}`" for word, things in registry.brings(name).items() for thing in things]
         found.append((f"`{name}`", f"[`{folder}/`](../{folder}/README.md)", ", ".join(brings)))
     return _lines(("plugin", "where", "brings"), found)
 

@@ -80,7 +80,7 @@ def _imported(file: Path, text: str) -> ModuleType:
 def test_a_plugin_registers_something(block: Block, tmp_path: Path) -> None:
     module = _imported(tmp_path / block.file, block.text)
     registry = Registry(load_plugins(only=[], extra=[module]))
-    brought = [name for kind, things in vars(registry).items() if kind != "manager" for name in things.items().values()]
+    brought = [name for things in registry.kinds.values() for name in things.items().values()]
     assert module.__name__ in brought
     del sys.modules[module.__name__]
 

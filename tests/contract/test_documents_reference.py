@@ -85,12 +85,11 @@ def test_the_readme_is_short() -> None:
 
 def _registered() -> Iterator[tuple[str, str, type[msgspec.Struct]]]:
     registry = Registry(load_plugins(only=own_plugins()))
-    for kind, things in vars(registry).items():
-        if kind != "manager":
-            for name, plugin in things.items().items():
-                settings = getattr(things.get(name), "settings", None)
-                if settings is not None and plugin != "daemun":
-                    yield name, plugin, settings
+    for things in registry.kinds.values():
+        for name, plugin in things.items().items():
+            settings = getattr(things.get(name), "settings", None)
+            if settings is not None and plugin != "daemun":
+                yield name, plugin, settings
 
 
 REGISTERED = list(_registered())

@@ -4,7 +4,8 @@ main.py      the group `daemun`, with the commands of plugins
 serving.py   run, reverse-proxy, file-server
 checking.py  check
 looking.py   routes, explain
-knowing.py   plugins, hooks, schema
+knowing.py   hooks, schema
+installed.py  plugins
 costing.py   bench; finding.py: a plugin by name, module or file
 output.py    text for people, JSON for programs, exit codes
 """

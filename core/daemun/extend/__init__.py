@@ -1,6 +1,7 @@
 """How plugins join: the types they register, the registry that holds them, and how they are found.
 
 types.py     what each kind of plugin is: name, settings, build
+failure.py   what becomes of an exchange when a filter fails
 checks.py    checks of what is around a gateway
 observe.py   observers, and what they may look at
 wire.py      what a wire protocol registers, and what the core lends to it

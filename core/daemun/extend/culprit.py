@@ -1,4 +1,4 @@
-"""Who is to blame: the plugin, the thing that it brought, and the line of its code, for every log of a plugin's fault."""
+"""Who is to blame for a fault: the plugin, the thing that it brought, and the line of its code."""
 
 from __future__ import annotations
 

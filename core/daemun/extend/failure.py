@@ -25,5 +25,6 @@ class DisableAfter(Struct, frozen=True, forbid_unknown_fields=True):
     faults: Annotated[int, Meta(ge=1, le=10_000)] = 5
     """So many within `within_seconds`, over all routes of one instance, have it left out."""
     within_seconds: Annotated[float, Meta(gt=0)] = 60.0
+    """The time that faults are counted over."""
     rest_seconds: Annotated[float, Meta(gt=0)] = 60.0
     """How long it is left out; then it is tried again."""

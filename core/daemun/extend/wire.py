@@ -68,6 +68,10 @@ class Connection(Protocol):
         """`error` as a response in the dialect of `request`."""
         ...
 
+    def stuck(self, exchange: Exchange) -> None:
+        """Logs who does not heed that the exchange was cancelled, and where."""
+        ...
+
     def fault(self, exchange: Exchange, error: BaseException, giver: object = None) -> ExchangeError:
         """What the client is told of a plugin's fault, which is logged with the plugin's name. `giver` is what it gave
         that cannot be used, such as a body."""

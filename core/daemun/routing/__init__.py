@@ -7,6 +7,7 @@ content.py     routes that are chosen by content
 edit.py        layers for rewrites and header edits
 actions.py     handlers for redirects, fixed responses and weighted splits
 compile.py     a route becomes one handler
+failing.py     filters that are passed by when they fail
 publish.py     one publish on its way: compiles what changed, in slices
 order.py       positions that leave room for others
 certificates.py  which certificate is presented to whom
