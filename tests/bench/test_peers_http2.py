@@ -116,7 +116,8 @@ def test_the_origin_answers_an_empty_message_with_trailers(grpc_origin: Running)
     assert asking.call(grpc_origin.port, "/bench.Echo/Say") == (200, 5, "0000000000 0")
 
 
-def test_a_peer_without_http2_is_an_error(tmp_path: Path) -> None:
+def test_a_peer_without_http2_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_TIMEOUT_SECONDS", 1.0)
     port = free_port()
     argv = [sys.executable, str(_SCRIPTS / "plain_origin.py"), str(port)]
     with started(argv, port=port, log=tmp_path / "log"), pytest.raises((Http2Error, OSError)):

@@ -40,7 +40,7 @@ def test_stopping_finishes_what_runs(corpus: Path, start: Start, free_port: Port
         *("--target", gateway.address, "--backend", str(backend), "--cmd", f"kill -TERM {gateway.pid}"),
     )
     assert (result["completed"], result["lost"]) == (30, 0)
-    assert result["listener_closed_after_s"] <= 0.1
+    assert result["listener_closed_after_s"] <= 2
     assert gateway.process.wait(10) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
@@ -128,6 +129,12 @@ def daemun_filters():
     return [FilterType(name, NoSettings, build) for name, build in
             (("bug", built(bug)), ("wait", built(wait)), ("leak", built(leak)), ("broken", broken))]
 """
+
+
+@pytest.fixture(autouse=True)
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was frozen when the tests were collected stays so: measuring would thaw it, and look through it."""
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -13,6 +14,12 @@ from daemun.testing.measuring import ANSWER, REFUSAL, UPSTREAM, Message, Wire, o
 from daemun.testing.yardsticks import YARDSTICKS, CountedBody, yardsticks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(autouse=True)
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was frozen when the tests were collected stays so: measuring would thaw it, and look through it."""
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
 
 
 @pytest.mark.parametrize("backend", [ANSWER, UPSTREAM], ids=["answer", "upstream"])
@@ -143,11 +150,12 @@ def test_a_figure_is_the_median_and_its_spread() -> None:
     assert figure([5.0]).spread_ns == 0
 
 
-def test_the_collector_is_as_it_was_before() -> None:
-    import gc
-
+def test_the_collector_is_as_it_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    gc.unfreeze()
     before = gc.get_threshold(), gc.get_freeze_count()
     with settled_collector():
         assert gc.get_threshold() != before[0]
         assert gc.get_freeze_count() > before[1]
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
+    gc.freeze()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 from time import monotonic
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from daemun.testing import eventually
@@ -165,3 +168,29 @@ async def test_many_timers_each_fire_at_their_last_time() -> None:
         assert sum(fired) == expected
         assert max(fired) == 1
         assert min(late) >= 0
+
+
+async def test_what_came_while_the_process_stood_still_counts_before_a_timer_does() -> None:
+    """Bytes that lie in the kernel were in time: it is not their sender who stood still."""
+    fired: list[str] = []
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    async with ticking() as timers:
+        timer = timers.timer(lambda: fired.append("too late"))
+
+        async def read() -> None:
+            await anyio.wait_readable(ours)
+            ours.recv(1)
+            await anyio.lowlevel.checkpoint()
+            fired.append("came")
+            timer.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            timer.set(monotonic() + 2 * TICK)
+            tasks.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            theirs.send(b"x")
+            time.sleep(8 * TICK)  # noqa: ASYNC251 - the process stands still
+    ours.close()
+    theirs.close()
+    assert fired == ["came"]

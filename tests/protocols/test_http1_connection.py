@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import anyio
 import anyio.lowlevel
 import pytest
 
 from daemun.testing import CutOff, Proxy, Scene, eventually, proxying
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -81,23 +86,25 @@ async def test_an_http10_client_gets_content_of_unknown_length_up_to_the_close()
         assert answer.body == b"abcde"
 
 
-async def test_a_connection_without_a_request_is_closed_after_keep_alive_seconds() -> None:
-    async with proxying(http1={"keep_alive_seconds": 0.5}) as proxy:
+async def test_a_connection_without_a_request_is_closed_after_keep_alive_seconds(clock: Clock) -> None:
+    async with proxying(http1={"keep_alive_seconds": 10}) as proxy:
         silent, used = await proxy.connect(), await proxy.connect()
         await used.send(GET % 1)
         assert (await used.answer()).status == 200
-        assert await silent.rest() == b""
-        assert await used.rest() == b""
+        async with clock.running():
+            assert await silent.rest() == b""
+            assert await used.rest() == b""
 
 
-async def test_a_request_may_take_longer_than_keep_alive_seconds() -> None:
+async def test_a_request_may_take_longer_than_keep_alive_seconds(clock: Clock) -> None:
     async def late(scene: Scene) -> None:
         await scene.request()
-        await anyio.sleep(0.8)
+        async with clock.running():
+            await anyio.sleep(0.15)
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
         await scene.gone()
 
-    async with proxying(late, http1={"keep_alive_seconds": 0.5}) as proxy:
+    async with proxying(late, http1={"keep_alive_seconds": 10}) as proxy:
         assert (await proxy.ask(GET % 1)).body == b"late"
 
 

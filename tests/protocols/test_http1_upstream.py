@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from daemun.testing import CutOff, Scene, Wire, eventually, proxying, running
 from daemun.testing.upstreams import Script
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -288,7 +292,7 @@ async def test_a_streamed_request_is_never_repeated() -> None:
         assert proxy.upstream.connections == 1
 
 
-async def test_a_silent_upstream_is_given_up_after_response_timeout_seconds() -> None:
+async def test_a_silent_upstream_is_given_up_after_response_timeout_seconds(clock: Clock) -> None:
     gone: list[bool] = []
 
     async def silent(scene: Scene) -> None:
@@ -297,32 +301,42 @@ async def test_a_silent_upstream_is_given_up_after_response_timeout_seconds() ->
                 await scene.send(OK)
         gone.append(True)
 
-    async with proxying(silent, backend={"response_timeout_seconds": 0.5}) as proxy:
+    async with proxying(silent, backend={"response_timeout_seconds": 10}) as proxy:
         wire = await proxy.connect()
         for request in (GET, b"GET /fast HTTP/1.1\r\nHost: a.test\r\n\r\n", GET):
             await wire.send(request)
-            answer = await wire.answer()
-            assert answer.status == (200 if b"fast" in request else 504)
-            if answer.status == 504:
+            if b"fast" in request:
+                assert (await wire.answer()).status == 200
+            else:
+                async with clock.running():
+                    answer = await wire.answer()
+                assert answer.status == 504
                 assert answer.field(b"x-daemun-reason") == b"upstream_timeout"
         await eventually(lambda: len(gone) == 2, "the end of both connections")
         assert len(proxy.upstream.requests) == 0
 
 
-async def test_an_upstream_may_be_slow_after_its_head_and_while_it_gets_content() -> None:
+async def test_an_upstream_may_be_slow_after_its_head_and_while_it_gets_content(clock: Clock) -> None:
     async def slow(scene: Scene) -> None:
         await scene.request()
         await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
-        await anyio.sleep(0.8)
+        await begun.wait()
+        async with clock.running():
+            await anyio.sleep(0.2)
         await scene.send(b"k")
         await scene.gone()
 
-    async with proxying(slow, backend={"response_timeout_seconds": 0.5}) as proxy:
+    begun = anyio.Event()
+    patient = {"body_grace_seconds": 1000}
+    async with proxying(slow, backend={"response_timeout_seconds": 10}, http1=patient) as proxy:
         wire = await proxy.connect()
         await wire.send(UPLOAD + b"1\r\na\r\n")
-        await anyio.sleep(0.7)
+        async with clock.running():
+            await anyio.sleep(0.2)
         await wire.send(b"0\r\n\r\n")
-        assert (await wire.answer()).body == b"ok"
+        await wire.until(b"\r\n\r\no")
+        begun.set()
+        await wire.until(b"k")
 
 
 async def test_an_upstream_that_does_not_listen_is_a_502() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 from hyperframe.frame import SettingsFrame
 
 from daemun.testing import Http2Proxy, Http2Scene, Http2Wire, eventually, proxying2
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -154,11 +158,12 @@ async def test_an_upstream_may_not_push() -> None:
         assert (answer.status, answer.field(b"x-daemun-reason")) == (502, b"upstream_protocol")
 
 
-async def test_an_upstream_that_is_silent_is_given_up_and_its_connection_stays() -> None:
+async def test_an_upstream_that_is_silent_is_given_up_and_its_connection_stays(clock: Clock) -> None:
     hold = Hold()
-    async with proxying2(None, hold.script, backend={"response_timeout_seconds": 0.5}) as proxy:
+    async with proxying2(None, hold.script, backend={"response_timeout_seconds": 10}) as proxy:
         wire = await proxy.connect2()
-        answer = await wire.exchange(b"POST")
+        async with clock.running():
+            answer = await wire.exchange(b"POST")
         assert (answer.status, answer.field(b"x-daemun-reason")) == (504, b"upstream_timeout")
         (scene,) = proxy.upstream.scenes
         await eventually(lambda: scene.hear(1).code == 8, "a reset")

@@ -229,13 +229,13 @@ def test_exponents_become_digits_where_xml_has_none() -> None:
 
 @pytest.mark.parametrize("number", ["1e999999999", "1e-999999999", "1e5000", "1" * 5000])
 def test_numbers_without_end_are_refused_at_once(number: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(JsonError):
         there(
             "root",
             from_json(f'{{"@flag":true,"first":1,"money":{number},"huge":{number},"label":"","left":1}}'.encode()),
         )
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_union_is_what_its_first_type_says_that_takes_it() -> None:
@@ -455,9 +455,9 @@ def test_time_grows_with_the_message_and_not_faster() -> None:
         value = {"key": ["k"] * count, "value": [1] * count}
         best = 9.0
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.process_time()
             CODEC.decode(declared("pairs"), there("pairs", value))
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.process_time() - began)
         return best
 
     assert seconds(4000) < seconds(500) * 8 * 3

@@ -158,7 +158,7 @@ def test_a_scan_may_be_dropped_in_another_thread() -> None:
         circle: list[object] = [scan]
         circle.append(circle)
         del scan, circle
-        if index % 20 == 0:
+        if index % 40 == 0:
             thread = threading.Thread(target=gc.collect)
             thread.start()
             thread.join()

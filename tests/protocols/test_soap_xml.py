@@ -92,14 +92,12 @@ class Looked:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def timed() -> Iterator[None]:
+def timed() -> None:
     """What a route of SOAP imports is there, and what other tests left is not looked through: both take time."""
     for name in ("checks", "matcher"):
         import_module(f"daemun_soap.{name}")
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def passes(data: bytes, *fields: tuple[bytes, bytes], piece: int = 0, matched: bool = True) -> bytes:

@@ -213,7 +213,7 @@ async def test_a_message_that_waited_is_counted_once() -> None:
         while sides.upstream.read() is None:
             with anyio.move_on_after(0.01):
                 sides.upstream.feed(await sides.request.body.read())
-        assert 0.04 <= anyio.current_time() - before < 0.5
+        assert 0.04 <= anyio.current_time() - before < 10  # counted at each turn, it would not come at all
 
 
 @pytest.mark.parametrize(

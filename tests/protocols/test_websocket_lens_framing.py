@@ -109,7 +109,7 @@ def joined(messages: Iterable[Message]) -> list[Message]:
     return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(said=SAID, agreed=AGREED, client=st.booleans(), whole=st.booleans(), cuts=CUTS)
 def test_any_cut_of_any_frames_gives_the_same_messages(
     said: list[list[Message]], agreed: Agreed | None, client: bool, whole: bool, cuts: list[int]
@@ -122,7 +122,7 @@ def test_any_cut_of_any_frames_gives_the_same_messages(
         assert [message for message in found if message != BETWEEN] == expected
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(said=SAID, agreed=AGREED, client=st.booleans(), cuts=CUTS)
 def test_what_is_written_is_read_again(
     said: list[list[Message]], agreed: Agreed | None, client: bool, cuts: list[int]

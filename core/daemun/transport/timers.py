@@ -14,6 +14,8 @@ __all__ = ["Timer", "Timers"]
 log = logging.getLogger("daemun.transport")
 
 _TICK_SECONDS = 0.05
+_STALL_SECONDS = 3 * _TICK_SECONDS
+"""After a longer sleep than this the whole process stood still: what came meanwhile is read before anything fires."""
 
 
 def _nothing() -> None:
@@ -27,7 +29,7 @@ class Timer:
 
     def __init__(self, timers: Timers, fire: Callable[[], None]) -> None:
         self.at = math.inf
-        """`time.monotonic()` at which it fires; up to one tick later."""
+        """`time.monotonic()` at which it fires; up to one tick later, two after the process stood still."""
         self._timers = timers
         self._fire = fire
         self._bucket = -1
@@ -109,7 +111,10 @@ class Timers:
                 self.look()
                 self.ticking = True
                 continue
+            slept = self.now
             await anyio.sleep(_TICK_SECONDS)
+            if self.look() - slept > _STALL_SECONDS:
+                await anyio.sleep(_TICK_SECONDS)
             now = self.look()
             current = int(now / _TICK_SECONDS)
             span = range(self.done + 1, current + 1)

@@ -199,8 +199,8 @@ async def test_a_server_that_does_not_answer_is_left() -> None:
     async def hang(call: Call) -> None:
         await anyio.sleep_forever()
 
-    async with asking(hang, request_timeout_seconds=0.1) as (cluster, server):
-        with pytest.raises(ApiError, match=r"within 0.1 s|is silent") as caught:
+    async with asking(hang, request_timeout_seconds=1.5) as (cluster, server):
+        with pytest.raises(ApiError, match=r"within 1.5 s|is silent") as caught:
             await cluster.get(CONFIG_MAP, "x")
         assert caught.value.status == 0
         server.handle = always({"metadata": {"name": "x"}})

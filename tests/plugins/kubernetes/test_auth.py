@@ -259,12 +259,12 @@ async def test_an_exec_plugin_may_take_longer_than_a_request(plugin: Callable[..
     expiry = datetime.now(UTC) + timedelta(seconds=1)
     made = plugin(credential(token="one", expirationTimestamp=expiry.isoformat()))
     script = tmp_path / "bin" / "login"
-    script.write_text(script.read_text().replace("cat output", "sleep 0.7; cat output"))
+    script.write_text(script.read_text().replace("cat output", "sleep 1.7; cat output"))
     assert made.user.exec is not None
     user = {"exec": {"apiVersion": V1, "command": str(script)}}
     async with (
         api_server(handle) as server,
-        opened(kubeconfig(server.url, user), request_timeout_seconds=0.5) as cluster,
+        opened(kubeconfig(server.url, user), request_timeout_seconds=1.5) as cluster,
     ):
         await anyio.sleep(1)  # what was given at the start is good for at least a second
         (tmp_path / "output").write_text(credential(token="two"))

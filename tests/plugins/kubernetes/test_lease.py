@@ -138,7 +138,7 @@ async def test_who_is_taken_for_somebody_that_it_was_leads_at_once() -> None:
 async def test_who_cannot_renew_in_time_does_not_lead_though_the_server_hangs() -> None:
     store = Store()
     async with electing(store) as (cluster, tasks):
-        one = Candidate(cluster, "one", terms=Terms(lease_seconds=5, deadline_seconds=0.6, retry_seconds=0.02))
+        one = Candidate(cluster, "one", terms=Terms(lease_seconds=5, deadline_seconds=2, retry_seconds=0.02))
         tasks.start_soon(one.run)
         await eventually(lambda: one.elector.leading)
         store.hanging = True
@@ -151,7 +151,7 @@ async def test_who_cannot_renew_in_time_does_not_lead_though_the_server_hangs() 
         store.hanging = True
         started = anyio.current_time()
         await one.leave()
-        assert anyio.current_time() - started < 4, "it does not wait for ever to give the Lease up"
+        assert anyio.current_time() - started < 10, "it does not wait for ever to give the Lease up"
 
 
 async def test_who_is_replaced_notices_at_once() -> None:

@@ -79,13 +79,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
         sleep(0.01)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT], ids=["killed", "aborted"])
 @pytest.mark.parametrize("options", [(), ("child=1", "ignore_term=1"), ("child=own_session",)])
 def test_a_gateway_that_vanishes_leaves_nothing(
-    kit: Kit, backend: str, number: signal.Signals, options: tuple[str, ...]
+    kit: Kit, loop: str, number: signal.Signals, options: tuple[str, ...]
 ) -> None:
-    with gateway(kit, backend, *options) as process:
+    with gateway(kit, loop, *options) as process:
         assert first_line(process) == b"ready"
         assert len(kit.alive()) == (2 if options else 1)
         process.send_signal(number)

@@ -25,6 +25,7 @@ async def test_an_idle_process_is_withdrawn_and_stopped(kit: Kit) -> None:
         assert alive_when_withdrawn[0], "it was stopped before it was withdrawn"
         await kit.until(lambda: not kit.alive())
         await activator.activate()
+        kit.endpoints.enter(kit.only)
         assert await kit.ask(kit.only)
     assert len(kit.pids()) == 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -40,6 +40,9 @@ from .stage import (
     frame,
     staged,
 )
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -188,11 +191,12 @@ async def test_a_client_that_does_not_read_is_cut_off_when_its_time_is_over(
         assert stage.journal.exchanges[0].reason is Reason.IDLE_TIMEOUT
 
 
-async def test_the_time_of_a_route_counts_for_its_websockets() -> None:
-    async with staged(timeout_seconds=0.3) as stage:
+async def test_the_time_of_a_route_counts_for_its_websockets(clock: Clock) -> None:
+    async with staged(timeout_seconds=10) as stage:
         client = await stage.opened("http1")
-        with pytest.raises(CutOff):
-            await client.rest()
+        async with clock.running():
+            with pytest.raises(CutOff):
+                await client.rest()
         await eventually(lambda: len(stage.journal.exchanges) == 1, "the end of the exchange")
         assert stage.journal.exchanges[0].reason is Reason.ROUTE_TIMEOUT
 
