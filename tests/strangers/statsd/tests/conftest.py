@@ -1,0 +1,12 @@
+"""Tests run on every event loop; packets are real ones, so time is real too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
