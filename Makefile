@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-loops check bench bench-peers conformance faults format clean
+.PHONY: demo test test-loops check bench bench-peers conformance faults binary format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "daemun needs Python 3.11 or newer")'
@@ -39,6 +39,9 @@ conformance: $(READY) ## suites that nobody here wrote
 
 faults: $(READY) ## killed upstreams, full descriptors, gigabytes
 	$(BIN)/python -m pytest -m faults
+
+binary: $(READY) ## dist/daemun: one file with Python and every plugin of .venv; needs a C compiler
+	$(BIN)/daemun build
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -7,9 +7,12 @@ ends one exchange and is turned into a response once, at the edge, by the dialec
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
+
+import anyio
 
 __all__ = [
     "DaemunError",
@@ -19,6 +22,7 @@ __all__ = [
     "Retry",
     "SettingsError",
     "Side",
+    "is_fault",
     "lone",
     "ungrouped",
 ]
@@ -28,14 +32,18 @@ class Side(enum.Enum):
     """Who failed."""
 
     DOWNSTREAM = "downstream"
+    """The client, or its connection."""
     UPSTREAM = "upstream"
+    """An endpoint, or the way to it."""
     GATEWAY = "gateway"
+    """The gateway, a plugin, or what its settings allow."""
 
 
 class Retry(enum.Enum):
     """Whether the same request may be sent once more."""
 
     NEVER = "never"
+    """It may have had its effect."""
     UNSENT = "unsent"
     """No byte of it was sent: any method may be tried again."""
     IDEMPOTENT = "idempotent"
@@ -49,7 +57,9 @@ class Reason(enum.Enum):
     """
 
     side: Side
+    """Who failed."""
     status: int
+    """What the client is answered."""
 
     def __new__(cls, label: str, side: Side, status: int) -> Self:
         member = object.__new__(cls)
@@ -130,10 +140,13 @@ class DaemunError(Exception):
 class SettingsError(DaemunError):
     """Settings that cannot be used: what, where (`file`, `path` as in `$.routes[0].hosts`), what would do."""
 
-    def __init__(self, message: str, *, file: str = "", path: str = "") -> None:
+    def __init__(self, message: str, *, file: str = "", path: str = "", wanted: Any = None) -> None:
         self.message = message
+        """What is wrong, without the place."""
         self.file = file
         self.path = path
+        self.wanted = wanted
+        """The type that the settings do not fit, if that is what is wrong."""
         where = ": ".join(part for part in (file, path) if part)
         super().__init__(f"{where}: {message}" if where else message)
 
@@ -141,8 +154,11 @@ class SettingsError(DaemunError):
 class PluginError(DaemunError):
     """A plugin that cannot be loaded or broke its contract; the message names it."""
 
-    def __init__(self, message: str, *, plugin: str) -> None:
+    def __init__(self, message: str, *, plugin: str, code: Any = None) -> None:
         self.plugin = plugin
+        """Name of the plugin."""
+        self.code = code
+        """The function, or the file, of the plugin that is at fault, where that is known."""
         super().__init__(f"plugin {plugin}: {message}")
 
 
@@ -163,9 +179,12 @@ class ExchangeError(DaemunError):
         retry_after_seconds: int | None = None,
     ) -> None:
         self.reason = reason
+        """Why."""
         self.message = message or reason.value.replace("_", " ")
+        """In words for the client."""
         self.retry = retry
         self.status = status or reason.status
+        """What the client is answered, unless its dialect has another word."""
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.message)
 
@@ -173,6 +192,17 @@ class ExchangeError(DaemunError):
     def side(self) -> Side:
         """Who failed."""
         return self.reason.side
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether `error` is somebody's fault, to be dealt with where it comes out: an exception (`sys.exit` too), or a
+    cancellation that nobody asked for, as a library's cancelled future raises it in whom awaits it. To be asked where
+    it was caught."""
+    if isinstance(error, (Exception, SystemExit)):
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_fault, error.exceptions))
+    return isinstance(error, anyio.get_cancelled_exc_class()) and anyio.current_effective_deadline() != -math.inf
 
 
 def lone(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from daemun.errors import Reason
     from daemun.transport.timers import Timers
 
-__all__ = ["Exchange", "Peer", "Spoken"]
+__all__ = ["Exchange", "Peer", "Spoken", "clock"]
 
 
 class Peer:
@@ -56,6 +57,7 @@ class Peer:
         self.address = address
         """The peer's IP address without port; "" on a Unix socket. The last hop, trusted or not."""
         self.port = port
+        """The peer's port; 0 on a Unix socket."""
         self.local = local
         """Where the listener is bound: `127.0.0.1:8080`, `unix:/run/daemun.sock`."""
         self.scheme = scheme
@@ -84,8 +86,7 @@ class Peer:
 
     def leave(self) -> None:
         """The connection has ended."""
-        if self._scope is not None:
-            self._scope.close()
+        self.scope.close()
 
     def __repr__(self) -> str:
         return f"Peer({self.scheme} {self.address}:{self.port} on {self.listener})"
@@ -110,6 +111,10 @@ class Spoken(Protocol):
         ...
 
 
+clock = partial(monotonic)
+"""What `started` is read from; called from C. A test on virtual time has it read another clock."""
+
+
 class Exchange(Struct, eq=False):
     """One request and its response, seen by every hook that works for it.
 
@@ -117,7 +122,8 @@ class Exchange(Struct, eq=False):
     """
 
     peer: Peer
-    started: float = field(default_factory=monotonic)
+    """The connection that it came by."""
+    started: float = field(default_factory=clock)
     """`time.monotonic()` when the request's head was complete."""
     deadline: float = math.inf
     """`time.monotonic()` at which the exchange is cancelled; inf: never. Change it by `expire_in`."""

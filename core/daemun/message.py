@@ -57,7 +57,9 @@ class Buffered(Struct, eq=False):
     """A body that is in memory as a whole. It may be read again by a retry: `data` stays."""
 
     data: bytes
+    """All of it."""
     trailers: Headers = ()
+    """Fields after the content."""
     _read: bool = False
 
     @property
@@ -87,14 +89,18 @@ class NoContent:
 
     def __init__(self, length: int | None = 0) -> None:
         self.length = length
+        """The length that was announced; None: none was."""
         self.trailers: Headers = ()
+        """There are none."""
         self.data = b""
+        """b"", as a `Buffered` has its content."""
 
     async def read(self) -> bytes:
+        """The end: b""."""
         return b""
 
     async def aclose(self) -> None:
-        return None
+        """Nothing is held."""
 
     def __repr__(self) -> str:
         return f"NoContent(length={self.length})"
@@ -108,12 +114,15 @@ class Request(Struct, frozen=True, eq=False):
     """One request, immutable; a filter that changes it hands a derived one to the next handler."""
 
     method: bytes
+    """As sent: `GET`; upper and lower case differ (RFC 9110 §9.1)."""
     target: bytes
     """Path and query as sent (`/a?b=c`), `*` for OPTIONS, b"" for CONNECT. Never an absolute form."""
     authority: bytes
     """Host with optional port, lower-case; b"" only for HTTP/1.0 without Host (RFC 9110 §7.2)."""
     headers: Headers
+    """Its fields; `host` is not among them, see `authority`."""
     body: Body
+    """Its content, `EMPTY` if there is none."""
     exchange: Exchange
     """What belongs to the exchange and not to this version of the request: peer, deadline, tasks, stash."""
     protocol: bytes = b""
@@ -157,6 +166,11 @@ class Request(Struct, frozen=True, eq=False):
         """The same request with another body; whoever wraps a body closes the wrapped one."""
         return replace(self, body=body)
 
+    def __repr__(self) -> str:
+        """For logs: without query and values of fields, where secrets are."""
+        names = b" ".join(name for name, _ in self.headers)
+        return f"Request({self.method!r}, {self.path!r}, {self.authority!r}, {names!r}, {self.body!r})"
+
 
 class Response(Struct, frozen=True, eq=False):
     """One response, immutable. Whoever drops a response closes its body."""
@@ -164,7 +178,9 @@ class Response(Struct, frozen=True, eq=False):
     status: int
     """100..999; 101 and a 2xx to CONNECT switch protocols: both bodies are raw bytes then."""
     headers: Headers = ()
+    """Its fields."""
     body: Body = EMPTY
+    """Its content."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of the field `name` (lower-case), or None."""
@@ -185,6 +201,11 @@ class Response(Struct, frozen=True, eq=False):
     def with_body(self, body: Body) -> Response:
         """The same response with another body; whoever wraps a body closes the wrapped one."""
         return replace(self, body=body)
+
+    def __repr__(self) -> str:
+        """For logs: without values of fields, where secrets are."""
+        names = b" ".join(name for name, _ in self.headers)
+        return f"Response({self.status!r}, {names!r}, {self.body!r})"
 
 
 def _set(headers: Headers, name: bytes, value: bytes) -> Headers:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
 
 from daemun.stash import StashKey
 
-__all__ = ["Lender", "Lent", "Scope"]
+__all__ = ["ENDED", "Lender", "Lent", "Scope", "lent_scope"]
 
 T = TypeVar("T")
 
@@ -76,3 +76,18 @@ class Scope:
             assert self._lender is not None
             self._lender.release(lent)
         self._held.clear()
+
+
+ENDED = Scope("exchange")
+"""That of an exchange that is over and had none."""
+ENDED.close()
+
+
+@asynccontextmanager
+async def lent_scope(owner: str, lender: Lender) -> AsyncIterator[Scope]:
+    """A scope that ends with the context."""
+    scope = Scope(owner, lender)
+    try:
+        yield scope
+    finally:
+        scope.close()

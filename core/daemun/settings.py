@@ -17,6 +17,7 @@ from daemun.errors import SettingsError
 from daemun.extend.failure import DisableAfter, FailurePolicy
 
 __all__ = [
+    "BlockingSettings",
     "DrainSettings",
     "ForwardedSettings",
     "ListenerSettings",
@@ -64,7 +65,8 @@ class ListenerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """Unique; routes, logs and start-up output use it."""
     bind: str
-    """`host:port`, `[v6]:port`, `unix:/path` or `fd:N` (inherited)."""
+    """`host:port`, `[v6]:port`, `unix:/path`, `fd:N` (inherited) or `systemd:NAME` (of a socket unit, by its
+    `FileDescriptorName`)."""
     protocols: tuple[str, ...] = ()
     """Wire protocols by name, in the order in which a TLS handshake offers them and the first bytes are shown to them.
     None: all that plugins brought and a handshake can name, HTTP/2 before HTTP/1."""
@@ -86,6 +88,7 @@ class DrainSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     grace_seconds: Annotated[float, Meta(ge=0, description="Running exchanges get it to finish.")] = 30.0
     delay_seconds: Annotated[float, Meta(ge=0, description="Accepts on for it, so that balancers notice.")] = 0.0
+    close_seconds: Annotated[float, Meta(gt=0, description="Plugins get it to clean up; then they are cut off.")] = 15.0
 
 
 class SupervisorSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +100,16 @@ class SupervisorSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """A worker that does not accept after so long is killed."""
 
 
+class BlockingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done about plugins that keep the event loop from turning."""
+
+    warn_seconds: Annotated[float, Meta(ge=0)] = 1.0
+    """After so long the log names the plugin, with file and line; 0: never."""
+    interrupt_seconds: Annotated[float, Meta(ge=0)] = 5.0
+    """After so long an exception is raised where the plugin blocks, if that hurts nothing but what it does: the exchange
+    ends by the plugin's fault. 0: never. Ignored without `warn_seconds`."""
+
+
 class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Which installed plugins are used."""
 
@@ -104,6 +117,8 @@ class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Names of plugins that are never imported."""
     only: tuple[str, ...] | None = None
     """Names of the plugins to use; all others are blocked."""
+    blocking: BlockingSettings = BlockingSettings()
+    """What is done about those that keep the event loop from turning."""
     failure: dict[str, FailurePolicy | DisableAfter] = {}
     """What failures of a filter mean, by its name, over what its author chose: `closed`, `open`, or
     `{faults: 5, within_seconds: 60, rest_seconds: 60}`."""
@@ -206,7 +221,7 @@ def convert(raw: Any, kind: type[T], *, file: str = "", path: str = "$") -> T:
             assert other is not None
             inner = other["path"] or "$"
             words = other["what"][:1].lower() + other["what"][1:] + (" as a key" if other["key"] else "")
-        raise SettingsError(words, file=file, path=path + inner[1:]) from error
+        raise SettingsError(words, file=file, path=path + inner[1:], wanted=kind) from error
 
 
 def _accepted(kind: Any, path: str) -> list[str]:

@@ -17,6 +17,7 @@ class StashKey(Generic[T]):
 
     def __init__(self, name: str) -> None:
         self.name = name
+        """For people, in logs and errors."""
 
     def __repr__(self) -> str:
         return f"StashKey({self.name!r})"
@@ -31,12 +32,15 @@ class Stash:
         self._values: dict[StashKey[Any], object] = {}
 
     def __setitem__(self, key: StashKey[T], value: T) -> None:
+        """`stash[key] = value`."""
         self._values[key] = value
 
     def __getitem__(self, key: StashKey[T]) -> T:
+        """`stash[key]`; `KeyError` if there is none."""
         return cast("T", self._values[key])
 
     def __contains__(self, key: StashKey[Any]) -> bool:
+        """`key in stash`."""
         return key in self._values
 
     def get(self, key: StashKey[T], default: D) -> T | D:

@@ -165,6 +165,12 @@ class BackendDocument(Struct, frozen=True, forbid_unknown_fields=True):
     activator: Annotated[str, Meta(description="What starts an endpoint when there is none.")] = ""
     activation: Annotated[dict[str, Any], Meta(description="Settings of the activator.")] = {}
     settings: Annotated[dict[str, Any], Meta(description="Settings of the type.")] = {}
+    asgi: (
+        Annotated[str, Meta(description="An application of ASGI, as module:attribute: `type: asgi` in short.")] | None
+    ) = None
+    wsgi: (
+        Annotated[str, Meta(description="An application of WSGI, as module:attribute: `type: wsgi` in short.")] | None
+    ) = None
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True):

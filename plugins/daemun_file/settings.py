@@ -27,4 +27,6 @@ class InlineSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the source `inline`: a document of routes, whose objects the source decodes one by one."""
 
     backends: Annotated[dict[str, Any], Meta(extra_json_schema=inlined_schema("backends"))] = {}
+    """Back ends by name."""
     routes: Annotated[tuple[Any, ...], Meta(extra_json_schema=inlined_schema("routes"))] = ()
+    """Routes, the earlier one first where nothing else decides."""

@@ -51,6 +51,8 @@ from daemun_file.precedence import per_host_class
 __all__ = ["backend_of", "routes_of"]
 
 
+_APPLICATIONS = ("asgi", "wsgi")
+"""Keys of a back end that are its type, with the application as their value."""
 _ACTIONS = ("to", "split", "redirect", "respond")
 _PATH_KINDS = {
     "path": PathKind.EXACT,
@@ -213,6 +215,10 @@ def _maybe(value: str | None, check: Callable[[str], str], *where: str | int) ->
 def backend_of(name: str, document: BackendDocument, origin: str) -> BackendSpec:
     """The back end that stands for `document`."""
     settings: dict[str, Any] = document.settings
+    for kind in _APPLICATIONS:
+        app = getattr(document, kind)
+        if app is not None:
+            return _application(name, kind, app, document, origin)
     if document.type != "endpoints":
         for key in ("endpoints", "balancer", "activator", "activation"):
             if getattr(document, key):
@@ -221,7 +227,9 @@ def backend_of(name: str, document: BackendDocument, origin: str) -> BackendSpec
     if document.activation and not document.activator:
         raise ObjectError(("activation",), "there is no 'activator' that takes it")
     if not document.endpoints and not document.activator:
-        raise ObjectError((), "nothing answers here; accepted: endpoints, activator, or a type other than 'endpoints'")
+        raise ObjectError(
+            (), "nothing answers here; accepted: endpoints, activator, asgi, wsgi, or a type other than 'endpoints'"
+        )
     if document.balancer:
         if "balancer" in settings:
             raise ObjectError(("settings", "balancer"), "is there twice; accepted: 'balancer' of the back end")
@@ -234,6 +242,19 @@ def backend_of(name: str, document: BackendDocument, origin: str) -> BackendSpec
         activation=document.activation,
         origin=origin,
     )
+
+
+def _application(name: str, kind: str, app: str, document: BackendDocument, origin: str) -> BackendSpec:
+    """A back end in the short form: `asgi: module:attribute`."""
+    accepted = f"accepted beside {kind!r}: 'settings'"
+    if document.type != "endpoints":
+        raise ObjectError(("type",), f"{kind!r} is the type already; {accepted}")
+    for key in ("endpoints", "balancer", "activator", "activation", *_APPLICATIONS):
+        if key != kind and getattr(document, key):
+            raise ObjectError((key,), f"an application of {kind!r} answers by itself and has none; {accepted}")
+    if "app" in document.settings:
+        raise ObjectError(("settings", "app"), f"is there twice; accepted: {kind!r} of the back end")
+    return BackendSpec(name, kind, {"app": app, **document.settings}, origin=origin)
 
 
 def _endpoints(endpoints: tuple[str | EndpointDocument, ...]) -> Iterator[EndpointSpec]:

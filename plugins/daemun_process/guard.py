@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 from daemun_process import guardian
@@ -24,6 +26,7 @@ __all__ = ["GUARD", "MARK_VARIABLE", "Guard"]
 MARK_VARIABLE = "DAEMUN_PROCESS"
 """Environment variable that every process we start carries, and what it starts inherits."""
 
+_GUARDIAN = str(files("daemun_process") / "guardian.py")
 _GOODBYE_SECONDS = 2 * guardian.GRACE_SECONDS + 1.0
 
 
@@ -65,15 +68,16 @@ class Guard:
                 self._engage()
             self._serial += 1
             mark = f"{self._token}.{self._serial}."
-            process = subprocess.Popen(
-                command,
-                env={**environment, MARK_VARIABLE: mark},
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            with _nothing() as nothing:
+                process = subprocess.Popen(
+                    command,
+                    env={**environment, MARK_VARIABLE: mark},
+                    cwd=directory,
+                    stdin=nothing,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
             self._sessions.add(process.pid)
             try:
                 self._tell(b"+%d\n" % process.pid)
@@ -93,15 +97,16 @@ class Guard:
     def _engage(self) -> None:
         reader, writer = os.pipe()
         try:
-            self._guardian = subprocess.Popen(
-                (sys.executable, "-I", "-S", guardian.__file__, f"{MARK_VARIABLE}={self._token}."),
-                env={},
-                cwd="/",
-                stdin=reader,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with _nothing() as nothing:
+                self._guardian = subprocess.Popen(
+                    (sys.executable, "-I", "-S", _GUARDIAN, f"{MARK_VARIABLE}={self._token}."),
+                    env={},
+                    cwd="/",
+                    stdin=reader,
+                    stdout=nothing,
+                    stderr=nothing,
+                    start_new_session=True,
+                )
         except BaseException:
             os.close(writer)
             raise
@@ -142,6 +147,19 @@ class Guard:
         if process is not None:
             process.returncode = 0
             os.close(self._pipe)
+
+
+@contextmanager
+def _nothing() -> Iterator[int]:
+    """A descriptor that reads as empty and takes what is written: /dev/null, or a file in memory where no `/dev` is."""
+    try:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    except FileNotFoundError:
+        descriptor = os.memfd_create("nothing")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 GUARD = Guard()

@@ -62,6 +62,7 @@ class ProcessSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     protocol: Annotated[str, Meta(min_length=1, description="Wire protocol that it speaks.")] = "http1"
     readiness: Readiness = Readiness()
+    """How it is known that it answers."""
     start_timeout_seconds: Annotated[
         float, Meta(gt=0, description="From the request that starts it to its first answer.")
     ] = 60.0

@@ -26,7 +26,7 @@ from daemun_http1.reader import Reader
 from daemun_http1.responder import Responder
 from daemun_http1.settings import Http1Settings
 from daemun_http1.translate import length_of, response_head
-from daemun_http1.watch import Cause, Watch
+from daemun_http1.watch import STUCK_SECONDS, Cause, Watch
 
 __all__ = ["Downstream"]
 
@@ -49,7 +49,7 @@ class Downstream:
         self._reader = Reader(settings.max_fields)
         self._watch = watch = Watch(stream, connection, settings)
         self._heads = Heads(stream, self._reader, connection, settings, lines, watch)
-        self._responder = Responder(stream, settings, watch)
+        self._responder = Responder(stream, connection, settings, watch)
         self._respond = self._responder.respond
         self._interim = self._responder.interim
         self._set_deadline = watch.deadline.set
@@ -58,6 +58,7 @@ class Downstream:
         """The one whose exchange began last."""
         watch.cut_off = self._reset
         watch.on_time_out = self._time_out
+        watch.on_stuck = self._stuck
 
     async def serve(self) -> None:
         """Serves until the connection is over, and closes it."""
@@ -66,7 +67,7 @@ class Downstream:
         stream.on_stall = watch.stalled
         connection.on_drain = self._drain
         try:
-            with watch.scope:
+            with watch.scope, watch.guard:
                 if not stream.lost:
                     await self._exchanges()
                     await self._end()
@@ -166,9 +167,8 @@ class Downstream:
                 finally:
                     tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
-            log.error("route %s: a task of an exchange failed", request.exchange.route or "-", exc_info=group)
             request.exchange.reason = Reason.PLUGIN_FAULT
-            broken = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+            broken = self._connection.fault(request.exchange, group)
         if broken is not None:
             raise broken
 
@@ -223,21 +223,54 @@ class Downstream:
 
     async def _last_words(self) -> None:
         """What is still said after a cancelled exchange that had no response. The connection is over."""
-        exchange, watch = self._responder.exchange, self._watch
-        watch.disarm()
-        reason = exchange.timeout_reason if exchange is not None else None
+        exchange = self._responder.exchange
+        self._watch.disarm()
         if exchange is not None and self._responder.head_sent:
             return
-        with anyio.move_on_after(_LAST_WORDS_SECONDS):
-            if watch.cause is Cause.HEAD:
-                await self._refuse(ExchangeError(Reason.REQUEST_TIMEOUT, "the head took too long"))
-            elif watch.cause is Cause.CONTENT and exchange is not None:
-                await self._refuse(ExchangeError(Reason.REQUEST_TIMEOUT, "the content came too slowly"))
-            elif watch.cause is Cause.DEADLINE and reason is not None:
-                await self._refuse(ExchangeError(reason, f"the exchange took too long ({reason.value})"))
+        error = self._last_error()
+        if error is not None:
+            with anyio.move_on_after(_LAST_WORDS_SECONDS):
+                await self._refuse(error)
+
+    def _last_error(self) -> ExchangeError | None:
+        """What the client is told of why it was cancelled."""
+        exchange, cause = self._responder.exchange, self._watch.cause
+        reason = exchange.timeout_reason if exchange is not None else None
+        if cause is Cause.HEAD:
+            return ExchangeError(Reason.REQUEST_TIMEOUT, "the head took too long")
+        if cause is Cause.CONTENT and exchange is not None:
+            return ExchangeError(Reason.REQUEST_TIMEOUT, "the content came too slowly")
+        if cause is Cause.DEADLINE and reason is not None:
+            return ExchangeError(reason, f"the exchange took too long ({reason.value})")
+        return None
+
+    def _stuck(self) -> None:
+        """An exchange was cancelled and does not end: its client is let go, and what it does goes on for nobody."""
+        watch, exchange = self._watch, self._responder.exchange
+        if watch.guard.shield or exchange is None:
+            self._stream.abort()
+            return
+        watch.guard.shield = True
+        self._connection.stuck(exchange)
+        error = self._last_error()
+        if error is not None and not self._responder.head_sent:
+            try:
+                self._stream.send_last(self._refusal(error))
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+        self._responder.head_sent = True
+        watch.wait_for(Cause.STUCK, STUCK_SECONDS)
 
     async def _refuse(self, error: ExchangeError) -> None:
         """The last response of the connection, for a request that has no exchange or lost it."""
+        last = self._refusal(error)
+        try:
+            await self._stream.send(last)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+        await self._linger()
+
+    def _refusal(self, error: ExchangeError) -> bytes:
         responder = self._responder
         responder.keep_alive = False
         if responder.exchange is None:
@@ -251,11 +284,7 @@ class Downstream:
             assert isinstance(body, Buffered)
         head = response_head(response, length_of(body.length, response.status), close=True, minor=1)
         bare = responder.exchange is not None and responder.incoming.method == b"HEAD"
-        try:
-            await self._stream.send(head if bare else head + body.data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
-        await self._linger()
+        return head if bare else head + body.data
 
     async def _linger(self) -> None:
         """Lets the client read our last words before the kernel resets what it still sends (RFC 9112 §9.6)."""

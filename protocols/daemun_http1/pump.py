@@ -58,9 +58,9 @@ class Pump:
             self._stream.abort()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return
-        except Exception:
-            log.exception("route %s: the content of a request failed", request.exchange.route or "-")
-            self.error = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+        except Exception as error:
+            self.error = ExchangeError(Reason.PLUGIN_FAULT, "the content of a request failed in a plugin")
+            self.error.__cause__ = error  # the edge logs it, and knows whose it is
             self._stream.abort()
         else:
             self.sent = True

@@ -8,7 +8,19 @@ from collections.abc import Awaitable, Callable
 import anyio
 from anyio.streams.tls import TLSAttribute
 
-from daemun import Body, Buffered, Exchange, ExchangeError, Headers, NoContent, Reason, Response, Stream, render
+from daemun import (
+    Body,
+    Buffered,
+    Connection,
+    Exchange,
+    ExchangeError,
+    Headers,
+    NoContent,
+    Reason,
+    Response,
+    Stream,
+    render,
+)
 from daemun_http1.bodies import RequestBody, TunnelBody
 from daemun_http1.incoming import Incoming
 from daemun_http1.settings import Http1Settings
@@ -30,6 +42,7 @@ class Responder:
     """The writing side of one connection; `begin` is called for each exchange."""
 
     __slots__ = (
+        "_connection",
         "_settings",
         "_stream",
         "_waits",
@@ -42,7 +55,7 @@ class Responder:
         "keep_alive",
     )
 
-    def __init__(self, stream: Stream, settings: Http1Settings, watch: Watch) -> None:
+    def __init__(self, stream: Stream, connection: Connection, settings: Http1Settings, watch: Watch) -> None:
         self.incoming = Incoming(b"", b"")
         self.exchange: Exchange | None = None
         """The exchange that runs; stays where it is when it was broken off."""
@@ -55,12 +68,15 @@ class Responder:
         self.head_sent = False
         """The head of the response is out: nothing else can be said any more."""
         self._stream = stream
+        self._connection = connection
         self._settings = settings
         self._watch = watch
         self._waits = False
 
     def respond(self, response: Response) -> Awaitable[None] | None:
         """Writes `response`; what it returns is to be awaited. Raises `ExchangeError` if it is broken off."""
+        if self.head_sent:
+            raise _left()  # the exchange was given up
         incoming, body = self.incoming, response.body
         request_body = self.body
         if request_body is not None and type(request_body) is RequestBody and self.keep_alive:
@@ -69,24 +85,25 @@ class Responder:
         if kind is not NoContent and (kind is not Buffered or body.trailers):
             return self._stream_response(response)
         status = response.status
-        bare = kind is NoContent or incoming.method == b"HEAD" or status in BARE_STATUSES
-        content = b"" if bare else body.data  # type: ignore[attr-defined]
         try:
+            bare = kind is NoContent or incoming.method == b"HEAD" or status in BARE_STATUSES
+            content = b"" if bare else body.data  # type: ignore[attr-defined]
             if bare or status < 200 or not self.keep_alive or not incoming.minor:
                 framing = length_of(body.length, status)
                 head = response_head(response, framing, close=not self.keep_alive, minor=incoming.minor)
             else:  # the usual: content in memory, on a connection that stays
                 lines = field_lines(response.headers)
                 head = b"%b%bcontent-length: %d\r\n\r\n" % (status_line(status), lines, len(content))
-        except ExchangeError as error:
-            return self.respond(self._unsendable(error))
+            whole = head + content if len(content) < _LARGE_BYTES else b""
+        except Exception as error:
+            return self.respond(self._unsendable(error, body))
         self.head_sent = True
         assert self.exchange is not None
         self.exchange.sent_bytes = len(content)
         stream = self._stream
         try:
             if len(content) < _LARGE_BYTES:
-                return None if stream.send_nowait(head + content) else self._written()
+                return None if stream.send_nowait(whole) else self._written()
             taken = stream.send_nowait(head)  # both leave together, and nothing large is copied
             return None if stream.send_nowait(content) and taken else self._written()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -105,20 +122,20 @@ class Responder:
                 await self._switch(response)
             else:
                 await self._stream_body(response, response.body)
-        except ExchangeError as error:
+        except Exception as error:
             if self.head_sent:
                 raise
-            instead = self.respond(self._unsendable(error))
+            instead = self.respond(self._unsendable(error, response.body))
             if instead is not None:
                 await instead
 
-    def _unsendable(self, error: ExchangeError) -> Response:
+    def _unsendable(self, error: Exception, body: object) -> Response:
         """The response in place of one whose head cannot be written."""
         exchange = self.exchange
         assert exchange is not None
-        log.error("route %s: its response cannot be sent: %s", exchange.route or "-", error)
-        response = render(error)
-        exchange.reason, exchange.status = error.reason, response.status
+        failure = self._connection.fault(exchange, error, body)
+        response = render(failure)
+        exchange.reason, exchange.status = failure.reason, response.status
         return response
 
     async def _stream_body(self, response: Response, body: Body) -> None:
@@ -169,7 +186,7 @@ class Responder:
         if chunked:
             await self.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
         elif left:
-            raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
+            raise ExchangeError(Reason.PLUGIN_FAULT, "a body is shorter than it said")
 
     async def _relay(self, relay: Callable[[Stream], Awaitable[int]], exchange: Exchange) -> int:
         stream = self._stream

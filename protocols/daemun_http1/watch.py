@@ -16,7 +16,10 @@ from anyio.abc import SocketAttribute
 from daemun import Connection, Stream
 from daemun_http1.settings import Http1Settings
 
-__all__ = ["Cause", "Watch"]
+__all__ = ["STUCK_SECONDS", "Cause", "Watch"]
+
+STUCK_SECONDS = 3.0
+"""What an exchange that was cancelled gets to end."""
 
 _STALL_CHECKS = 6
 
@@ -30,6 +33,7 @@ class Cause(enum.Enum):
     DEADLINE = enum.auto()
     LEFT = enum.auto()
     TUNNEL = enum.auto()
+    STUCK = enum.auto()
 
 
 class Watch:
@@ -44,6 +48,8 @@ class Watch:
         "cause",
         "cut_off",
         "deadline",
+        "guard",
+        "on_stuck",
         "on_time_out",
         "scope",
         "timer",
@@ -52,6 +58,8 @@ class Watch:
 
     def __init__(self, stream: Stream, connection: Connection, settings: Http1Settings) -> None:
         self.scope = anyio.CancelScope()
+        self.guard = anyio.CancelScope()
+        """Inside `scope`. Shielded, it spares what does not heed a cancellation from hearing it again and again."""
         self.cause: Cause | None = None
         """The first thing that cancelled it."""
         self.waits_for = Cause.IDLE
@@ -60,6 +68,8 @@ class Watch:
         self.deadline = connection.timers.timer(self._deadline_passed)
         self.on_time_out: Callable[[Cause], None] = lambda _: None
         """Called when a timer has run out, before the exchange is cancelled."""
+        self.on_stuck: Callable[[], None] = lambda: None
+        """Called, now and then, when what was cancelled does not end."""
         self.cut_off = stream.abort
         """How a client is left that takes no byte."""
         self._stream = stream
@@ -82,6 +92,7 @@ class Watch:
         if self.cause is None:
             self.cause = cause
             self.scope.cancel()
+            self.wait_for(Cause.STUCK, STUCK_SECONDS)
 
     def disarm(self) -> None:
         """Nothing fires any more, until it is set again."""
@@ -103,6 +114,9 @@ class Watch:
         self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
 
     def _too_slow(self) -> None:
+        if self.waits_for is Cause.STUCK:
+            self.on_stuck()
+            return
         self.on_time_out(self.waits_for)
         self.cancel(self.waits_for)
 

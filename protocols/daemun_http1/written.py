@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Self
 
@@ -13,7 +14,9 @@ __all__ = ["Written", "field_lines", "plain"]
 
 _written: dict[tuple[bytes, bytes], bytes] = {}
 _look_up = _written.get
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_OF_CONNECTION = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection"))
+_UPGRADE = b"connection: upgrade\r\n"
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class Written(tuple[tuple[bytes, bytes], ...]):
@@ -65,8 +68,10 @@ def _line(field: tuple[bytes, bytes]) -> bytes:
         line = b"%b: %b\r\n" % (name, value)
     except (TypeError, ValueError):
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field is not a pair of bytes") from None
-    if name.lower() in _FRAMING:
-        return b""  # which follows from the body, whatever a plugin says
+    if name.lower() in _OF_CONNECTION and line.lower() != _UPGRADE:
+        return b""  # which follow from the body and the connection, whatever a plugin says
+    if not _NAME.fullmatch(name):
+        raise ExchangeError(Reason.PLUGIN_FAULT, f"a field has the name {name!r}, which is none")
     if line.count(b"\n") > 1 or line.count(b"\r") > 1 or b"\0" in line:
         raise ExchangeError(Reason.PLUGIN_FAULT, "a field holds a line break or NUL")
     if len(line) <= MAX_LINE_BYTES and type(field) is tuple and not SECRET.search(name):

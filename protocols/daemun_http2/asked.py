@@ -183,9 +183,8 @@ class Asked:
             await self.outflow.send(content, ended=True)
         except ExchangeError:
             return
-        except Exception:
-            log.exception("route %s: the content of a request failed", self._request.exchange.route or "-")
-            self._give_up(ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed"))
+        except Exception as error:
+            self._give_up(_failed(error))
             return
         self._all_sent()
 
@@ -218,9 +217,8 @@ class Asked:
                 connection.write(connection.codec.content(self.stream, b"", True))
         except ExchangeError as error:
             self._give_up(error)
-        except Exception:
-            log.exception("route %s: the content of a request failed", request.exchange.route or "-")
-            self._give_up(ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed"))
+        except Exception as error:
+            self._give_up(_failed(error))
         else:
             self._all_sent()
         finally:
@@ -360,3 +358,10 @@ class Asked:
                 connection.write(connection.codec.reset(self.stream, code))
                 self.outflow.fail(ExchangeError(Reason.UPSTREAM_CLOSED, "the upstream has answered already"))
             connection.closed(self)
+
+
+def _failed(error: Exception) -> ExchangeError:
+    """The end of an exchange whose content failed; the edge logs the cause, and knows whose it is."""
+    failure = ExchangeError(Reason.PLUGIN_FAULT, "the content of a request failed in a plugin")
+    failure.__cause__ = error
+    return failure

@@ -18,7 +18,17 @@ _INF = math.inf
 class Patience:
     """The timers of an exchange, and after it of another one: they stay where they are among the worker's."""
 
-    __slots__ = ("_content", "_deadline", "_inflow", "_settings", "_since", "_slow_seconds", "_stall", "over")
+    __slots__ = (
+        "_content",
+        "_cut_off",
+        "_deadline",
+        "_inflow",
+        "_settings",
+        "_since",
+        "_slow_seconds",
+        "_stall",
+        "over",
+    )
 
     def __init__(self, connection: Connection, settings: Http2Settings) -> None:
         self.over: Callable[[str], None] | None = None
@@ -28,13 +38,20 @@ class Patience:
         self._deadline = timer(lambda: self._tell("DEADLINE"))
         self._content = timer(lambda: self._tell("CONTENT"))
         self._stall = timer(lambda: self._tell("STALLED"))
+        self._cut_off = False
         self._inflow: Inflow | None = None
         self._slow_seconds = 0.0
         self._since = 0.0
 
     def _tell(self, what: str) -> None:
         if self.over is not None:
-            self.over(what)
+            self.over("STUCK" if self._cut_off else what)
+
+    def cut_off(self, seconds: float) -> None:
+        """The exchange was cancelled: if it does not end within `seconds`, it is `STUCK`."""
+        self._cut_off = True
+        self._content.at = self._stall.at = _INF
+        self._deadline.start(seconds)
 
     def set_deadline(self, when: float) -> None:
         """The exchange ends at `time.monotonic()` = `when`."""
@@ -70,6 +87,7 @@ class Patience:
     def rest(self) -> None:
         """The exchange is over: nothing fires until another one begins."""
         self.over = None
+        self._cut_off = False
         self._deadline.at = self._content.at = self._stall.at = _INF
         if self._inflow is not None:
             self._inflow.on_wait = None

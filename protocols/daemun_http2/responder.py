@@ -27,6 +27,8 @@ from daemun_http2.translate import BARE_STATUSES, Incoming, response_block, swit
 
 __all__ = ["Responder", "ResponseOutlet"]
 
+_SUCCESS = range(200, 300)
+
 log = logging.getLogger("daemun.http2")
 
 
@@ -62,23 +64,27 @@ class Responder:
 
     def respond(self, response: Response) -> Awaitable[None] | None:
         """Writes `response`; what it returns is to be awaited. Raises `ExchangeError` if it is broken off."""
+        if self._exchange is None:
+            raise ExchangeError(Reason.CLIENT_LEFT, "the exchange was given up")
         body = response.body
         kind = type(body)
-        if self.incoming.protocol and 200 <= response.status < 300 and self.incoming.method != b"CONNECT":
+        if self.incoming.protocol and response.status in _SUCCESS and self.incoming.method != b"CONNECT":
             return self._not_switched(response)
         if kind is not NoContent and kind is not Buffered:
             return self._stream_response(response)
         trailers = body.trailers
         status = response.status
-        bare = kind is NoContent or self.incoming.method == b"HEAD" or status in BARE_STATUSES
-        content = b"" if bare else body.data  # type: ignore[attr-defined]
         connection = self._connection
         try:
+            bare = kind is NoContent or self.incoming.method == b"HEAD" or status in BARE_STATUSES
+            content = b"" if bare else body.data  # type: ignore[attr-defined]
             last = encode(trailers) if trailers and not bare else b""
             length = body.length if bare else len(content)
             block = self._block(response, None if last else length or None)
-        except ExchangeError as error:
-            return self.respond(self._unsendable(error))
+            if not isinstance(content, bytes):
+                raise TypeError(f"content is {type(content).__name__}; accepted: bytes")
+        except Exception as error:
+            return self.respond(self._unsendable(error, body))
         self._head_sent = self._ended = True
         if not content:
             connection.write(connection.codec.head(self.stream, block, not last))
@@ -131,11 +137,11 @@ class Responder:
         opened = incoming.protocol and (response.status == 101 or incoming.method == b"CONNECT")
         if opened and response.status == 101:
             response = switched(response)
-        bare = incoming.method == b"HEAD" or response.status in BARE_STATUSES
         try:
+            bare = incoming.method == b"HEAD" or response.status in BARE_STATUSES
             block = self._block(response, None if opened else body.length)
-        except ExchangeError as error:
-            instead = self.respond(self._unsendable(error))
+        except Exception as error:
+            instead = self.respond(self._unsendable(error, body))
             if instead is not None:
                 await instead
             return
@@ -162,16 +168,16 @@ class Responder:
             if left and outflow.blocked:
                 await outflow.ready()
         if left:
-            raise ExchangeError(Reason.UPSTREAM_CLOSED, "a body is shorter than it said")
+            raise ExchangeError(Reason.PLUGIN_FAULT, "a body is shorter than it said")
         self._end(encode(body.trailers))
 
-    def _unsendable(self, error: ExchangeError) -> Response:
+    def _unsendable(self, error: Exception, body: object) -> Response:
         """The response in place of one whose head cannot be written."""
         exchange = self._exchange
         assert exchange is not None
-        log.error("route %s: its response cannot be sent: %s", exchange.route or "-", error)
-        response = render(error)
-        exchange.reason, exchange.status = error.reason, response.status
+        failure = self._connection.connection.fault(exchange, error, body)
+        response = render(failure)
+        exchange.reason, exchange.status = failure.reason, response.status
         return response
 
     async def _interim(self, status: int, headers: Headers) -> None:

@@ -41,9 +41,9 @@ class Runners:
 
     async def _run(self, served: Served | None) -> None:
         runner = _Runner()
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope, anyio.CancelScope() as guard:
             while served is not None:
-                served.scope = scope
+                served.scope, served.guard = scope, guard
                 await served.run()
                 served = None
                 if scope.cancel_called or len(self._idle) >= _MAX_IDLE:

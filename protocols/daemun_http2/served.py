@@ -23,7 +23,10 @@ from daemun_http2.inflow import Inflow
 from daemun_http2.responder import Responder, ResponseOutlet
 from daemun_http2.translate import Incoming
 
-__all__ = ["Cause", "Owner", "Served"]
+__all__ = ["STUCK_SECONDS", "Cause", "Owner", "Served"]
+
+STUCK_SECONDS = 3.0
+"""What an exchange that was cut off gets to end."""
 
 log = logging.getLogger("daemun.http2")
 
@@ -62,6 +65,7 @@ class Served(Responder):
         "_owner",
         "_request",
         "gone",
+        "guard",
         "inflow",
         "scope",
     )
@@ -71,6 +75,8 @@ class Served(Responder):
         self.inflow = None if ended and not incoming.protocol else Inflow(stream, connection, incoming.length)
         if ended and self.inflow is not None:
             self.inflow.end()
+        self.guard: anyio.CancelScope | None = None
+        """Inside `scope`. Shielded, it spares what does not heed a cancellation from hearing it again and again."""
         self.scope: anyio.CancelScope | None = None
         """Set while the exchange runs."""
         self.gone = False
@@ -132,9 +138,8 @@ class Served(Responder):
                 finally:
                     tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
-            log.error("route %s: a task of an exchange failed", exchange.route or "-", exc_info=group)
             exchange.reason = Reason.PLUGIN_FAULT
-            broken = ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
+            broken = lent.fault(exchange, group)
         if broken is not None:
             raise broken
 
@@ -146,6 +151,8 @@ class Served(Responder):
 
     def finish(self) -> None:
         """The exchange is over: so is the stream, whatever is missing of it."""
+        if self._exchange is None:
+            return  # it was let go before
         connection, inflow = self._connection, self.inflow
         self.scope = None
         if not self._ended:
@@ -164,7 +171,18 @@ class Served(Responder):
         self._patient().set_deadline(when)
 
     def _too_slow(self, cause: str) -> None:
-        self.cut_off(Cause[cause])
+        if cause == "STUCK":
+            self._let_go()
+        else:
+            self.cut_off(Cause[cause])
+
+    def _let_go(self) -> None:
+        """It was cut off and does not end: its client is told, and what it does goes on for nobody."""
+        exchange = self._exchange
+        if self.guard is not None and exchange is not None:
+            self.guard.shield = True
+            self._connection.connection.stuck(exchange)
+            self.say_last()
 
     def cut_off(self, cause: Cause) -> None:
         """Ends the exchange, wherever it is."""
@@ -185,6 +203,7 @@ class Served(Responder):
             self.outflow.fail(ExchangeError(Reason.CLIENT_LEFT, "the client left before the end of the response"))
         if self.scope is not None:
             self.scope.cancel()
+            self._patient().cut_off(STUCK_SECONDS)
 
     def say_last(self) -> None:
         """What is still said after an exchange that was cut off."""

@@ -76,6 +76,7 @@ class CheckSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "refuse"
     limits: Limits = Limits()
+    """What an envelope may hold."""
     wsdl: Annotated[
         str, Meta(description='WSDL 1.1 of the service: a file, relative to the settings, or a URL; "": none.')
     ] = ""

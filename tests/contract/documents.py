@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 READMES = sorted(
     path
-    for pattern in ("README.md", "*/README.md", "*/*/README.md")
+    for pattern in ("README.md", "*/README.md", "*/*/README.md", "core/daemun/*/README.md")
     for path in ROOT.glob(pattern)
     if not path.relative_to(ROOT).parts[0].startswith(".")
 )

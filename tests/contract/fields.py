@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect as types
 
-__all__ = ["Row", "class_docs", "nested", "rows", "table"]
+__all__ = ["Row", "class_docs", "nested", "rows", "table", "undescribed_fields"]
 
 
 class Row(NamedTuple):
@@ -49,6 +49,16 @@ def rows(kind: type[msgspec.Struct]) -> list[Row]:
         if not words:
             raise LookupError(f"{kind.__name__}.{field.name} has neither a docstring nor a description")
         found.append(Row(field.encode_name, _type(field.type), _default(field), words))
+    return found
+
+
+def undescribed_fields(kind: type[msgspec.Struct]) -> list[str]:
+    """The fields of a struct, and of those inside it, that nothing describes."""
+    found = []
+    for one in nested(kind):
+        info, docs = types.type_info(one), class_docs(one)
+        assert isinstance(info, types.StructType)
+        found += [f"{one.__name__}.{f.name}" for f in info.fields if not (docs.get(f.name) or _description(f.type))]
     return found
 
 

@@ -16,6 +16,8 @@ from daemun.cli.main import main as daemun
 from daemun.extend.loading import GROUP, installed, load_plugins
 from daemun.extend.registry import Registry
 from daemun.settings import DrainSettings, ForwardedSettings, Settings
+from daemun.testing.batteries.collecting import BATTERIES
+from daemun.testing.batteries.rules import Check, rule_of
 from daemun.upstream.activation import WaitingRoomSettings
 from daemun.upstream.backend import EndpointsSettings
 from daemun.upstream.balance import HashSettings
@@ -26,6 +28,7 @@ from daemun_http2 import Http2Settings
 
 from .documents import READMES, ROOT, generated, replaced
 from .fields import class_docs, nested, rows, table
+from .reference import contents, helps, names
 
 __all__ = ["PARTS", "hook_signatures", "own_plugins"]
 
@@ -80,8 +83,7 @@ def shipped() -> str:
 
 _LIMITS: tuple[tuple[str, type[msgspec.Struct], tuple[str, ...]], ...] = (
     ("listeners[].forwarded.{}", ForwardedSettings, ("trusted_hops",)),
-    ("protocols.http1.{}", Http1Settings, ("max_head_bytes", "head_timeout_seconds", "underscores")),
-    ("protocols.http2.{}", Http2Settings, ("max_concurrent_streams",)),
+    ("protocols.http1.{}", Http1Settings, ("max_head_bytes", "head_timeout_seconds")),
     ("backends.*.settings.{}", EndpointsSettings, ("response_timeout_seconds",)),
     ("backends.*.settings.waiting_room.{}", WaitingRoomSettings, ("max_requests",)),
     ("drain.{}", DrainSettings, ("grace_seconds",)),
@@ -168,6 +170,24 @@ def kinds() -> str:
     return _lines(("hook", "returns", "`build`"), found)
 
 
+def rules() -> str:
+    """The rules of every battery, each with the kinds that it is for."""
+    found: dict[Check, list[str]] = {}
+    for word, battery in BATTERIES.items():
+        for check in battery.checks:
+            found.setdefault(check, []).append(word)
+    rows = []
+    for check, words in found.items():
+        missing = BATTERIES.keys() - words
+        kinds = ", ".join(words)
+        if not missing:
+            kinds = "all"
+        elif len(missing) <= 2:
+            kinds = f"all but {', '.join(word for word in BATTERIES if word in missing)}"
+        rows.append((kinds, f"`{check.__name__}`", rule_of(check)))
+    return _lines(("of", "rule", "what it says"), rows)
+
+
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("plugins/README.md", "shipped"): shipped,
     ("README.md", "commands"): commands,
@@ -176,7 +196,11 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("core/README.md", "hooks"): hooks,
     ("core/README.md", "reasons"): reasons,
     ("core/README.md", "settings"): core_settings,
+    ("core/daemun/README.md", "contents"): contents,
+    ("core/daemun/README.md", "names"): names,
+    ("core/daemun/cli/README.md", "helps"): helps,
     ("plugins/README.md", "kinds"): kinds,
+    ("plugins/README.md", "rules"): rules,
     ("protocols/daemun_http1/README.md", "settings"): http1_settings,
     ("protocols/daemun_http2/README.md", "settings"): http2_settings,
 }

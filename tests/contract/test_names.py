@@ -81,6 +81,8 @@ def test_a_hook_is_documented_typed_and_tested(hook: str) -> None:
 @pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)
 def test_a_package_is_typed_and_has_an_entry_point_of_its_name(package: Path) -> None:
     assert (package / "py.typed").is_file()
-    if package.name != "daemun":
+    if package.name == "daemun_pytest":
+        assert "daemun_pytest" in {point.value for point in importlib.metadata.entry_points(group="pytest11")}
+    elif package.name != "daemun":
         points = {point.value: point.name for point in importlib.metadata.entry_points(group="daemun")}
         assert points[package.name] == package.name.removeprefix("daemun_")

@@ -139,7 +139,9 @@ async def test_an_exception_of_a_plugin_is_a_500_that_names_it_in_the_log_only(
         answer = await service.ask()
     assert (answer.status, answer.field(b"x-daemun-reason")) == (500, b"plugin_fault")
     assert b"secret" not in answer.body
-    assert faults(caplog) == [f"route all: plugin faulty ({__name__}) raised LookupError('secret inside')"]
+    line = f"{__file__}:{broken.__code__.co_firstlineno + 1}"
+    words = f"route all: plugin faulty (back end type function) at {line} raised LookupError('secret inside')"
+    assert faults(caplog) == [words]
     assert service.seen.ends == [(500, Reason.PLUGIN_FAULT)]
 
 
@@ -151,7 +153,8 @@ async def test_an_exception_of_a_library_is_the_fault_of_the_plugin_that_called_
 
     async with edge(parse) as service:
         assert (await service.ask()).status == 500
-    assert faults(caplog)[0].startswith(f"route all: plugin faulty ({__name__}) raised JSONDecodeError")
+    assert faults(caplog)[0].startswith(f"route all: plugin faulty (back end type function) at {__file__}:")
+    assert " raised JSONDecodeError" in faults(caplog)[0]
 
 
 async def test_an_exception_of_a_plugin_does_not_end_the_connection() -> None:
@@ -312,14 +315,14 @@ async def test_a_filter_may_shorten_the_deadline_and_not_lengthen_it() -> None:
     def layer(handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             request.exchange.expire_in(60, Reason.UPSTREAM_TIMEOUT)
-            assert request.exchange.remaining_seconds() < 1
+            assert request.exchange.remaining_seconds() <= 30
             request.exchange.expire_in(0.03, Reason.OVERLOADED)
             return await handler(request)
 
         return handle
 
     filters = (FilterType("hurry", NoSettings, built(layer)),)
-    route = {"timeout_seconds": 0.5, "filters": [{"type": "hurry"}]}
+    route = {"timeout_seconds": 30, "filters": [{"type": "hurry"}]}
     async with edge(stuck, filters=filters, route=route) as service:
         assert (await service.ask()).field(b"x-daemun-reason") == b"overloaded"
 
@@ -327,7 +330,7 @@ async def test_a_filter_may_shorten_the_deadline_and_not_lengthen_it() -> None:
 async def test_a_deadline_of_one_exchange_is_none_of_the_next() -> None:
     async def slow_at_first(request: Request) -> Response:
         if request.path == b"/slow":
-            request.exchange.expire_in(0.5, Reason.ROUTE_TIMEOUT)
+            request.exchange.expire_in(30, Reason.ROUTE_TIMEOUT)
         else:
             assert request.exchange.timeout_reason is None
         return await fine(request)
@@ -440,7 +443,7 @@ async def test_a_dialect_that_fails_is_passed_by(caplog: pytest.LogCaptureFixtur
     working = Dialect("working", lambda request: True, lambda request, error: Response(299))
     async with edge(broken, dialects=(upper_dialect(claims), working)) as service:
         assert (await service.ask()).status == 299
-    assert "dialect upper failed" in faults(caplog)
+    assert any(one.startswith(f"dialect upper failed: plugin faulty at {__file__}:") for one in faults(caplog))
 
 
 # --- observers ---
@@ -484,7 +487,8 @@ async def test_observers_that_fail_do_no_harm(caplog: pytest.LogCaptureFixture) 
             assert (await wire.answer()).status == 200
         await wire.aclose()
     assert service.seen.ends == [(200, None)] * 2
-    assert faults(caplog) == [f"an observer failed: plugin faulty ({__name__}) raised LookupError('blind')"] * 2
+    line = f"{__file__}:{Failing.finished.__code__.co_firstlineno + 1}"
+    assert faults(caplog) == [f"an observer failed: plugin faulty at {line} raised LookupError('blind')"] * 2
 
 
 async def test_a_stop_that_cuts_off_is_seen_too() -> None:

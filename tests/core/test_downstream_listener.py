@@ -210,7 +210,7 @@ def test_what_cannot_be_bound_is_told(where: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words) as raised:
         bind(ListenerSettings("x", where))
     assert str(raised.value).startswith(f"listener x cannot bind {where}: ")
-    assert str(raised.value).endswith("(accepted: host:port, [v6]:port, unix:/path, fd:N)")
+    assert str(raised.value).endswith("(accepted: host:port, [v6]:port, unix:/path, fd:N, systemd:NAME)")
 
 
 def test_a_port_that_is_taken_is_told() -> None:

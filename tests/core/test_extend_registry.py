@@ -25,7 +25,7 @@ from daemun.extend.loading import load_plugins
 from daemun.extend.registry import Kind, Registry
 from daemun.testing import make_plugin
 
-ANY: Any = None
+ANY: Any = print
 
 THINGS: dict[str, tuple[str, Any, str]] = {
     "daemun_protocols": ("protocols", WireProtocol("x", NoSettings, (), ANY, ANY, ANY), "wire protocol"),

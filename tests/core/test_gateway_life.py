@@ -326,7 +326,7 @@ async def test_a_reload_is_told_to_every_source_and_one_that_fails_stops_no_othe
     async with running(settings, only=["http1"], extra=[sulking.plugin, willing.plugin]) as gateway:
         gateway.gateway.reload()
         assert willing.reloads == 1
-    assert "source sulking failed to reload" in caplog.messages
+    assert any(one.startswith("source sulking failed to reload: plugin ") for one in caplog.messages)
 
 
 async def test_a_reload_reads_files_again(tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ async def test_what_a_source_published_before_it_failed_stays_in_use(caplog: pyt
     async with running(ONE_SHOT, only=["http1"], extra=[source.plugin]) as gateway:
         answer = await gateway.exchange(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         assert answer.startswith(b"HTTP/1.1 204 ")
-    assert "source one_shot failed; what it published last stays in use" in caplog.messages
+    assert any(one.startswith("source one_shot failed: plugin ") for one in caplog.messages)
 
 
 async def test_a_source_that_fails_before_it_published_does_not_keep_the_gateway_from_starting(

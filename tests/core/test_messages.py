@@ -80,3 +80,11 @@ async def test_a_body_in_memory_is_read_once() -> None:
     assert await closed.read() == b""
     assert await EMPTY.read() == b""
     assert (repr(body), repr(EMPTY)) == ("Buffered(4 bytes)", "NoContent(length=0)")
+
+
+def test_messages_show_no_secret_in_logs() -> None:
+    headers = ((b"authorization", b"Bearer secret"), (b"accept", b"*/*"))
+    request = make_request("GET", "http://a.test/x?token=secret", headers)
+    assert repr(request) == "Request(b'GET', b'/x', b'a.test', b'authorization accept', NoContent(length=0))"
+    response = Response(200, ((b"set-cookie", b"secret"),), Buffered(b"secret"))
+    assert repr(response) == "Response(200, b'set-cookie', Buffered(6 bytes))"

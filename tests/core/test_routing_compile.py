@@ -464,7 +464,9 @@ async def test_a_filter_that_fails_often_is_left_out(caplog: pytest.LogCaptureFi
         for path in ("fail", "ok", "fail", "fail", "ok", "fail"):
             assert (await table.handle(make_request(url=f"http://a.test/{path}"))).status == 200
     assert calls == ["/fail", "/ok", "/fail", "/fail"]
-    assert "filter counted failed 3 times within 1000 s and is left out for 1000 s" in caplog.messages
+    assert (
+        "filter counted (plugin test_plugin) failed 3 times within 1000 s and is left out for 1000 s" in caplog.messages
+    )
 
 
 async def test_a_filter_that_was_left_out_is_tried_again() -> None:
@@ -602,7 +604,9 @@ async def test_a_build_that_fails_is_told_with_the_plugin_that_brought_it(*, gro
 
     async with routed(plugin_with(FilterType("locked", NoSettings, build))) as table:
         applied = await table.publish(route("locked"), backends=BACKENDS)
-    assert [status.error for status in applied.refused] == ["plugin locked: its build failed: RuntimeError: no key"]
+    (status,) = applied.refused
+    assert status.error.startswith("plugin test_plugin: filter locked: its build failed: RuntimeError: no key at ")
+    assert __file__ in status.error
 
 
 @pytest.mark.parametrize("error", [ValueError("no such key"), FileNotFoundError("no such key")])

@@ -197,7 +197,7 @@ async def test_an_activator_that_breaks_is_a_504_and_a_line_in_the_log(caplog: p
         assert (answer.status, answer.field(b"x-daemun-reason")) == (504, b"activation_failed")
         assert b"secret" not in answer.body
         await service.nothing_left()
-    assert any("Starter failed" in record.message for record in caplog.records if record.exc_info)
+    assert any("its activator failed: " in record.message for record in caplog.records if record.exc_info)
 
 
 async def test_a_start_that_gives_no_endpoint_is_a_failed_one() -> None:

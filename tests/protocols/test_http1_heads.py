@@ -10,7 +10,7 @@ import h11
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from daemun import Buffered, ExchangeError, Headers, Peer, Request, Response, Stream, render
+from daemun import Buffered, Exchange, ExchangeError, Headers, Peer, Reason, Request, Response, Stream, render
 from daemun.transport.timers import Timers
 from daemun_http1 import HTTP1, Http1Settings
 
@@ -120,6 +120,13 @@ class Lent:
 
     def refused(self, error: ExchangeError) -> None:
         """Nobody observes."""
+
+    def fault(self, exchange: Exchange, error: BaseException, giver: object = None) -> ExchangeError:
+        """As it is."""
+        return error if isinstance(error, ExchangeError) else ExchangeError(Reason.PLUGIN_FAULT)
+
+    def stuck(self, exchange: Exchange) -> None:
+        """Nobody is told."""
 
     def render(self, request: Request, error: ExchangeError) -> Response:
         return render(error, request)

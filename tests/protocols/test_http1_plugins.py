@@ -123,7 +123,8 @@ async def test_a_response_field_that_cannot_be_sent_is_a_500_and_nothing_of_it_i
 
 
 @pytest.mark.parametrize(("name", "value"), UNSENDABLE)
-async def test_a_request_field_that_cannot_be_sent_is_a_500_and_reaches_nobody(name: bytes, value: bytes) -> None:
+async def test_a_request_field_that_cannot_be_sent_is_a_500_and_reaches_nobody(name: bytes, value: bytes, faults: object) -> None:
+    faults.expected = True  # type: ignore[attr-defined]
     extra = changing_requests(lambda request: request.with_header(name, value))
     async with proxying(route=ROUTE, extra=extra) as proxy:
         for request in (GET, UPLOAD):
@@ -133,7 +134,8 @@ async def test_a_request_field_that_cannot_be_sent_is_a_500_and_reaches_nobody(n
 
 
 @pytest.mark.parametrize("change", ["target", "authority", "method"])
-async def test_a_rewrite_that_would_break_the_request_line_reaches_nobody(change: str) -> None:
+async def test_a_rewrite_that_would_break_the_request_line_reaches_nobody(change: str, faults: object) -> None:
+    faults.expected = True  # type: ignore[attr-defined]
     bad = b"x\r\nX-Injected: 1"
     changes: dict[str, Callable[[Request], Request]] = {
         "target": lambda request: request.with_target(b"/" + bad),
@@ -157,7 +159,8 @@ async def test_a_status_that_ends_no_exchange_is_a_500(status: int, body: Body |
         assert (answer.status, answer.interim) == (500, ())
 
 
-async def test_a_body_longer_than_it_said_is_cut_where_it_said_it_ends() -> None:
+async def test_a_body_longer_than_it_said_is_cut_where_it_said_it_ends(faults: object) -> None:
+    faults.expected = True  # type: ignore[attr-defined]
     extra = answering(lambda: Response(200, (), Pieces(b"abc", b"defgh", length=5)))
     async with proxying(route=ROUTE, extra=extra) as proxy:
         wire = await proxy.connect()
@@ -166,7 +169,8 @@ async def test_a_body_longer_than_it_said_is_cut_where_it_said_it_ends() -> None
             await wire.answer()
 
 
-async def test_a_body_shorter_than_it_said_is_cut_off() -> None:
+async def test_a_body_shorter_than_it_said_is_cut_off(faults: object) -> None:
+    faults.expected = True  # type: ignore[attr-defined]
     extra = answering(lambda: Response(200, (), Pieces(b"abc", length=5)))
     async with proxying(route=ROUTE, extra=extra) as proxy:
         wire = await proxy.connect()
@@ -195,7 +199,8 @@ async def test_a_body_that_fails_is_cut_off_and_never_looks_complete(
         assert [body.closed for body in bodies] == [1]
 
 
-async def test_a_trailer_that_cannot_be_sent_is_cut_off_before_it() -> None:
+async def test_a_trailer_that_cannot_be_sent_is_cut_off_before_it(faults: object) -> None:
+    faults.expected = True  # type: ignore[attr-defined]
     extra = answering(lambda: Response(200, (), Pieces(b"abc", trailers=((b"x-a", b"1\r\nx-b: 2"),))))
     async with proxying(route=ROUTE, extra=extra) as proxy:
         wire = await proxy.connect()

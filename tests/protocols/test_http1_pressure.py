@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from daemun.testing import CutOff, Scene, proxying, read_asked
 
@@ -37,7 +37,7 @@ def fixed(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, KERNEL_BYTES)
 
 
-def fix(stream: SocketStream) -> None:
+def fix(stream: ByteStream) -> None:
     """The same for the test's end of a connection."""
     fixed(stream.extra(SocketAttribute.raw_socket))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import h11
@@ -101,7 +102,10 @@ def test_nothing_that_is_written_adds_a_line(headers: Headers, target: bytes) ->
     try:
         head = upstream_head(made(b"GET", b"/" + target, headers, EMPTY))
     except ExchangeError:
-        assert any(octet in b"\r\n\x00" for octet in target + b"".join(name + value for name, value in headers))
+        names = [name for name, _ in headers]
+        assert any(octet in b"\r\n\x00" for octet in target + b"".join(name + value for name, value in headers)) or any(
+            not re.fullmatch(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name) for name in names
+        )
         return
     assert len(head.split(b"\r\n")) == len(headers) + 4
     assert head.count(b"\r") == head.count(b"\n") == len(headers) + 3

@@ -69,7 +69,7 @@ BROKEN: dict[str, Callable[[], Body]] = {
 
 @pytest.mark.parametrize("what", BROKEN)
 async def test_a_body_of_a_plugin_that_breaks_resets_its_stream_and_nothing_else(what: str, faults: object) -> None:
-    faults.expected = what.startswith("fails")  # type: ignore[attr-defined]
+    faults.expected = True  # type: ignore[attr-defined]
     bodies: list[Body] = []
 
     def make(request: Request) -> Response | None:

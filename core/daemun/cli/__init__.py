@@ -7,5 +7,6 @@ looking.py   routes, explain
 knowing.py   hooks, schema
 installed.py  plugins
 costing.py   bench; finding.py: a plugin by name, module or file
+scaffolding.py  plugin new
 output.py    text for people, JSON for programs, exit codes
 """

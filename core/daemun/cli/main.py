@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from daemun.cli import checking, costing, knowing, looking, serving
+from daemun.cli import building, checking, costing, installed, knowing, looking, scaffolding, serving, units
 from daemun.cli.output import fault_of
 from daemun.errors import DaemunError, PluginError
 from daemun.extend.loading import load_plugins
@@ -23,10 +23,13 @@ _OWN = (
     checking.check,
     looking.routes,
     looking.explain,
-    knowing.plugins,
+    installed.plugins,
     knowing.hooks,
     knowing.schema,
     costing.bench,
+    scaffolding.plugin,
+    building.build,
+    units.systemd_unit,
 )
 
 
@@ -48,6 +51,14 @@ class _Commands(click.Group):
             if fault is None:
                 raise
             click.secho(f"daemun: {fault}", fg="red", err=True)
+            ctx.exit(1)
+        except (click.exceptions.Exit, click.ClickException, click.Abort):
+            raise
+        except Exception as error:
+            culprit = Registry(load_plugins()).blame.of(error)
+            if not culprit.plugin:
+                raise
+            click.secho(f"daemun: the command failed: {culprit} raised {error!r}", fg="red", err=True)
             ctx.exit(1)
 
     def _brought(self) -> dict[str, click.Command]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
+import msgspec
 import yaml
 
+from daemun.cli.finding import FoundPlugin, find_plugin
 from daemun.cli.output import json_option
-from daemun.errors import SettingsError
+from daemun.errors import PluginError, SettingsError
 from daemun.process.serve import serve
 from daemun.settings import Settings, convert, load_settings
 
@@ -18,15 +21,42 @@ __all__ = ["file_server", "reverse_proxy", "run"]
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False), default="daemun.yaml", envvar="DAEMUN_SETTINGS")
+@click.option(
+    "--dev",
+    "develop",
+    multiple=True,
+    metavar="PLUGIN",
+    help="Reload this plugin's code whenever it is saved: an installed one, a module of the current folder, or a .py "
+    "file; repeatable.",
+)
 @json_option
-def run(file: str, json_: bool) -> None:
+def run(file: str, develop: tuple[str, ...], json_: bool) -> None:
     """Serve with the settings in FILE (default: daemun.yaml).
 
     SIGTERM and SIGINT drain, a second one cuts off, SIGHUP reloads the sources. With several workers it also puts
     changed settings into force.
     """
     path = Path(file)
-    serve(load_settings(path), path.resolve().parent, json=json_, reread=lambda: load_settings(path))
+    settings = load_settings(path)
+    found: dict[str, ModuleType | None] = {}
+    for word in develop:
+        plugin = _found(word)
+        found[plugin.name] = plugin.module
+    if found and settings.workers != 1:
+        click.echo(f"workers: {settings.workers} in {file}, and 1 with --dev", err=True)
+        settings = msgspec.structs.replace(settings, workers=1)
+    serve(settings, path.resolve().parent, json=json_, reread=lambda: load_settings(path), develop=found)
+
+
+def _found(word: str) -> FoundPlugin:
+    """The plugin that `word` stands for. Raises `PluginError`, with the place in the code if that is at fault."""
+    try:
+        return find_plugin(word)
+    except PluginError as error:
+        from daemun.process.dev.notice import excerpt_of
+
+        click.echo("".join(f"{line}\n" for line in excerpt_of(error, word)), err=True, nl=False)
+        raise
 
 
 def _listener(listen: str, certificate: str | None, key: str | None) -> dict[str, Any]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from daemun.downstream.drain import Connections
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.render import render
-from daemun.errors import ExchangeError, Reason, lone
-from daemun.exchange import Peer
+from daemun.errors import ExchangeError, Reason, is_fault, lone
+from daemun.exchange import Exchange, Peer
+from daemun.extend.culprit import Blame, ContractError
 from daemun.extend.observe import Observer
 from daemun.extend.types import Dialect
 from daemun.message import Buffered, NoContent, Request, Response
 from daemun.routing.table import Table
-from daemun.scopes import Lender
+from daemun.scopes import ENDED, Lender
+from daemun.transport.standing import Standing
 from daemun.transport.timers import Timers
 
 __all__ = ["DownstreamConnection", "Services"]
@@ -30,7 +32,7 @@ _MAX_CONTENT_TYPE_BYTES = 128
 class Services:
     """What all connections of a worker share."""
 
-    __slots__ = ("_by_content_type", "connections", "dialects", "lender", "observers", "plugins", "table", "timers")
+    __slots__ = ("_by_content_type", "blame", "connections", "dialects", "lender", "observers", "table", "timers")
 
     def __init__(
         self,
@@ -39,18 +41,22 @@ class Services:
         timers: Timers,
         dialects: Sequence[Dialect] = (),
         observers: Sequence[Observer] = (),
-        plugins: Mapping[str, str] | None = None,
+        blame: Blame | None = None,
         lender: Lender | None = None,
     ) -> None:
         self.table = table
         self.connections = connections
         self.timers = timers
-        self.dialects = tuple(dialects)
-        self.observers = tuple(observers)
         self.lender = lender
         """Opens what plugins hold for a connection, or an exchange."""
-        self.plugins = plugins or {}
-        """Names of plugins by the package that their code is in."""
+        self.use(dialects, observers, blame or Blame())
+
+    def use(self, dialects: Sequence[Dialect], observers: Sequence[Observer], blame: Blame) -> None:
+        """From now on these are asked and told, also of what runs."""
+        self.dialects = tuple(dialects)
+        self.observers = tuple(observers)
+        self.blame = blame
+        """Who a fault is named after."""
         self._by_content_type: dict[bytes, Dialect | None] = {}
 
     def dialect(self, content_type: bytes) -> Dialect | None:
@@ -105,7 +111,9 @@ class DownstreamConnection:
                 else:
                     response = await exchange.dialect.layer(generation.handle)(request)
                 exchange.status = response.status
-            except Exception as error:
+            except BaseException as error:
+                if not is_fault(error):
+                    raise
                 response = self._failed(request, error)
             try:
                 waits = respond(response)
@@ -113,13 +121,20 @@ class DownstreamConnection:
                     await waits
             except ExchangeError as error:
                 exchange.reason = error.reason
+                if error.reason is Reason.PLUGIN_FAULT:
+                    self.fault(exchange, error, response.body)
                 raise
-            except Exception as error:
+            except BaseException as error:
+                if not is_fault(error):
+                    raise
                 exchange.reason = Reason.PLUGIN_FAULT
-                raise self._fault(request, error) from error
+                raise self.fault(exchange, error, response.body) from error
             body = response.body
             if type(body) is not Buffered and type(body) is not NoContent:
-                await body.aclose()
+                try:
+                    await body.aclose()
+                except Exception as error:  # everything is sent
+                    self._not_closed(exchange, error, body)
         except BaseException:
             if response is not None:
                 with anyio.CancelScope(shield=True):
@@ -136,6 +151,8 @@ class DownstreamConnection:
                 exchange._stash = None  # now, and not when somebody lets go of the exchange
             if exchange._scope is not None:
                 exchange._scope.close()
+            else:
+                exchange._scope = ENDED
 
     def refused(self, error: ExchangeError) -> None:
         """Tells observers of a request that was refused before it became an exchange."""
@@ -143,7 +160,7 @@ class DownstreamConnection:
             try:
                 observer.refused(self.peer, error)
             except Exception as fault:
-                self._log_observer(fault)
+                self._log_observer(observer, fault)
 
     def dialect(self, content_type: bytes | None, protocol: bytes = b"") -> Dialect | None:
         """The dialect that has a part in requests with this `content-type`, or that want to switch to `protocol`; to
@@ -157,41 +174,66 @@ class DownstreamConnection:
         for dialect in self._services.dialects:
             try:
                 if dialect.claims(request):
-                    return dialect.render(request, error)
-            except Exception:
-                log.exception("dialect %s failed", dialect.name)
+                    response = dialect.render(request, error)
+                    if not isinstance(response, Response):
+                        raise ContractError(f"rendered {type(response).__name__}; accepted: a Response", dialect.render)
+                    return response
+            except Exception as failure:
+                culprit = self._services.blame.of(failure, (), dialect.render)
+                log.error("dialect %s failed: %s raised %r", dialect.name, culprit, failure, exc_info=failure)
         return render(error, request)
 
-    def _failed(self, request: Request, error: Exception) -> Response:
-        """The response for what a handler raised."""
-        meant = lone(error)
-        failure = meant if isinstance(meant, ExchangeError) else self._fault(request, error)
-        response = self.render(request, failure)
-        request.exchange.reason, request.exchange.status = failure.reason, response.status
-        return response
+    def stuck(self, exchange: Exchange) -> None:
+        """Logs who does not heed that the exchange was cancelled, and where."""
+        services, code = self._services, DownstreamConnection.run_exchange.__code__
+        for stack in Standing().stacks():
+            if any(frame.f_code is code and frame.f_locals.get("exchange") is exchange for frame in stack):
+                found = services.blame.in_frames(stack)
+                if found is None:
+                    culprit = "no plugin"
+                else:
+                    exchange.plugin = found[0].plugin
+                    culprit = str(services.blame.described(found[0], services.table.things(exchange.route)))
+                log.error("route %s: %s does not heed that the exchange was cancelled", exchange.route or "-", culprit)
 
-    def _fault(self, request: Request, error: Exception) -> ExchangeError:
-        request.exchange.plugin, culprit = self._culprit(error)
-        log.error("route %s: %s raised %r", request.exchange.route or "-", culprit, error, exc_info=error)
+    def fault(self, exchange: Exchange, error: BaseException, giver: object = None) -> ExchangeError:
+        """What the client is told of a plugin's fault, which is logged with the plugin's name. `giver` is what it gave
+        that cannot be used, such as a body."""
+        services = self._services
+        culprit = services.blame.of(error, services.table.things(exchange.route), giver)
+        exchange.plugin = culprit.plugin
+        meant, route = lone(error), exchange.route or "-"
+        if isinstance(meant, (ExchangeError, ContractError)):
+            log.error("route %s: %s is at fault: %s", route, culprit, meant, exc_info=meant.__cause__)
+        else:
+            words = "raised" if culprit.place else "is at fault:"
+            log.error("route %s: %s %s %r", route, culprit, words, error, exc_info=error)
+        if isinstance(meant, ExchangeError):
+            return meant
         return ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
 
-    def _culprit(self, error: Exception) -> tuple[str, str]:
-        """The innermost plugin that the error came through, or "", and it in words with its module; without a plugin
-        the module that raised it."""
-        trace, module, plugin = error.__traceback__, "?", ""
-        while trace is not None:
-            raised_in = str(trace.tb_frame.f_globals.get("__name__", "?"))
-            name = self._services.plugins.get(raised_in.partition(".")[0], "")
-            if name or not plugin:
-                module, plugin = raised_in, name
-            trace = trace.tb_next
-        return plugin, f"plugin {plugin} ({module})" if plugin else module
+    def _failed(self, request: Request, error: BaseException) -> Response:
+        """The response for what a handler raised."""
+        meant, exchange = lone(error), request.exchange
+        if not isinstance(meant, ExchangeError):
+            failure = self.fault(exchange, error)
+        else:
+            failure = meant
+            if meant.reason is Reason.PLUGIN_FAULT:
+                self.fault(exchange, meant)
+        response = self.render(request, failure)
+        exchange.reason, exchange.status = failure.reason, response.status
+        return response
 
     async def _close(self, request: Request, response: Response) -> None:
         try:
             await response.body.aclose()
         except Exception as error:
-            self._fault(request, error)
+            self._not_closed(request.exchange, error, response.body)
+
+    def _not_closed(self, exchange: Exchange, error: Exception, body: object) -> None:
+        if exchange.reason is not Reason.PLUGIN_FAULT:  # of which the log has told
+            self.fault(exchange, error, body)
 
     def _observe(self, request: Request, response: Response | None) -> None:
         exchange = request.exchange
@@ -201,7 +243,8 @@ class DownstreamConnection:
             try:
                 observer.finished(request, response, exchange)
             except Exception as error:
-                self._log_observer(error)
+                self._log_observer(observer, error)
 
-    def _log_observer(self, error: Exception) -> None:
-        log.error("an observer failed: %s raised %r", self._culprit(error)[1], error, exc_info=error)
+    def _log_observer(self, observer: Observer, error: Exception) -> None:
+        culprit = self._services.blame.of(error, (), observer)
+        log.error("an observer failed: %s raised %r", culprit, error, exc_info=error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import resource
 import socket
 import ssl
@@ -22,8 +21,9 @@ from anyio.streams.tls import TLSAttribute
 from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
+from daemun.downstream.inherited import is_inherited, take_inherited
 from daemun.downstream.negotiate import converse
-from daemun.errors import SettingsError
+from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
 from daemun.extend.wire import Connection, WireProtocol
 from daemun.routing.certificates import Certificate
@@ -64,8 +64,8 @@ def bind(settings: ListenerSettings) -> socket.socket:
     """The listening socket of `settings`, non-blocking. Raises `SettingsError` in words."""
     where = settings.bind
     try:
-        if where.startswith("fd:"):
-            sock = _inherited(int(where[3:]))
+        if is_inherited(where):
+            sock = take_inherited(where)
         elif where.startswith("unix:"):
             sock = _bind_unix(Path(where[5:]))
         else:
@@ -78,7 +78,8 @@ def bind(settings: ListenerSettings) -> socket.socket:
     except (OSError, ValueError) as error:
         words = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
         raise SettingsError(
-            f"listener {settings.name} cannot bind {where}: {words} (accepted: host:port, [v6]:port, unix:/path, fd:N)"
+            f"listener {settings.name} cannot bind {where}: {words} (accepted: host:port, [v6]:port, unix:/path, fd:N, "
+            f"systemd:NAME)"
         ) from error
     sock.setblocking(False)
     return sock
@@ -86,17 +87,8 @@ def bind(settings: ListenerSettings) -> socket.socket:
 
 def remove_socket_file(settings: ListenerSettings, sock: socket.socket) -> None:
     """Removes the file of a Unix socket that `bind` made."""
-    if sock.family == socket.AF_UNIX and not settings.bind.startswith("fd:"):
+    if sock.family == socket.AF_UNIX and not is_inherited(settings.bind):
         Path(settings.bind[5:]).unlink(missing_ok=True)
-
-
-def _inherited(descriptor: int) -> socket.socket:
-    own = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=own)
-    except OSError:
-        os.close(own)
-        raise
 
 
 def _bind_tcp(where: str, *, reuse_port: bool) -> socket.socket:
@@ -172,9 +164,7 @@ class Listener:
         self.settings = settings
         self.sock = sock
         self._turn = turn
-        self._protocols = tuple(protocols)
-        self._protocol_settings = protocol_settings
-        self._silence_seconds = max(one.silence_seconds(protocol_settings[one.name]) for one in protocols)
+        self.speak(protocols, protocol_settings)
         self._services = services
         self._certificates = services.table.certificates
         self._connections = connections
@@ -192,6 +182,13 @@ class Listener:
                 load_files(self._context, base_dir / settings.tls.certificate, base_dir / settings.tls.key)
             self._context.sni_callback = self._asked_for
         self._base_dir = base_dir
+
+    def speak(self, protocols: Sequence[WireProtocol], settings: Mapping[str, Any]) -> None:
+        """Has connections that come from now on speak one of `protocols`, with its part of `settings`. What a TLS
+        handshake offers stays what it was at first."""
+        self._protocols = tuple(protocols)
+        self._protocol_settings = settings
+        self._silence_seconds = max(one.silence_seconds(settings[one.name]) for one in protocols)
 
     @property
     def address(self) -> str:
@@ -283,7 +280,9 @@ class Listener:
             if self._context is not None:
                 self._note_tls(stream, connection.peer)
             await converse(stream, connection, self._protocols, self._protocol_settings, self._silence_seconds)
-        except Exception:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             log.exception("listener %s: a connection failed", self.settings.name)
         finally:
             self._connections.remove(connection)

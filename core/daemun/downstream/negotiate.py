@@ -29,7 +29,7 @@ async def converse(
     """Serves `connection` in the protocol that it speaks, to its end, and closes `stream`. See `negotiate`."""
     try:
         protocol = await negotiate(stream, connection, protocols, silence_seconds)
-        if protocol is not None:
+        if protocol is not None and protocol.serve is not None:
             await protocol.serve(stream, connection, protocol_settings[protocol.name])
     except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
         pass

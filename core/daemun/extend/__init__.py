@@ -6,6 +6,7 @@ checks.py    checks of what is around a gateway
 observe.py   observers, and what they may look at
 wire.py      what a wire protocol registers, and what the core lends to it
 ordering.py  the order of a route's filters: phases, before, after
-registry.py  collects what the hooks return and keeps names unique
+registry.py  collects what the hooks return and keeps names unique; fitting.py: whether it fits
+culprit.py   who is to blame for a fault
 loading.py   entry points, block lists, failures in words
 """

@@ -14,6 +14,7 @@ class Severity(enum.Enum):
     """How bad a finding is."""
 
     FINE = "fine"
+    """As it should be."""
     WARNING = "warning"
     """It works now, and will not for long, or not for all."""
     ERROR = "error"
@@ -24,6 +25,7 @@ class Finding(Struct, frozen=True):
     """What a check saw of one thing."""
 
     severity: Severity
+    """How bad it is."""
     subject: str
     """The thing: `Deployment daemun-system/daemun`."""
     words: str

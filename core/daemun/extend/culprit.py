@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -50,18 +50,24 @@ class ContractError(DaemunError):
 class Blame:
     """Knows whose code a frame, an exception or an object is."""
 
-    def __init__(self, packages: Mapping[str, str] = {}, ours: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        packages: Mapping[str, Collection[str]] = {},
+        ours: Iterable[str] = (),
+    ) -> None:
         """`packages` are plugins by the package that their code is in; `ours` those that no fault of another passes as
         its own: wire protocols, which handle what all others make."""
         self._packages = dict(packages)
         self._ours = frozenset(ours)
 
-    def plugin(self, module: str) -> str:
-        """The plugin that the code of `module` belongs to, or ""."""
+    def plugin(self, module: str, things: Sequence[Thing] = ()) -> str:
+        """The plugin that the code of `module` belongs to, or "". Where it is the code of several, those that have a
+        part in `things`."""
         while module:
             found = self._packages.get(module)
             if found is not None:
-                return found
+                part = {thing.plugin for thing in things}.intersection(found) if len(found) > 1 else ()
+                return " or ".join(sorted(part or found))
             module = module.rpartition(".")[0]
         return ""
 
@@ -121,7 +127,7 @@ class Blame:
         found, place, nobody = "", "", ""
         for frame, line in reversed(list(_walk(error.__traceback__))):
             module = _module(frame)
-            plugin = self.plugin(module)
+            plugin = self.plugin(module, things)
             if named:
                 if plugin == named:
                     found, place = named, _place(frame, line)

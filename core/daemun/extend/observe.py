@@ -24,6 +24,7 @@ class Worker(Struct, frozen=True):
     index: int = 0
     """0 to `count - 1`; a process that replaces one that died takes its index."""
     count: int = 1
+    """Processes that serve."""
     shared_dir: Path | None = None
     """A private folder of all workers that lives as long as the gateway; None where there is a single worker."""
 
@@ -65,10 +66,13 @@ class ObserverContext(Struct, frozen=True):
     """What an observer may use while it is built, and as long as it lives."""
 
     name: str
+    """What its kind is called."""
     base_dir: Path
     """Folder that relative paths start from: where the settings file is."""
     gateway: GatewayView
+    """What runs in this worker."""
     worker: Worker = Worker()
+    """Which worker this is."""
     process: Scope = Scope()
     """What is opened once for all instances of plugins in this process, until the gateway stops."""
 
@@ -93,5 +97,8 @@ class ObserverType(Struct, frozen=True):
     """A kind of observer: `observers: [{type: NAME, …settings}]`."""
 
     name: str
+    """What `type` of an observer calls it."""
     settings: type[Struct]
+    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, ObserverContext], AbstractAsyncContextManager[Observer]]
+    """`build(settings, context)`: entered at the start, exited after the last exchange."""

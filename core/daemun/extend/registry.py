@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
+from msgspec import Struct
 
 from daemun.errors import PluginError, SettingsError
 from daemun.extend.checks import CheckType
 from daemun.extend.culprit import Blame, Thing
+from daemun.extend.fitting import misfit
 from daemun.extend.observe import ObserverType
 from daemun.extend.types import (
     ActivatorType,
@@ -40,10 +42,11 @@ _CORE = "daemun"
 class Kind(Generic[T]):
     """The things of one kind, by name, each with the plugin that brought it."""
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, word: str, versions: Mapping[str, int] = {}) -> None:
+        """`versions` are those of the code of plugins that may change."""
         self._word = word
         self._things: dict[str, tuple[T, str]] = {}
-        self._versions: Mapping[str, int] = {}
+        self._versions = versions
 
     def add(self, name: str, thing: T, plugin: str) -> None:
         """Raises `PluginError` naming both plugins when the name is taken."""
@@ -97,18 +100,18 @@ class Registry:
             self.versions = {**before.versions, **{name: before.versions.get(name, 0) + 1 for name in developed}}
         self._before = before
         self._developed = frozenset(developed)
-        self.protocols: Kind[WireProtocol] = Kind("wire protocol")
-        self.dialects: Kind[Dialect] = Kind("dialect")
-        self.sources: Kind[SourceType] = Kind("source")
-        self.filters: Kind[FilterType] = Kind("filter")
-        self.backends: Kind[BackendType] = Kind("back end type")
-        self.balancers: Kind[BalancerType] = Kind("balancer")
-        self.health_checks: Kind[HealthCheckType] = Kind("health check")
-        self.matchers: Kind[MatcherType] = Kind("matcher")
-        self.activators: Kind[ActivatorType] = Kind("activator")
-        self.observers: Kind[ObserverType] = Kind("observer")
-        self.commands: Kind[click.Command] = Kind("command")
-        self.checks: Kind[CheckType] = Kind("check")
+        self.protocols: Kind[WireProtocol] = Kind("wire protocol", self.versions)
+        self.dialects: Kind[Dialect] = Kind("dialect", self.versions)
+        self.sources: Kind[SourceType] = Kind("source", self.versions)
+        self.filters: Kind[FilterType] = Kind("filter", self.versions)
+        self.backends: Kind[BackendType] = Kind("back end type", self.versions)
+        self.balancers: Kind[BalancerType] = Kind("balancer", self.versions)
+        self.health_checks: Kind[HealthCheckType] = Kind("health check", self.versions)
+        self.matchers: Kind[MatcherType] = Kind("matcher", self.versions)
+        self.activators: Kind[ActivatorType] = Kind("activator", self.versions)
+        self.observers: Kind[ObserverType] = Kind("observer", self.versions)
+        self.commands: Kind[click.Command] = Kind("command", self.versions)
+        self.checks: Kind[CheckType] = Kind("check", self.versions)
         self.kinds: dict[str, Kind[Any]] = {
             "protocol": self.protocols,
             "dialect": self.dialects,
@@ -144,31 +147,42 @@ class Registry:
         import click
 
         self._collect(hook.daemun_commands, self.commands, click.Command)
-        for kind in self.kinds.values():
-            kind._versions = self.versions
         self._before = None
-        self.blame = Blame(self.packages(), {self.protocols.thing(one.name).plugin for one in self.protocols})
+        self.blame = Blame(self._owners(), {self.protocols.thing(one.name).plugin for one in self.protocols})
         """Who is to blame for an exception."""
 
     def _collect(self, hook: pluggy.HookCaller, kind: Kind[Any], wanted: type[Any]) -> None:
         for implementation in hook.get_hookimpls():
             plugin = implementation.plugin_name
+            if self._before is not None and plugin not in self._developed:
+                self._take_over(self._before, hook, kind, plugin)
+                continue
             try:
-                if self._before is not None and plugin not in self._developed:
-                    word = next(word for word, one in self.kinds.items() if one is kind)
-                    things = self._before.brings(plugin).get(word, [])
-                else:
-                    things = _call(implementation.function, hook.name, plugin)
-                for thing in things:
+                for thing in _call(implementation.function, hook.name, plugin):
                     if not isinstance(thing, wanted) or not getattr(thing, "name", None):
                         raise PluginError(
                             f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name",
                             plugin=plugin,
                         )
+                    wrong = misfit(thing) if isinstance(thing, Struct) else ""
+                    if wrong:
+                        raise PluginError(f"{hook.name}: {kind.thing(thing.name).words}: {wrong}", plugin=plugin)
                     kind.add(thing.name, thing, plugin)
             except PluginError as error:
                 error.code = implementation.function
                 raise
+
+    def _take_over(self, before: Registry, hook: pluggy.HookCaller, kind: Kind[Any], plugin: str) -> None:
+        word = next(word for word, one in self.kinds.items() if one is kind)
+        for thing in before.brings(plugin).get(word, ()):
+            newcomer = kind.items().get(thing.name)
+            if newcomer is not None:
+                raise PluginError(
+                    f"{word} {thing.name!r} is registered by plugin {plugin} too",
+                    plugin=newcomer,
+                    code=next(one.function for one in hook.get_hookimpls() if one.plugin_name == newcomer),
+                )
+            kind.add(thing.name, thing, plugin)
 
     def brings(self, plugin: str) -> dict[str, list[Any]]:
         """What `plugin` registered, by kind; kinds of which it has nothing are left out."""
@@ -179,7 +193,11 @@ class Registry:
         return {word: things for word, things in found.items() if things}
 
     def packages(self) -> dict[str, str]:
-        """The plugin by each package that code of plugins is in; by its parts, where several share one."""
+        """The plugin by each package, and each module of a hook, that is its alone."""
+        return {module: max(names) for module, names in self._owners().items() if len(names) == 1}
+
+    def _owners(self) -> dict[str, set[str]]:
+        """The plugins by each package, and each module of a hook, that code of theirs is in."""
         owners: dict[str, set[str]] = {}
         for name, plugin in self.manager.list_name_plugin():
             for caller in self.manager.get_hookcallers(plugin) or ():
@@ -188,7 +206,7 @@ class Registry:
                     while implementation.plugin is plugin and module and module != _CORE:
                         owners.setdefault(module, set()).add(name)
                         module = module.rpartition(".")[0]
-        return {module: names.pop() for module, names in owners.items() if len(names) == 1}
+        return owners
 
     def protocol(self, name: str) -> WireProtocol:
         """The wire protocol `name`; raises `SettingsError` that lists what there is."""
@@ -198,8 +216,20 @@ class Registry:
         """What a listener speaks that names these wire protocols; none: all that a TLS handshake can name, the
         preferred first. Raises `SettingsError` that lists what there is."""
         if names:
-            return [self.protocol(name) for name in names]
-        return sorted((one for one in self.protocols if one.alpn), key=lambda one: -one.preference)
+            spoken = [self.protocol(name) for name in names]
+            for one in spoken:
+                if one.serve is None:
+                    raise SettingsError(f"wire protocol {one.name!r} has an upstream half only: no listener speaks it")
+            return spoken
+        named = (one for one in self.protocols if one.alpn and one.serve is not None)
+        return sorted(named, key=lambda one: -one.preference)
+
+    def spoken_upstream(self, name: str) -> WireProtocol:
+        """What an endpoint speaks. Raises `SettingsError` if there is none of this name, or it has no upstream half."""
+        found = self.protocol(name)
+        if found.connect is None:
+            raise SettingsError(f"wire protocol {name!r} has a downstream half only: no endpoint speaks it")
+        return found
 
     def balancer(self, name: str) -> BalancerType:
         """The balancer `name`; raises `SettingsError` that lists what there is."""

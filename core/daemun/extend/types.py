@@ -57,7 +57,9 @@ class Applied(Struct, frozen=True):
     """What a publish led to: every object with what became of it."""
 
     generation: int
+    """Number of the generation that runs now; it rises."""
     objects: tuple[ObjectStatus, ...]
+    """Every object of the snapshot, in use or refused."""
 
     @property
     def refused(self) -> tuple[ObjectStatus, ...]:
@@ -73,6 +75,7 @@ class SourceContext(Struct, frozen=True):
     """What a source may use."""
 
     name: str
+    """Unique among the gateway's sources; logs and routes' origins use it."""
     base_dir: Path
     """Folder that relative paths start from: where the settings file is."""
     workers: int = 1
@@ -102,8 +105,11 @@ class SourceType(Struct, frozen=True):
     """A kind of source: `sources: [{type: NAME, …settings}]`."""
 
     name: str
+    """What `type` of a source calls it."""
     settings: type[Struct]
+    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, SourceContext], AbstractAsyncContextManager[Source]]
+    """`build(settings, context)`: entered once, and again after the source has failed."""
     patience_seconds: float = 10.0
     """How long the gateway waits for its first snapshot before it accepts without; `math.inf`: until it comes."""
 
@@ -112,19 +118,28 @@ class Phase(enum.IntEnum):
     """Where a filter stands in a route's chain; requests pass in this order, responses the other way."""
 
     EARLY = 0
+    """Before all else: what every request must pass, such as ids and redirects to `https`."""
     CORS = 1
+    """Answers to a browser's preflights, which carry no credentials."""
     AUTHN = 2
+    """Who asks."""
     AUTHZ = 3
+    """Whether they may."""
     RATELIMIT = 4
+    """Whether they may now."""
     TRANSFORM = 5
+    """Changes to messages."""
     UPSTREAM = 6
+    """What concerns the request as it goes out, such as its signature."""
 
 
 class FilterContext(Struct, frozen=True):
     """What a filter may use while it is built. Equal settings share one instance, over routes and reloads."""
 
     name: str
+    """What its kind is called."""
     base_dir: Path
+    """Folder that relative paths start from: where the settings file is."""
     process: Scope = Scope()
     """What is opened once for all instances in this process, until the gateway stops."""
     route: str = ""
@@ -135,12 +150,17 @@ class FilterType(Struct, frozen=True):
     """A kind of filter: `filters: [{type: NAME, settings: …}]` on a route. It builds a `Layer`."""
 
     name: str
+    """What a route's `filters` call it."""
     settings: type[Struct]
+    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, FilterContext], AbstractAsyncContextManager[Layer]]
+    """`build(settings, context)`: entered once for equal settings, exited when no route uses it any more."""
     phase: Phase = Phase.TRANSFORM
+    """Where it stands in the chain of a route."""
     before: tuple[str, ...] = ()
     """Names of filters of the same phase that come later."""
     after: tuple[str, ...] = ()
+    """Names of filters of the same phase that come earlier."""
     buffer_bytes: int = 0
     """Reads request bodies into memory up to this size before the filter sees them (413 above); 0: never."""
     failure: FailurePolicy | DisableAfter = FailurePolicy.CLOSED
@@ -175,7 +195,9 @@ class MatcherContext(Struct, frozen=True):
     """What a matcher may use while it is built. Equal settings share one instance, over routes and reloads."""
 
     name: str
+    """What its kind is called."""
     base_dir: Path
+    """Folder that relative paths start from: where the settings file is."""
     process: Scope = Scope()
     """What is opened once for all instances in this process, until the gateway stops."""
 
@@ -184,8 +206,11 @@ class MatcherType(Struct, frozen=True):
     """A kind of condition on a request's content: `match: {matchers: [{type: NAME, settings: …}]}` of a route."""
 
     name: str
+    """What a route's `matchers` call it."""
     settings: type[Struct]
+    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, MatcherContext], AbstractAsyncContextManager[Matcher]]
+    """`build(settings, context)`: entered once for equal settings, exited when no route uses it any more."""
     peek_bytes: int = 64 * 1024
     """How much of the content may be looked at."""
 
@@ -194,7 +219,9 @@ class BackendContext(Struct, frozen=True):
     """What a back end may use while it is built."""
 
     name: str
+    """Name of the back end; equal settings share one handler, which has the name of the first."""
     base_dir: Path
+    """Folder that relative paths start from: where the settings file is."""
     process: Scope = Scope()
     """What is opened once for all instances in this process, until the gateway stops."""
 
@@ -203,8 +230,11 @@ class BackendType(Struct, frozen=True):
     """A kind of back end that answers by itself: `backends: {x: {type: NAME, settings: …}}`. It builds a `Handler`."""
 
     name: str
+    """What a back end's `type` calls it."""
     settings: type[Struct]
+    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, BackendContext], AbstractAsyncContextManager[Handler]]
+    """`build(settings, context)`: entered once for equal settings, exited when nothing uses it any more."""
 
 
 class Balancer(Protocol):
@@ -219,8 +249,11 @@ class BalancerType(Struct, frozen=True):
     """A kind of balancer: `balancer: {type: NAME, …settings}` of a back end."""
 
     name: str
+    """What a back end's `balancer` calls it."""
     settings: type[Struct]
+    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any], Balancer]
+    """`build(settings)`: one balancer for one back end."""
 
 
 HealthCheck = Callable[[Handler, Endpoint], Awaitable[None]]
@@ -236,18 +269,22 @@ class HealthCheckType(Struct, frozen=True):
     """A kind of health check: `health_check: {type: NAME, …settings}` of a back end."""
 
     name: str
+    """What `type` of a back end's `health_check` calls it."""
     settings: type[Struct]
     """Beside what all kinds have: none of its keys is `type` or one of theirs (`interval_seconds` …)."""
     build: Callable[[Any], HealthCheck]
+    """`build(settings)`: one check for all endpoints of a back end."""
 
 
 class ActivatorContext(Struct, frozen=True):
     """What an activator may use while it is built."""
 
     backend: str
+    """Name of the back end that it starts endpoints for."""
     endpoints: Endpoints
     """The live view to publish into, with the counts that scaling needs."""
     base_dir: Path
+    """Folder that relative paths start from: where the settings file is."""
 
 
 class Activator(Protocol):
@@ -266,8 +303,11 @@ class ActivatorType(Struct, frozen=True):
     """A kind of activator: `activator: NAME` of a back end."""
 
     name: str
+    """What a back end's `activator` calls it."""
     settings: type[Struct]
+    """Of the back end's `activation`. Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, ActivatorContext], AbstractAsyncContextManager[Activator]]
+    """`build(settings, context)`: entered before the back end is used, exited after its last exchange."""
 
 
 def _as_it_is(request: Request) -> Request:
@@ -278,9 +318,11 @@ class Dialect(Struct, frozen=True):
     """A meaning of an HTTP exchange, such as gRPC or SOAP: its form of errors, and what belongs to it on any route."""
 
     name: str
+    """Unique; logs use it."""
     claims: Callable[[Request], bool]
     """Whether the request speaks it. Asked only when an error must be rendered."""
     render: Callable[[Request, ExchangeError], Response]
+    """`render(request, error)`: the error as a client of this dialect understands it."""
     content_types: tuple[bytes, ...] = ()
     """What the `content-type` of its requests begins with, lower-case. Who has none here and in `protocols`
     has no part in exchanges before an error: `layer` and `outgoing` are for requests that these tell."""

@@ -25,14 +25,18 @@ class Sniff(enum.Enum):
     """What a wire protocol says of a connection's first bytes."""
 
     YES = "yes"
+    """The connection is its own."""
     NO = "no"
+    """The next protocol is asked."""
     MORE = "more"
+    """More bytes are needed to tell."""
 
 
 class Connection(Protocol):
     """A downstream connection: what the core lends to the protocol that serves it."""
 
     peer: Peer
+    """Who is at its other end."""
     forwarding: Forwarding
     """The fields that tell the upstream about the client."""
     timers: Timers
@@ -86,16 +90,19 @@ class WireProtocol(Struct, frozen=True):
     """Something that owns bytes: `http1`, `http2`."""
 
     name: str
+    """What listeners and endpoints call it."""
     settings: type[Struct]
     """Section of the settings file with the same name."""
     alpn: tuple[str, ...]
+    """Its names in TLS handshakes (RFC 7301), the preferred one first; none: TLS does not tell it."""
     sniff: Callable[[bytes], Sniff]
     """Says by the first bytes of a plaintext connection whether it is this protocol; asked in the order of
     `Listener.protocols`; MORE with enough bytes to tell is a fault."""
-    serve: Callable[[Stream, Connection, Any], Awaitable[None]]
-    """`serve(stream, connection, settings)`: the downstream half. Owns the connection until it returns."""
-    connect: Callable[[Stream, Endpoint, Any], Awaitable[UpstreamConnection]]
-    """`connect(stream, endpoint, settings)`: the upstream half."""
+    serve: Callable[[Stream, Connection, Any], Awaitable[None]] | None
+    """`serve(stream, connection, settings)`: the downstream half. Owns the connection until it returns. None: there is
+    none, and no listener can speak it."""
+    connect: Callable[[Stream, Endpoint, Any], Awaitable[UpstreamConnection]] | None
+    """`connect(stream, endpoint, settings)`: the upstream half. None: there is none, and no endpoint can speak it."""
     preference: int = 0
     """Listeners that name no protocols offer all that have ALPN names; those that prefer themselves more come first."""
     silence_seconds: Callable[[Any], float] = _ten_seconds

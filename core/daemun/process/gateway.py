@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from socket import socket
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import pluggy
@@ -17,7 +17,9 @@ from anyio.abc import TaskGroup
 
 from daemun.downstream.exchange import Services
 from daemun.downstream.listener import Listener, Turn, bind, raise_descriptor_limit
+from daemun.extend.culprit import Blame, Thing
 from daemun.extend.registry import Registry
+from daemun.extend.wire import WireProtocol
 from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.loop import current_loop
 from daemun.process.memory import give_back_memory
@@ -31,16 +33,33 @@ __all__ = ["Accepting", "Gateway", "lend_services", "open_gateway", "open_listen
 
 log = logging.getLogger("daemun")
 
+_CUT_OFF_SECONDS = 5.0
+"""What exchanges get to end that were cut off."""
+
 
 class Gateway:
     """A gateway that serves. Use `open_gateway` to have one."""
 
-    def __init__(self, info: GatewayInfo, parts: Parts) -> None:
+    def __init__(self, info: GatewayInfo, parts: Parts, listeners: Sequence[Accepting]) -> None:
         self.info = info
+        self.parts = parts
+        self.listeners = listeners
         self.table = parts.table
         self.connections = parts.connections
         self.drain_scope = anyio.CancelScope()
-        self._parts = parts
+        self.stop_seconds = 0.0
+        """How long a drain may take, with all that is cut off at its end."""
+        self.on_served: Callable[[], None] | None = None
+        """Called once no exchange is left."""
+
+    @property
+    def blame(self) -> Blame:
+        """Who a fault is named after."""
+        return self.parts.registry.blame
+
+    def things(self, route: str) -> Sequence[Thing]:
+        """What plugins brought that `route` uses, for logs."""
+        return self.table.things(route)
 
     def cut_off(self) -> None:
         """Ends a drain that waits for its grace: what still runs is cut off."""
@@ -48,15 +67,16 @@ class Gateway:
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
-        self._parts.sources.reload()
+        self.parts.sources.reload()
 
     def reopen(self) -> None:
         """Tells every observer to open its files anew."""
-        for observer in self._parts.observers:
+        for observer in self.parts.observers:
             try:
                 observer.reopen()
-            except Exception:
-                log.exception("an observer failed to open its files anew")
+            except Exception as error:
+                culprit = self.blame.of(error, (), observer)
+                log.error("an observer failed to open its files anew: %s raised %r", culprit, error, exc_info=error)
 
 
 class Accepting(Protocol):
@@ -72,6 +92,10 @@ class Accepting(Protocol):
         """Where it listens, for people."""
         ...
 
+    def speak(self, protocols: Sequence[WireProtocol], settings: Mapping[str, Any]) -> None:
+        """Has connections that come from now on speak one of `protocols`, with its part of `settings`."""
+        ...
+
     async def accept(self, tasks: TaskGroup) -> None:
         """Accepts until cancelled; each connection is served in a task of `tasks`."""
         ...
@@ -82,39 +106,54 @@ class Accepting(Protocol):
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, manager: pluggy.PluginManager, base_dir: Path) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: Settings,
+    manager: pluggy.PluginManager,
+    base_dir: Path,
+    *,
+    listen: Callable[[Settings, Parts, Path], Sequence[Accepting]] | None = None,
+    dial: Dial = dial,
+    developed: Collection[str] = (),
+) -> AsyncIterator[Gateway]:
     """A gateway that serves until the context is left; then it drains as `settings.drain` says, and stops.
 
-    Relative paths start from `base_dir`. Raises `SettingsError` or `PluginError` if it cannot start; nothing stays
-    open then.
+    Relative paths start from `base_dir`. `listen` and `dial` are given where there is no network; `developed` names
+    plugins whose code may change (`process/dev/`). Raises `SettingsError` or `PluginError` if it cannot start; nothing
+    stays open then.
     """
     since = monotonic()
     raise_descriptor_limit()
-    async with open_table(settings, manager, base_dir) as parts:
-        listeners = open_listeners(settings, parts, base_dir)
+    async with open_table(settings, manager, base_dir, dial=dial, developed=developed) as parts:
+        listeners = (listen or open_listeners)(settings, parts, base_dir)
         async with serving(settings, manager, parts, listeners, since) as gateway:
-            notify(manager, "daemun_started", info=gateway.info)
+            notify(parts.registry.manager, "daemun_started", info=gateway.info)
             try:
                 yield gateway
             finally:
-                notify(manager, "daemun_draining", reason="stop")
-    notify(manager, "daemun_stopped")
+                notify(parts.registry.manager, "daemun_draining", reason="stop")
+    notify(parts.registry.manager, "daemun_stopped")
 
 
 @asynccontextmanager
 async def open_table(
-    settings: Settings, manager: pluggy.PluginManager, base_dir: Path, *, observed: bool = True, dial: Dial = dial
+    settings: Settings,
+    manager: pluggy.PluginManager,
+    base_dir: Path,
+    *,
+    observed: bool = True,
+    dial: Dial = dial,
+    developed: Collection[str] = (),
 ) -> AsyncIterator[Parts]:
     """The table of `settings`, filled by its sources, until the context is left.
 
     `observed` false: nothing is to be served. No observer is opened, and no source waited for longer than usual.
     """
-    registry = Registry(manager)
+    registry = Registry(manager, developed)
     opened = open_parts(
         settings,
         registry,
         base_dir,
-        on_applied=lambda applied: notify(manager, "daemun_applied", applied=applied),
+        on_applied=lambda applied: notify(parts.registry.manager, "daemun_applied", applied=applied),
         observed=observed,
         dial=dial,
     )
@@ -127,16 +166,18 @@ async def open_table(
 
 def lend_services(parts: Parts) -> Services:
     """What all connections of this process share."""
-    registry = parts.registry
-    return Services(
-        parts.table,
-        parts.connections,
-        parts.timers,
-        list(registry.dialects),
-        parts.observers,
-        registry.packages(),
-        parts.shared,
-    )
+    if parts.services is None:
+        registry = parts.registry
+        parts.services = Services(
+            parts.table,
+            parts.connections,
+            parts.timers,
+            list(registry.dialects),
+            parts.observers,
+            registry.blame,
+            parts.shared,
+        )
+    return parts.services
 
 
 def open_listeners(
@@ -208,7 +249,9 @@ async def serving(
             ended = [anyio.Event() for _ in listeners]
             for listener, end in zip(listeners, ended, strict=True):
                 accepting.start_soon(_accept, listener, tasks, end)
-            gateway = Gateway(info, parts)
+            gateway = Gateway(info, parts, listeners)
+            drain = settings.drain
+            gateway.stop_seconds = drain.delay_seconds + drain.grace_seconds + 2 * linger_seconds + _CUT_OFF_SECONDS
             tasks.start_soon(give_back_memory, lambda: parts.table.leases)
             try:
                 yield gateway
@@ -216,6 +259,8 @@ async def serving(
                 with anyio.CancelScope(shield=True):
                     await _drain(settings, gateway, accepting, ended, linger_seconds)
                 tasks.cancel_scope.cancel()
+        if gateway.on_served is not None:
+            gateway.on_served()
     finally:
         for listener in listeners:
             listener.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import anyio
 import anyio.lowlevel
 
 from daemun.downstream.drain import Connections
-from daemun.errors import DaemunError, SettingsError, ungrouped
-from daemun.extend.observe import Observer, ObserverContext, ObserverType, Worker
+from daemun.downstream.exchange import Services
+from daemun.errors import SettingsError, ungrouped
+from daemun.extend.observe import Observer, Worker
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied
-from daemun.process.sources import Sources, source_names, typed
+from daemun.process.observing import Observing
+from daemun.process.sources import Sources, source_names
 from daemun.process.view import View
 from daemun.routing.compile import Compiler
 from daemun.routing.shared import Shared
@@ -25,7 +27,7 @@ from daemun.settings import Settings, convert
 from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 
-__all__ = ["Parts", "check_listeners", "check_policies", "open_parts"]
+__all__ = ["Parts", "check_listeners", "check_policies", "open_parts", "protocol_settings"]
 
 _CLOSING_ROUNDS = 3
 """Rounds of the event loop in which aborted transports close their sockets."""
@@ -35,16 +37,30 @@ class Parts:
     """What serves requests: registry, table, observers. `daemun check` and `explain` use it too."""
 
     def __init__(
-        self, registry: Registry, protocols: Mapping[str, Any], timers: Timers, table: Table, shared: Shared
+        self,
+        registry: Registry,
+        protocols: Mapping[str, Any],
+        timers: Timers,
+        table: Table,
+        shared: Shared,
+        connections: Connections,
+        observing: Observing,
     ) -> None:
         self.registry = registry
         self.protocols = protocols
         self.timers = timers
         self.table = table
         self.shared = shared
-        self.connections = Connections()
+        self.connections = connections
+        self.observing = observing
         self.sources = Sources()
-        self.observers: list[Observer] = []
+        self.services: Services | None = None
+        """Once there are listeners."""
+
+    @property
+    def observers(self) -> list[Observer]:
+        """Those in use."""
+        return self.observing.observers
 
 
 @asynccontextmanager
@@ -64,12 +80,13 @@ async def open_parts(
     """
     check_listeners(settings, registry)
     check_policies(settings, registry)
-    protocols = _protocol_settings(settings, registry)
+    protocols = protocol_settings(settings, registry)
     timers = Timers()
     with ungrouped():
         async with anyio.create_task_group() as tasks:
-            shared = Shared(tasks)
-            process = Scope("process", shared)
+            shared = Shared(tasks, registry.blame)
+            lasting = Shared(tasks, registry.blame)  # is closed after all that may use it
+            process = Scope("process", lasting)
             compiler = Compiler(
                 registry,
                 shared,
@@ -81,27 +98,23 @@ async def open_parts(
                 dial=dial,
             )
             table = Table(compiler, on_applied)
-            parts = Parts(registry, protocols, timers, table, shared)
-            view = View(table, parts.connections)
+            connections = Connections()
+            observing = Observing(settings, base_dir, shared, View(table, connections), worker, process)
+            parts = Parts(registry, protocols, timers, table, shared, connections, observing)
             for name in source_names(settings):
                 table.add_source(name)
             tasks.start_soon(timers.run)
             try:
-                async with AsyncExitStack() as stack:
-                    for position, raw in enumerate(settings.observers):
-                        path = f"$.observers[{position}]"
-                        name, rest = typed(raw, path)
-                        kind = registry.observers.get(name)
-                        decoded = convert(rest, kind.settings, path=path)
-                        if observed:
-                            context = ObserverContext(name, base_dir, view, worker, process)
-                            parts.observers.append(await _open_observer(kind, decoded, context, stack, path))
-                    yield parts
+                async with observing.opening(registry, observed=observed) as use:
+                    use()
+                yield parts
             finally:
                 with anyio.CancelScope(shield=True):
+                    observing.close()
                     table.close()
+                    await shared.close_within(settings.drain.close_seconds)
                     process.close()
-                    await shared.closed()
+                    await lasting.close_within(settings.drain.close_seconds)
                     for _ in range(_CLOSING_ROUNDS):
                         await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
@@ -130,7 +143,8 @@ def check_listeners(settings: Settings, registry: Registry) -> None:
             raise SettingsError(words, path="$.listeners")
 
 
-def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:
+def protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]:
+    """The settings of each wire protocol by its name. Raises `SettingsError`."""
     for name in settings.protocols:
         registry.protocol(name)
     return {
@@ -139,15 +153,3 @@ def _protocol_settings(settings: Settings, registry: Registry) -> dict[str, Any]
         )
         for protocol in registry.protocols
     }
-
-
-async def _open_observer(
-    kind: ObserverType, settings: Any, context: ObserverContext, stack: AsyncExitStack, path: str
-) -> Observer:
-    try:
-        with ungrouped():
-            return await stack.enter_async_context(kind.build(settings, context))
-    except DaemunError:
-        raise
-    except Exception as error:
-        raise SettingsError(f"observer {context.name} cannot be opened: {error}", path=path) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import click
 import msgspec
@@ -23,10 +24,12 @@ def serve(
     json: bool = False,
     complete: bool = False,
     reread: Callable[[], Settings] | None = None,
+    develop: Mapping[str, ModuleType | None] | None = None,
 ) -> None:
     """Serves until a signal ends it (see `run_gateway`). Prints what listens where, as JSON if asked.
 
-    `reread` reads the settings file again, for a reload with several workers.
+    `reread` reads the settings file again, for a reload with several workers; `develop` are plugins that are reloaded
+    when they are saved.
     Raises `SettingsError` or `PluginError` if the gateway cannot start, with `complete` also if an object was refused.
     """
     if not settings.listeners:
@@ -38,7 +41,7 @@ def serve(
             raise SettingsError("not everything can be used; the log above says why")
         say(info, seconds)
 
-    run_gateway(settings, base_dir, started, reread)
+    run_gateway(settings, base_dir, started, reread, develop)
 
 
 def _print_json(info: GatewayInfo, seconds: float) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from daemun.errors import DaemunError, SettingsError, ungrouped
+from daemun.errors import DaemunError, SettingsError, is_fault, ungrouped
+from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
 from daemun.extend.types import Applied, Publish, Source, SourceContext
 from daemun.routing.spec import Snapshot
 from daemun.settings import Settings, convert
+from daemun.transport.standing import Standing
 
-__all__ = ["Sources", "open_sources", "source_names", "typed"]
+__all__ = ["SourceRun", "Sources", "open_sources", "source_names", "typed"]
 
 log = logging.getLogger("daemun")
 
@@ -29,16 +31,40 @@ _LONGEST_PAUSE_SECONDS = 60.0
 class Sources:
     """The sources that run, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, blame: Blame | None = None) -> None:
+        self.blame = blame or Blame()
+        """Who a fault is named after."""
         self.by_name: dict[str, Source] = {}
+        self.runs: list[SourceRun] = []
+
+    async def replace(self, registry: Registry) -> None:
+        """Closes the sources that `registry` has other code for, and opens them anew; what they published stays in use
+        meanwhile. Raises `SettingsError`; all are as they were then."""
+        done: list[tuple[SourceRun, _Opening]] = []
+        try:
+            for run in self.runs:
+                opening = run.opening.by(registry)
+                if opening.code != run.opening.code:
+                    done.append((run, run.opening))
+                    await run.begin_again(opening)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                for run, before in done:
+                    try:
+                        await run.begin_again(before)
+                    except DaemunError as error:
+                        log.error("%s", error)
+            raise
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
         for name, source in self.by_name.items():
             try:
                 source.reload()
-            except Exception:
-                log.exception("source %s failed to reload", name)
+            except Exception as error:
+                things = [run.opening.thing for run in self.runs if run.name == name]
+                culprit = self.blame.of(error, things, source)
+                log.error("source %s failed to reload: %s raised %r", name, culprit, error, exc_info=error)
 
 
 def typed(raw: dict[str, Any], path: str) -> tuple[str, dict[str, Any]]:
@@ -66,6 +92,25 @@ def _named(settings: Settings) -> Iterator[tuple[str, str, str, dict[str, Any]]]
         yield name, path, kind, rest
 
 
+class _Opening:
+    """How a source is opened: its settings, and the code that makes one of them."""
+
+    def __init__(self, registry: Registry, path: str, kind: str, raw: dict[str, Any], context: SourceContext) -> None:
+        """Raises `SettingsError`."""
+        found = registry.sources.get(kind)
+        decoded = convert(raw, found.settings, path=path)
+        self.code = registry.sources.code(kind)
+        self.thing = registry.sources.thing(kind)
+        self.patience_seconds = found.patience_seconds
+        self.build = partial(found.build, decoded, context)
+        self.path = path
+        self._again = partial(_Opening, path=path, kind=kind, raw=raw, context=context)
+
+    def by(self, registry: Registry) -> _Opening:
+        """The same, with the code that `registry` holds. Raises `SettingsError`."""
+        return self._again(registry)
+
+
 @asynccontextmanager
 async def open_sources(
     settings: Settings,
@@ -81,23 +126,17 @@ async def open_sources(
 
     With `serving` false what they publish is only looked at, and none is waited for longer than 10 s.
     """
-    sources = Sources()
-    runs: list[_Run] = []
+    sources = Sources(registry.blame)
+    runs = sources.runs
     async with anyio.create_task_group() as tasks:
         try:
             for name, path, kind_name, rest in _named(settings):
-                kind = registry.sources.get(kind_name)
-                patience = kind.patience_seconds if serving else min(kind.patience_seconds, _USUAL_PATIENCE_SECONDS)
-                decoded = convert(rest, kind.settings, path=path)
-                context = SourceContext(name, base_dir, workers, serving)
-                one = _Run(name, partial(kind.build, decoded, context), patience)
+                opening = _Opening(registry, path, kind_name, rest, SourceContext(name, base_dir, workers, serving))
+                patience = opening.patience_seconds
+                one = SourceRun(name, opening, patience if serving else min(patience, _USUAL_PATIENCE_SECONDS))
                 runs.append(one)
                 tasks.start_soon(one.own, sources, apply)
-                await one.opened.wait()
-                if isinstance(one.error, DaemunError):
-                    raise one.error
-                if one.error is not None:
-                    raise SettingsError(f"source {name} cannot be opened: {one.error}", path=path) from one.error
+                await one.wait_until_open()
             began = anyio.current_time()
             for one in runs:
                 one.go.set()
@@ -107,23 +146,37 @@ async def open_sources(
         finally:
             for one in runs:
                 one.end()
+            await _close_within(settings.drain.close_seconds, runs, registry.blame)
+            tasks.cancel_scope.cancel()
 
 
-class _Run:
+async def _close_within(seconds: float, runs: Sequence[SourceRun], blame: Blame) -> None:
+    """Waits until all are closed; names those that are not after `seconds`."""
+    with anyio.move_on_after(seconds, shield=True):
+        for one in runs:
+            await one.closed.wait()
+    left = [one.name for one in runs if not one.closed.is_set()]
+    if left:
+        culprits = blame.standing_in(SourceRun.own.__code__, Standing().stacks())
+        log.error("sources %s did not close within %g s and are cut off: %s", ", ".join(left), seconds, culprits)
+
+
+class SourceRun:
     """A source, in a task of its own: opened, run, and begun again after a failure."""
 
-    def __init__(
-        self, name: str, build: Callable[[], AbstractAsyncContextManager[Source]], patience_seconds: float
-    ) -> None:
-        self.opened = anyio.Event()
-        """It could be opened, or `error` says why not."""
-        self.error: Exception | None = None
+    def __init__(self, name: str, opening: _Opening, patience_seconds: float) -> None:
+        self.opening = opening
         self.go = anyio.Event()
-        self._name = name
-        self._build = build
+        """It may run."""
+        self.closed = anyio.Event()
+        self._opened = anyio.Event()
+        """It could be opened, or `_error` says why not."""
+        self._error: Exception | None = None
+        self.name = name
         self._patience_seconds = patience_seconds
         self._first = anyio.Event()
         self._over = False
+        self._again = False
         self._scope = anyio.CancelScope()
         """Of what it does now, not of how it is opened and closed."""
 
@@ -133,42 +186,74 @@ class _Run:
         self._scope.cancel()
         self.go.set()
 
+    async def wait_until_open(self) -> None:
+        """Raises `SettingsError`, or another error of ours, if it cannot be opened."""
+        await self._opened.wait()
+        error, self._error = self._error, None
+        if isinstance(error, DaemunError):
+            raise error
+        if error is not None:
+            raise SettingsError(f"source {self.name} cannot be opened: {error}", path=self.opening.path) from error
+
+    async def begin_again(self, opening: _Opening) -> None:
+        """Closes it, and opens it as `opening` says. Raises as `wait_until_open` does."""
+        self.opening = opening
+        self._opened = anyio.Event()
+        self._again = True
+        self._scope.cancel()
+        await self.wait_until_open()
+
     async def wait(self, began: float) -> None:
         """Returns once it has published, or its patience is over."""
         with anyio.CancelScope(deadline=began + min(self._patience_seconds, _USUAL_PATIENCE_SECONDS)):
             await self._first.wait()
         if not self._first.is_set() and self._patience_seconds > _USUAL_PATIENCE_SECONDS:
-            log.warning("source %s has published nothing yet; the gateway accepts once it has", self._name)
+            log.warning("source %s has published nothing yet; the gateway accepts once it has", self.name)
             with anyio.CancelScope(deadline=began + self._patience_seconds):
                 await self._first.wait()
 
     async def own(self, sources: Sources, apply: Callable[[str, Snapshot], Awaitable[Applied]]) -> None:
         """Until `end`."""
+        try:
+            await self._own(sources, apply)
+        finally:
+            self.closed.set()
+
+    async def _own(self, sources: Sources, apply: Callable[[str, Snapshot], Awaitable[Applied]]) -> None:
 
         async def publish(snapshot: Snapshot) -> Applied:
-            applied = await apply(self._name, snapshot)
+            applied = await apply(self.name, snapshot)
             self._first.set()
             return applied
 
         pause = _FIRST_PAUSE_SECONDS
         while not self._over:
             began = anyio.current_time()
+            self._again = False
             try:
                 with ungrouped():
-                    async with self._build() as source:
-                        sources.by_name[self._name] = source
-                        self.opened.set()
+                    async with self.opening.build() as source:
+                        sources.by_name[self.name] = source
+                        self._opened.set()
                         await self.go.wait()
                         await self._within(self._serve(source, publish))
-            except Exception as error:
-                if not self.opened.is_set():
-                    self.error = error
-                    self.opened.set()
-                    return
-                log.exception("source %s failed; what it published last stays in use", self._name)
+            except BaseException as error:
+                if not is_fault(error):
+                    raise
+                if not self._opened.is_set():
+                    self._error = error if isinstance(error, Exception) else RuntimeError(f"it ended by {error!r}")
+                    self._opened.set()
+                    if not self.go.is_set():
+                        return
+                else:
+                    culprit, words = (
+                        sources.blame.of(error, [self.opening.thing], sources.by_name.get(self.name)),
+                        "source %s failed: %s raised %r; what it published last stays",
+                    )
+                    log.error(f"{words} in use", self.name, culprit, error, exc_info=error)
             if self._patience_seconds <= _USUAL_PATIENCE_SECONDS:
                 self._first.set()
-            if anyio.current_time() - began > _LONGEST_PAUSE_SECONDS:
+            if self._again or anyio.current_time() - began > _LONGEST_PAUSE_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
             await self._within(anyio.sleep(pause))
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -181,6 +266,6 @@ class _Run:
     async def _within(self, work: Awaitable[None]) -> None:
         """Does `work` until `end`."""
         with anyio.CancelScope() as self._scope:
-            if self._over:
+            if self._over or self._again:
                 self._scope.cancel()
             await work

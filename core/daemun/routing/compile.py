@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, SettingsError
+from daemun.errors import DaemunError, PluginError, Reason, SettingsError
+from daemun.extend.culprit import Thing
 from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.extend.ordering import in_order
 from daemun.extend.registry import Registry
 from daemun.extend.types import BackendContext, FilterContext, FilterType, Matcher, MatcherContext
-from daemun.handler import Handler, Layer, compose
-from daemun.message import EMPTY, Buffered, NoContent, Request, Response
+from daemun.handler import Handler, Layer
+from daemun.message import Request
 from daemun.routing.actions import redirect, respond, split
+from daemun.routing.buffering import buffered
 from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
 from daemun.routing.failing import with_policy
 from daemun.routing.index import Index
@@ -34,7 +37,7 @@ from daemun.routing.spec import (
     RouteSpec,
     Split,
 )
-from daemun.scopes import Scope
+from daemun.scopes import Scope, lent_scope
 from daemun.settings import convert
 from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
@@ -48,7 +51,7 @@ __all__ = ["CompiledRoute", "Compiler", "apart", "used_backends"]
 class CompiledRoute:
     """A route that can run: its handler, what it holds open, and its chain in words."""
 
-    __slots__ = ("backends", "chain", "handler", "matchers", "resources", "since", "spec")
+    __slots__ = ("backends", "chain", "handler", "matchers", "resources", "since", "spec", "things")
 
     def __init__(self, spec: RouteSpec, backends: tuple[BackendSpec, ...]) -> None:
         self.spec = spec
@@ -60,6 +63,8 @@ class CompiledRoute:
         self.resources: list[Resource] = []
         self.chain: list[str] = []
         """What a request passes, outermost first; printed by `daemun routes` and `explain`."""
+        self.things: list[Thing] = []
+        """What plugins brought of it: who may be to blame for its faults."""
         self.since = 0
         """Number of the first generation that has it."""
 
@@ -86,6 +91,8 @@ class Compiler:
     ) -> None:
         """`failures` are the policies that the settings name, by filter."""
         self._registry = registry
+        self.blame = registry.blame
+        """Who a fault is named after."""
         self._shared = shared
         self._protocols = protocols
         self._timers = timers
@@ -95,6 +102,16 @@ class Compiler:
         self._dial = dial
         self.endpoints: set[Endpoints] = set()
         """The live view of every back end that is open and has one."""
+
+    @property
+    def code(self) -> tuple[Registry, Mapping[str, Any]]:
+        """What routes are compiled with: the registry, and the settings of each wire protocol by its name. What is
+        compiled stays as it is when they are replaced."""
+        return self._registry, self._protocols
+
+    @code.setter
+    def code(self, code: tuple[Registry, Mapping[str, Any]]) -> None:
+        self._registry, self._protocols = code
 
     @property
     def broken(self) -> bool:
@@ -118,7 +135,7 @@ class Compiler:
         """Has the live view of a back end that is open use the endpoints of `spec`; False if one cannot be used."""
         if spec.type != "endpoints" or spec.activator:
             return True
-        resource = self._shared.find(_key(source, spec))
+        resource = self._shared.find(self._key(source, spec))
         if resource is not None:
             try:
                 resource.value.endpoints.update(spec.endpoints)
@@ -146,14 +163,20 @@ class Compiler:
         layers = [(name, layer) for name, layer in named if layer is not None]
         conditions = [f"if {matcher.type} {_in_words(matcher.settings)}".rstrip() for matcher in spec.matchers]
         route.chain = conditions + [name for name, _ in layers] + [words]
-        route.handler = compose((layer for _, layer in layers), action)
+        for name, layer in reversed(layers):
+            action = _called(layer(action), route, name, "a handler")
+        route.handler = action
 
     async def _matcher(self, route: CompiledRoute, spec: MatcherSpec) -> tuple[Matcher, int]:
         kind = self._registry.matchers.get(spec.type)
         settings = convert(spec.settings, kind.settings, path=f"$.match.matchers[{kind.name}].settings")
-        context = MatcherContext(name=kind.name, base_dir=self._base_dir, process=self._process)
-        key = ("matcher", kind.name, _digest(spec.settings))
-        return await self._lease(route, key, lambda: kind.build(settings, context)), kind.peek_bytes
+        route.things.append(self._registry.matchers.thing(kind.name))
+        code = self._registry.matchers.code(kind.name)
+        process = await self._process_of(route, code)
+        context = MatcherContext(name=kind.name, base_dir=self._base_dir, process=process)
+        key = ("matcher", kind.name, _digest(spec.settings), *code)
+        matcher = await self._lease(route, key, lambda: kind.build(settings, context))
+        return _called(matcher, route, f"matcher {kind.name}", "a matcher"), kind.peek_bytes
 
     async def _filters(self, route: CompiledRoute, source: str) -> list[tuple[str, Layer | None]]:
         specs = list(route.spec.filters)
@@ -177,18 +200,22 @@ class Compiler:
     async def _filter(self, route: CompiledRoute, source: str, kind: FilterType, spec: FilterSpec) -> Layer:
         settings = convert(spec.settings, kind.settings, path=f"$.filters[{kind.name}].settings")
         name = route.spec.name if kind.per_route else ""
-        context = FilterContext(name=kind.name, base_dir=self._base_dir, process=self._process, route=name)
+        thing = self._registry.filters.thing(kind.name)
+        plugin = f"plugin {thing.plugin}"
+        route.things.append(thing)
+        code = self._registry.filters.code(kind.name)
+        process = await self._process_of(route, code)
+        context = FilterContext(name=kind.name, base_dir=self._base_dir, process=process, route=name)
         policy = self._failures.get(kind.name, kind.failure)
 
         @asynccontextmanager
         async def build() -> AsyncIterator[Layer]:
             async with kind.build(settings, context) as layer:
-                yield with_policy(kind.name, layer, policy)
+                called = _called(layer, route, f"filter {kind.name}", "a layer")
+                yield with_policy(f"{kind.name} ({plugin})", called, policy, partial(buffered, kind.buffer_bytes))
 
-        key = ("filter", kind.name, _digest(spec.settings))
+        key = ("filter", kind.name, _digest(spec.settings), *code)
         layer: Layer = await self._lease(route, (*key, source, name) if kind.per_route else key, build)
-        if kind.buffer_bytes:
-            layer = _buffered(kind.buffer_bytes, layer)
         return layer
 
     async def _action(
@@ -216,11 +243,14 @@ class Compiler:
         if spec.type != "endpoints":
             kind = self._registry.backends.get(spec.type)
             settings = convert(spec.settings, kind.settings, path=f"$.backends.{spec.name}.settings")
-            context = BackendContext(name=spec.name, base_dir=self._base_dir, process=self._process)
-            key = ("back end", spec.type, _digest(spec.settings))
-            handler: Handler = await self._lease(route, key, lambda: kind.build(settings, context))
-            return handler
-        backend: Backend = await self._lease(route, _key(source, spec), lambda: self._open(spec))
+            route.things.append(self._registry.backends.thing(spec.type))
+            code = self._registry.backends.code(spec.type)
+            process = await self._process_of(route, code)
+            context = BackendContext(name=spec.name, base_dir=self._base_dir, process=process)
+            key = ("back end", spec.type, _digest(spec.settings), *code)
+            handler = await self._lease(route, key, lambda: kind.build(settings, context))
+            return cast("Handler", _called(handler, route, f"back end type {kind.name}", "a handler"))
+        backend: Backend = await self._lease(route, self._key(source, spec), lambda: self._open(spec))
         if backend.endpoints is not None and not spec.activator:
             backend.endpoints.update(spec.endpoints)
         return backend.handler
@@ -236,6 +266,29 @@ class Compiler:
             finally:
                 self.endpoints.discard(backend.endpoints)
 
+    def _key(self, source: str, spec: BackendSpec) -> tuple[str, ...]:
+        """What a back end of type `endpoints` is shared by."""
+        key = "back end", f"{source}/{spec.name}", _digest([spec.settings, spec.activator, spec.activation])
+        return (*key, *self._code_of(spec)) if self._registry.versions else key
+
+    def _code_of(self, spec: BackendSpec) -> tuple[str, ...]:
+        """The code that a back end of type `endpoints` runs. Its endpoints may come to speak any protocol."""
+        registry, settings = self._registry, spec.settings
+        balancer, check = (_type_of(settings.get(key)) for key in ("balancer", "health_check"))
+        return (
+            *registry.balancers.code(balancer),
+            *registry.health_checks.code(check),
+            *registry.activators.code(spec.activator),
+            *(part for protocol in registry.protocols for part in registry.protocols.code(protocol.name)),
+        )
+
+    async def _process_of(self, route: CompiledRoute, code: tuple[str, ...]) -> Scope:
+        """The scope `process` of a thing: where code may change, it ends with what runs on this version of it."""
+        if not code:
+            return self._process
+        scope: Scope = await self._lease(route, ("process scope", *code), partial(lent_scope, "process", self._shared))
+        return scope
+
     async def _lease(self, route: CompiledRoute, key: tuple[str, ...], make: Any) -> Any:
         def guarded() -> AbstractAsyncContextManager[Any]:
             manager: AbstractAsyncContextManager[Any] = make()
@@ -248,9 +301,20 @@ class Compiler:
         except (ValueError, OSError) as error:
             raise SettingsError(f"{key[0]} {key[1]}: {error}") from error
         except Exception as error:
-            raise PluginError(f"its build failed: {type(error).__name__}: {error}", plugin=key[1]) from error
+            culprit = self.blame.of(error, route.things[-1:])
+            where = f" at {culprit.place}" if culprit.place else ""
+            words = f"{key[0]} {key[1]}: its build failed: {type(error).__name__}: {error}{where}"
+            raise PluginError(words, plugin=culprit.plugin or key[1]) from error
         route.resources.append(resource)
         return resource.value
+
+
+def _called(made: Any, route: CompiledRoute, words: str, accepted: str) -> Any:
+    """`made`, by the thing of a plugin that `words` are for. Raises `PluginError` if it is nothing to be called."""
+    if not callable(made):
+        plugin = next((thing.plugin for thing in route.things if thing.words == words), "?")
+        raise PluginError(f"{words} gave {made!r}; accepted: {accepted}", plugin=plugin)
+    return made
 
 
 def used_backends(spec: RouteSpec, backends: Mapping[str, BackendSpec]) -> tuple[BackendSpec, ...]:
@@ -271,9 +335,10 @@ def apart(spec: BackendSpec) -> BackendSpec:
     return msgspec.structs.replace(spec, endpoints=())
 
 
-def _key(source: str, spec: BackendSpec) -> tuple[str, ...]:
-    """What a back end of type `endpoints` is shared by."""
-    return "back end", f"{source}/{spec.name}", _digest([spec.settings, spec.activator, spec.activation])
+def _type_of(setting: Any) -> str:
+    """The name in a setting that is a name, or `{type: NAME, …}`; "" for any other."""
+    name = setting.get("type") if isinstance(setting, Mapping) else setting
+    return name if isinstance(name, str) else ""
 
 
 def _check(spec: RouteSpec) -> None:
@@ -305,32 +370,6 @@ def _timeout(seconds: float) -> Layer:
         return handle
 
     return layer
-
-
-def _buffered(limit: int, layer: Layer) -> Layer:
-    def wrapped(handler: Handler) -> Handler:
-        filtered = layer(handler)
-
-        async def handle(request: Request) -> Response:
-            body = request.body
-            if isinstance(body, NoContent):
-                return await filtered(request)
-            if body.length is not None and body.length > limit:
-                raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"the content is larger than {limit} bytes")
-            if isinstance(body, Buffered):
-                return await filtered(request)
-            chunks, size = [], 0
-            while chunk := await body.read():
-                size += len(chunk)
-                if size > limit:
-                    raise ExchangeError(Reason.CONTENT_TOO_LARGE, f"the content is larger than {limit} bytes")
-                chunks.append(chunk)
-            data = b"".join(chunks)
-            return await filtered(request.with_body(Buffered(data, body.trailers) if data or body.trailers else EMPTY))
-
-        return handle
-
-    return wrapped
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 from daemun.errors import ExchangeError, Reason
+from daemun.extend.culprit import ContractError
 from daemun.extend.types import Matcher
 from daemun.headers import Headers
 from daemun.message import EMPTY, Body, Buffered, NoContent, Request
@@ -122,7 +123,10 @@ async def first_match(request: Request, routes: Iterable[R]) -> tuple[R, Request
     for route in routes:
         for matcher, limit in route.matchers:
             peek.limit = limit
-            if not await matcher(request, peek):
+            took = await matcher(request, peek)
+            if took is not True:
+                if took is not False:
+                    raise ContractError(f"a matcher returned {type(took).__name__}; accepted: True or False", matcher)
                 break
         else:
             whole = peek.whole

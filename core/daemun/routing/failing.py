@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from time import monotonic
 
 from daemun.errors import ExchangeError, lone
-from daemun.exchange import Exchange
 from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.handler import Handler, Layer
 from daemun.message import Body, Buffered, NoContent, Request, Response
@@ -17,54 +18,83 @@ __all__ = ["with_policy"]
 log = logging.getLogger("daemun.routing")
 
 
-def with_policy(name: str, layer: Layer, policy: FailurePolicy | DisableAfter) -> Layer:
+def with_policy(
+    name: str,
+    layer: Layer,
+    policy: FailurePolicy | DisableAfter,
+    around: Callable[[Layer], Layer] = lambda layer: layer,
+) -> Layer:
     """`layer` of the filter `name` under `policy`; as it is where its exceptions are the client's 500.
 
+    `around` is what the gateway itself puts around the filter: it is left out with it.
+
     Passing by means: the exchange goes on as if the filter were not there. What the handler inside raised is not the
-    filter's fault, an `ExchangeError` is its decision, and a content that it has begun to read cannot be given back:
-    all three stay what they are.
+    filter's fault, an `ExchangeError` is its decision, and neither a content that it has begun to read, of the request
+    or of the answer, nor a handler that it has cancelled can be had again: all of these stay what they are.
     """
     if policy is FailurePolicy.CLOSED:
-        return layer
+        return around(layer)
     rest = _Rest(name, policy) if isinstance(policy, DisableAfter) else None
+    passed = around(_passed_by(name, layer, rest))
+    if rest is None:
+        return passed
 
     def wrapped(handler: Handler) -> Handler:
-        running: dict[Exchange, _Inside] = {}
+        filtered = passed(handler)
 
+        def handle(request: Request) -> Awaitable[Response]:
+            return handler(request) if rest.until and rest.lasts() else filtered(request)
+
+        return handle
+
+    return wrapped
+
+
+def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
+    def wrapped(handler: Handler) -> Handler:
         async def inner(request: Request) -> Response:
-            inside = running.get(request.exchange)
-            if inside is None:
+            inside = _RUNNING.get()
+            if inside is None or inside.of is not inner:
                 return await handler(request)
             try:
                 answer = await handler(request)
-            except BaseException as error:
+            except Exception as error:
                 inside.answer, inside.failure = None, error
                 raise
+            except BaseException:
+                inside.answer, inside.cancelled = None, True
+                raise
             inside.answer, inside.failure = answer, None
-            return answer
+            if isinstance(answer.body, (Buffered, NoContent)):
+                inside.content = None
+                return answer
+            inside.content = _Noted(answer.body)
+            return answer.with_body(inside.content)
 
         filtered = layer(inner)
 
         async def handle(request: Request) -> Response:
-            if rest is not None and rest.until and rest.lasts():
-                return await handler(request)
-            seen = _seen(request)
-            inside = running[request.exchange] = _Inside()
+            inside, content = _Inside(inner), None
+            if not isinstance(request.body, (Buffered, NoContent)):
+                content = _Noted(request.body)
+                request = request.with_body(content)
+            before = _RUNNING.set(inside)
             try:
-                return await filtered(seen)
+                return await filtered(request)
             except Exception as error:
                 own = lone(error)
                 if own is inside.failure or isinstance(own, ExchangeError):
                     raise
                 if inside.failure is not None:
                     raise inside.failure from error
-                if inside.answer is None and isinstance(seen.body, _Noted) and seen.body.begun:
+                begun = inside.content if inside.answer is not None else content
+                if inside.cancelled or (begun is not None and begun.begun):
                     raise
                 log.exception("filter %s failed and is passed by", name)
                 if rest is not None:
                     rest.count()
             finally:
-                del running[request.exchange]
+                _RUNNING.reset(before)
             return inside.answer if inside.answer is not None else await handler(request)
 
         return handle
@@ -73,13 +103,23 @@ def with_policy(name: str, layer: Layer, policy: FailurePolicy | DisableAfter) -
 
 
 class _Inside:
-    """What the handler inside of the filter last made of an exchange."""
+    """What the handler inside of a filter last made of one call."""
 
-    __slots__ = ("answer", "failure")
+    __slots__ = ("answer", "cancelled", "content", "failure", "of")
 
-    def __init__(self) -> None:
+    def __init__(self, of: Handler) -> None:
+        self.of = of
+        """The handler that the filter was given."""
         self.answer: Response | None = None
-        self.failure: BaseException | None = None
+        self.content: _Noted | None = None
+        """Of the answer, unless it is in memory."""
+        self.failure: Exception | None = None
+        self.cancelled = False
+        """The filter itself ended it."""
+
+
+_RUNNING: ContextVar[_Inside | None] = ContextVar("_RUNNING", default=None)
+"""The call of such a filter that runs innermost, in this task or in the one that started it."""
 
 
 class _Noted:
@@ -103,11 +143,6 @@ class _Noted:
     async def aclose(self) -> None:
         self.begun = True
         await self._body.aclose()
-
-
-def _seen(request: Request) -> Request:
-    body = request.body
-    return request if isinstance(body, (Buffered, NoContent)) else request.with_body(_Noted(body))
 
 
 class _Rest:

@@ -9,7 +9,7 @@ from time import monotonic
 
 import anyio.lowlevel
 
-from daemun.errors import DaemunError
+from daemun.errors import DaemunError, SettingsError
 from daemun.routing.compile import CompiledRoute, Compiler, apart, used_backends
 from daemun.routing.index import Index
 from daemun.routing.order import new_positions
@@ -40,11 +40,13 @@ class _Row:
 class Published:
     """What a source published last, and what became of it."""
 
-    __slots__ = ("backend_statuses", "backends", "number", "rows", "statuses", "unfit")
+    __slots__ = ("backend_statuses", "backends", "number", "rows", "snapshot", "statuses", "unfit")
 
     def __init__(self, number: int) -> None:
         self.number = number
         """Of the source: on equal priority the lower wins."""
+        self.snapshot: Snapshot | None = None
+        """What it was; None: nothing yet."""
         self.rows: dict[str, _Row] = {}
         self.backends: dict[str, BackendSpec] = {}
         self.unfit: set[str] = set()
@@ -62,14 +64,18 @@ class Published:
 class Publish:
     """What a source publishes now, compared with what it published before."""
 
-    def __init__(self, compiler: Compiler, source: str, before: Published) -> None:
+    def __init__(self, compiler: Compiler, source: str, before: Published, *, anew: bool = False) -> None:
+        """With `anew` every route is compiled, also one that is what it was: by code that is not."""
         self.after = Published(before.number)
         self.refused: list[ObjectStatus] = []
         self.fresh: list[CompiledRoute] = []
         """Routes that were compiled for it."""
         self.gone: list[CompiledRoute] = []
         """Routes that are in use no more."""
+        self.spoiled: tuple[ObjectStatus, Exception] | None = None
+        """With `anew`, the first route in use that could be compiled before and cannot now."""
         self._before = before
+        self._anew_all = anew
         self._touched: set[str] = set()
         """Names of routes that do not keep their row."""
         self._compiler = compiler
@@ -78,6 +84,7 @@ class Publish:
 
     async def compile(self, snapshot: Snapshot) -> None:
         """Fills `after`: compiles each route that is new, or changed, or whose back ends are, and keeps the others."""
+        self.after.snapshot = snapshot
         self.refused += snapshot.refused
         backend_statuses, changed = await self._backends(snapshot.backends)
         look_closer = bool(changed) or self._compiler.broken
@@ -92,6 +99,7 @@ class Publish:
                     or not row.settled
                     or spec.name in rows
                     or (look_closer and _is_stale(row.route, changed))
+                    or self._anew_all
                 ):
                     statuses.append(await self._anew(spec, row))
                     await self._cut()
@@ -166,6 +174,7 @@ class Publish:
         if spec.name in self.after.rows:
             return self._status(spec, "another route has this name")
         words = ""
+        fault: Exception | None = None
         route, position = (row.route, row.position) if row is not None else (None, None)
         try:
             used = used_backends(spec, self.after.backends)
@@ -174,16 +183,23 @@ class Publish:
                 or route.spec != spec
                 or route.backends != tuple(map(apart, used))
                 or route.broken
+                or self._anew_all
                 or not all(self._compiler.move(self._source, backend) for backend in used)
             ):
                 route = await self._compiler.compile(spec, self._source, self.after.backends)
                 position = None
                 self.fresh.append(route)
         except DaemunError as error:
-            words = str(error)
+            words, fault = str(error), error
         except Exception as error:
-            log.exception("route %s cannot be compiled", spec.name)
-            words = f"{type(error).__name__}: {error}"
+            log.exception("route %s cannot be compiled: the fault of %s", spec.name, self._compiler.blame.of(error))
+            words, fault = f"{type(error).__name__}: {error}", error
+        if fault is not None and self._anew_all and row is not None:
+            if row.settled:
+                self._note_spoiled(spec, fault)
+            else:
+                route = await self._last_good(row)
+                position = None
         if words and route is not None:
             words += "; the version from before stays in use"
         status = self._status(spec, words)
@@ -191,6 +207,24 @@ class Publish:
             self.after.rows[spec.name] = _Row(route, status, position)
             self._touched.add(spec.name)
         return status
+
+    async def _last_good(self, row: _Row) -> CompiledRoute:
+        """The last good version of a route, compiled anew; as it is if its back ends are gone."""
+        try:
+            used_backends(row.spec, self.after.backends)
+        except SettingsError:
+            return row.route
+        try:
+            route = await self._compiler.compile(row.spec, self._source, self.after.backends)
+        except Exception as error:
+            self._note_spoiled(row.spec, error)
+            return row.route
+        self.fresh.append(route)
+        return route
+
+    def _note_spoiled(self, spec: RouteSpec, fault: Exception) -> None:
+        words = str(fault) if isinstance(fault, DaemunError) else f"{type(fault).__name__}: {fault}"
+        self.spoiled = self.spoiled or (ObjectStatus("route", spec.name, spec.origin, words), fault)
 
     def _status(self, spec: RouteSpec, words: str) -> ObjectStatus:
         status = ObjectStatus("route", spec.name, spec.origin, words)

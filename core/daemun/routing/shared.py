@@ -11,11 +11,16 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from daemun.errors import ungrouped
+from daemun.errors import is_fault, ungrouped
+from daemun.extend.culprit import Blame, ContractError
+from daemun.transport.standing import Standing
 
 __all__ = ["Resource", "Shared"]
 
 log = logging.getLogger("daemun.routing")
+
+_CUT_OFF_SECONDS = 1.0
+"""How long it is waited for what was cut off."""
 
 
 class Resource:
@@ -37,13 +42,16 @@ class Resource:
 class Shared:
     """Context managers by key, each entered and exited in a task of its own."""
 
-    def __init__(self, tasks: TaskGroup) -> None:
+    def __init__(self, tasks: TaskGroup, blame: Blame | None = None) -> None:
         self._tasks = tasks
+        self._blame = blame or Blame()
         self._resources: dict[Hashable, Resource] = {}
-        self._open = 0
+        self._open: set[Resource] = set()
         self._change = anyio.Event()
         self.broken = 0
         """How many have ended by themselves and are still held."""
+        self.late: list[str] = []
+        """What `close_within` has cut off, in words."""
 
     async def lease(self, key: Hashable, make: Callable[[], AbstractAsyncContextManager[Any]]) -> Resource:
         """The resource whose `value` the context manager yields; entered only if no one holds `key` yet.
@@ -81,6 +89,28 @@ class Shared:
             if not resource.opened.is_set():
                 resource.scope.cancel()
 
+    @property
+    def open(self) -> list[str]:
+        """What is open, or closes, in words."""
+        return sorted(_words(resource.key) for resource in self._open)
+
+    def cut_off(self) -> None:
+        """Cancels what is open, whether or not it closes already."""
+        for resource in self._open:
+            resource.scope.cancel()
+
+    async def close_within(self, seconds: float) -> None:
+        """Waits until nothing is open any more; what is after `seconds` is named, and cut off."""
+        with anyio.move_on_after(seconds) as closing:
+            await self.closed()
+        if closing.cancelled_caught:
+            self.late = self.open
+            words, culprits = ", ".join(self.late), self._blame.standing_in(Shared._own.__code__, Standing().stacks())
+            log.error("%s did not close within %g s and is cut off: %s", words, seconds, culprits)
+            self.cut_off()
+            with anyio.move_on_after(_CUT_OFF_SECONDS):
+                await self.closed()
+
     async def closed(self) -> None:
         """Waits until nothing is open any more."""
         while self._open:
@@ -88,24 +118,27 @@ class Shared:
             await self._change.wait()
 
     async def _own(self, resource: Resource, make: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
-        self._open += 1
+        self._open.add(resource)
         try:
             with ungrouped(), resource.scope:
                 async with make() as resource.value:
                     resource.opened.set()
                     await resource.over.wait()
-        except Exception as error:
+                if not resource.over.is_set():
+                    raise ContractError("it ended by itself", resource.value)
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             resource.broken = True
             self.broken += resource.leases > 0
             if resource.opened.is_set():
-                log.exception(
-                    "%s broke; it is opened anew when a source next publishes its routes", _words(resource.key)
-                )
+                words = "broke" if resource.leases else "did not close well"
+                log.exception("%s %s, the fault of %s", _words(resource.key), words, self._blame.of(error))
             else:
-                resource.error = error
+                resource.error = error if isinstance(error, Exception) else RuntimeError(f"it ended by {error!r}")
                 resource.opened.set()
         finally:
-            self._open -= 1
+            self._open.discard(resource)
             self._change.set()
 
 

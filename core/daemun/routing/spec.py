@@ -39,17 +39,20 @@ class HostKind(enum.Enum):
     """How a host is compared. Ports are not compared."""
 
     EXACT = "exact"
+    """The same host."""
     ONE_LABEL = "one_label"
     """`*.example.com` takes `a.example.com`, not `a.b.example.com` (Ingress)."""
     ANY_DEPTH = "any_depth"
     """`*.example.com` takes both (Gateway API, KIngress)."""
     ANY = "any"
+    """Every host, and requests without one."""
 
 
 class HostMatch(Struct, frozen=True):
     """A host to match; `value` is lower-case and without `*.` for wildcards, "" for ANY."""
 
     kind: HostKind
+    """How it is compared."""
     value: str = ""
 
 
@@ -57,6 +60,7 @@ class PathKind(enum.Enum):
     """How a path is compared; the query never takes part."""
 
     EXACT = "exact"
+    """The same path."""
     RAW_PREFIX = "raw_prefix"
     """`/ab` takes `/abc` (KIngress)."""
     SEGMENT_PREFIX = "segment_prefix"
@@ -69,26 +73,35 @@ class PathMatch(Struct, frozen=True):
     """A path to match."""
 
     kind: PathKind = PathKind.SEGMENT_PREFIX
+    """How it is compared."""
     value: str = "/"
+    """The path, its beginning, or a pattern."""
 
 
 class ValueKind(enum.Enum):
     """How a field's or a parameter's value is compared."""
 
     EXACT = "exact"
+    """The same value."""
     PREFIX = "prefix"
+    """Begins with it."""
     REGEX = "regex"
     """Must match the whole value."""
     PRESENT = "present"
+    """Any value."""
     ABSENT = "absent"
+    """The field or parameter is not there."""
 
 
 class ValueMatch(Struct, frozen=True):
     """A header field (its name in any case) or a query parameter to match."""
 
     name: str
+    """Of the field or parameter."""
     kind: ValueKind = ValueKind.PRESENT
+    """How the value is compared."""
     value: str = ""
+    """What it is compared with; nothing for PRESENT and ABSENT."""
 
 
 class HeaderEdit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,22 +116,29 @@ class FilterSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """A filter of a route: the name of a `FilterType` and its settings, still undecoded."""
 
     type: str
+    """Name of the `FilterType`."""
     settings: dict[str, Any] = {}
+    """Its settings."""
 
 
 class MatcherSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """A condition on a request's content: the name of a `MatcherType` and its settings, still undecoded."""
 
     type: str
+    """Name of the `MatcherType`."""
     settings: dict[str, Any] = {}
+    """Its settings."""
 
 
 class Split(Struct, frozen=True):
     """A share of a route's traffic. Shares are relative to the sum of all weights."""
 
     backend: str
+    """Name of a `BackendSpec` of the same source."""
     weight: int = 1
+    """0: nothing is sent there."""
     request_headers: HeaderEdit = HeaderEdit()
+    """Changes to the fields of requests that are sent there."""
 
 
 class Retries(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,28 +156,39 @@ class Forward(Struct, frozen=True, tag="forward"):
     """Sends the request to one of the splits, picked by weight for each request."""
 
     splits: tuple[Split, ...]
+    """At least one."""
     retries: Retries = Retries()
+    """Whether a request that failed is sent again."""
 
 
 class Redirect(Struct, frozen=True, tag="redirect"):
     """Answers with a `Location`; "" keeps what the request had."""
 
     scheme: str = ""
+    """`http` or `https`."""
     host: str = ""
+    """Host, with or without a port."""
     port: int = 0
+    """0: none is written, if another part of the authority changes."""
     path: str = ""
+    """Replaces the path."""
     prefix: str = ""
     """Replaces the matched prefix of the path, if the route matches by prefix."""
     status: int = 302
+    """Its status: 301, 302, 303, 307 or 308."""
     strip_query: bool = False
+    """Leaves the query away."""
 
 
 class Respond(Struct, frozen=True, tag="respond"):
     """A fixed response."""
 
     status: int = 200
+    """Its status."""
     body: bytes = b""
+    """Its content, as it is."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Its fields; the length is added."""
 
 
 class RouteSpec(Struct, frozen=True):
@@ -166,11 +197,17 @@ class RouteSpec(Struct, frozen=True):
     name: str
     """Unique within its source; shown by `daemun routes`, logs and metrics."""
     action: Forward | Redirect | Respond
+    """What is done with a request."""
     hosts: tuple[HostMatch, ...] = (HostMatch(HostKind.ANY),)
+    """One of them must match."""
     path: PathMatch = PathMatch()
+    """Must match."""
     methods: tuple[str, ...] = ()
+    """Upper-case, one of them; empty: all."""
     headers: tuple[ValueMatch, ...] = ()
+    """All of them must match."""
     query: tuple[ValueMatch, ...] = ()
+    """All of them must match."""
     matchers: tuple[MatcherSpec, ...] = ()
     """Conditions on the content, asked last. If one fails the next route that matches is tried."""
     listeners: tuple[str, ...] = ()
@@ -178,15 +215,19 @@ class RouteSpec(Struct, frozen=True):
     priority: int = 0
     """Higher wins; equal ones in the order of the source."""
     rewrite_host: str = ""
+    """Replaces the host; "": it stays."""
     rewrite_path: str = ""
     """Replaces the path, query kept."""
     rewrite_prefix: str | None = None
     """Replaces the matched prefix."""
     request_headers: HeaderEdit = HeaderEdit()
+    """Changes to the fields of the request, after the filters."""
     response_headers: HeaderEdit = HeaderEdit()
+    """Changes to the fields of the response."""
     timeout_seconds: float = 0.0
     """From the request's head to the end of the response; 0: none, which is the default on purpose."""
     filters: tuple[FilterSpec, ...] = ()
+    """In any order: their phases decide, then `before` and `after`, then this list."""
     origin: str = ""
     """Where it was defined, for people: `routes.yaml#hello`."""
 
@@ -199,9 +240,11 @@ class EndpointSpec(Struct, frozen=True):
     protocol: str = "http1"
     """Name of the wire protocol spoken there; chosen by the source, never guessed."""
     tls: bool = False
+    """Whether TLS is spoken there; the certificate is verified."""
     server_name: str = ""
     """Name for SNI and certificate; "": the host of the address."""
     weight: int = 1
+    """Its share of requests relative to the others; 0: none."""
     capacity: int = 0
     """Exchanges it takes at once (container concurrency); 0: no limit."""
 
@@ -210,16 +253,19 @@ class BackendSpec(Struct, frozen=True):
     """Something that answers, by name: a set of endpoints, or a back end of another type."""
 
     name: str
+    """Unique within its source; splits name it."""
     type: str = "endpoints"
     """`endpoints`, or the name of a `BackendType`."""
     settings: dict[str, Any] = {}
     """Settings of that type, still undecoded; for `endpoints` see `EndpointsSettings`."""
     endpoints: tuple[EndpointSpec, ...] = ()
+    """Where requests are sent, for back ends of the type `endpoints`."""
     activator: str = ""
     """Name of the `ActivatorType` that makes endpoints when there are none; "": none."""
     activation: dict[str, Any] = {}
     """Settings of the activator, still undecoded."""
     origin: str = ""
+    """Where it was defined, for people."""
 
 
 class CertificateSpec(Struct, frozen=True):
@@ -236,6 +282,7 @@ class CertificateSpec(Struct, frozen=True):
     listeners: tuple[str, ...] = ()
     """Names of the listeners that present it; empty: all with TLS."""
     origin: str = ""
+    """Where it was defined, for people."""
 
     def __repr__(self) -> str:
         return f"CertificateSpec(name={self.name!r}, hosts={self.hosts!r}, origin={self.origin!r})"
@@ -247,7 +294,9 @@ class ObjectStatus(Struct, frozen=True):
     kind: str
     """`route`, `backend`, `certificate`, or the source's own word."""
     name: str
+    """The object's name."""
     origin: str = ""
+    """Where it was defined, for people."""
     error: str = ""
     """Why it was refused; "": it is in use."""
 
@@ -256,7 +305,9 @@ class Snapshot(Struct, frozen=True):
     """Everything a source has to say at one moment. Publishing it replaces the source's last one."""
 
     routes: tuple[RouteSpec, ...] = ()
+    """In the order of precedence, where their `priority` is equal."""
     backends: tuple[BackendSpec, ...] = ()
+    """What the routes' splits name."""
     refused: tuple[ObjectStatus, ...] = ()
     """Objects that the source itself could not read."""
     certificates: tuple[CertificateSpec, ...] = ()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import Any
 
 import anyio
 
+from daemun.errors import SettingsError
+from daemun.extend.culprit import Thing
+from daemun.extend.registry import Registry
 from daemun.extend.types import Applied
 from daemun.routing.certificates import Certificates
 from daemun.routing.compile import CompiledRoute, Compiler
@@ -40,6 +44,14 @@ class Table:
         """Makes room for a source; on equal priority the routes of sources added earlier win."""
         self._sources.setdefault(name, Published(len(self._sources)))
         self.certificates.add_source(name)
+
+    def things(self, route: str) -> Sequence[Thing]:
+        """What plugins brought that `route` uses, for logs."""
+        for published in self._sources.values():
+            row = published.rows.get(route)
+            if row is not None:
+                return row.route.things
+        return ()
 
     @property
     def leases(self) -> int:
@@ -79,6 +91,47 @@ class Table:
             applied = Applied(self.current.number, publish.after.statuses)
         for status in publish.refused:
             log.warning("%s: %s %s refused: %s", status.origin or source, status.kind, status.name, status.error)
+        if self._on_applied is not None:
+            self._on_applied(applied)
+        return applied
+
+    async def compile_again(
+        self, registry: Registry, protocols: Mapping[str, Any], before_use: Callable[[], Awaitable[None]]
+    ) -> Applied:
+        """Compiles all that is published with `registry` and the settings of each wire protocol. Returns once new
+        requests run on it; what runs stays on what it runs on.
+
+        Things that other code made keep being shared. Raises `SettingsError` if a route cannot be compiled that could
+        be before, and what `before_use` raises, which is called when all is compiled; everything stays as it was then.
+        """
+        async with self._lock:
+            code = self._compiler.code
+            self._compiler.code = registry, protocols
+            publishes: dict[str, Publish] = {}
+            index = self.current.index
+            try:
+                for source, published in self._sources.items():
+                    if published.snapshot is None:
+                        continue
+                    publish = publishes[source] = Publish(self._compiler, source, published, anew=True)
+                    await publish.compile(published.snapshot)
+                    if publish.spoiled is not None:
+                        status, fault = publish.spoiled
+                        raise SettingsError(f"route {status.name}: {status.error}") from fault
+                    certificates = [one for one in published.statuses if one.kind == "certificate"]
+                    publish.add(certificates)
+                    index = await publish.index(index)
+                await before_use()
+            except BaseException:
+                self._compiler.code = code
+                for publish in publishes.values():
+                    for route in publish.fresh:
+                        self._compiler.release(route)
+                raise
+            self._sources.update({source: publish.after for source, publish in publishes.items()})
+            fresh = [route for publish in publishes.values() for route in publish.fresh]
+            self._swap(index, fresh, [route for publish in publishes.values() for route in publish.gone])
+            applied = Applied(self.current.number, self.statuses)
         if self._on_applied is not None:
             self._on_applied(applied)
         return applied

@@ -26,7 +26,7 @@ from hyperframe.frame import (
 )
 
 from daemun.headers import Headers
-from daemun.testing.patience import PATIENCE_SECONDS
+from daemun.testing.patience import patience_seconds
 from daemun.testing.wire import CutOff, reset
 
 __all__ = ["FRAME_BYTES", "PREFACE", "Heard", "Http2End", "StreamReset"]
@@ -113,7 +113,7 @@ class Http2End:
         """Sends frames, or bytes as they are, together. Raises `CutOff` if the other end takes no more."""
         data = b"".join(one if isinstance(one, bytes) else one.serialize() for one in what)
         try:
-            with anyio.fail_after(PATIENCE_SECONDS):
+            with anyio.fail_after(patience_seconds()):
                 async with self._writing:
                     await self.stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -216,7 +216,7 @@ class Http2End:
             if self.over:
                 return False
             try:
-                with anyio.fail_after(PATIENCE_SECONDS):
+                with anyio.fail_after(patience_seconds()):
                     self._received += await self.stream.receive(_RECEIVE_BYTES)
             except anyio.EndOfStream:
                 self.over = True

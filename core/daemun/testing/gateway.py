@@ -14,6 +14,7 @@ from anyio.abc import SocketStream
 from daemun.extend.loading import load_plugins
 from daemun.process.gateway import Gateway, open_gateway
 from daemun.settings import Settings, convert
+from daemun.testing.recording import record
 
 __all__ = ["RunningGateway", "running"]
 
@@ -67,5 +68,6 @@ async def running(
     """
     decoded = convert({"listeners": [_LISTENER], **settings}, Settings)
     manager = load_plugins(only=only, extra=extra)
+    record(manager)
     async with open_gateway(decoded, manager, base_dir or Path.cwd()) as gateway:
         yield RunningGateway(gateway)

@@ -118,7 +118,7 @@ class Lane:
         self.observers = len(parts.observers)
         self.dialects = tuple(dialect.name for dialect in registry.dialects)
         self._services = Services(
-            parts.table, parts.connections, parts.timers, list(registry.dialects), parts.observers, registry.packages()
+            parts.table, parts.connections, parts.timers, list(registry.dialects), parts.observers, registry.blame
         )
         self._table = parts.table
         self._answers = answers
@@ -126,7 +126,9 @@ class Lane:
         self._settings = parts.protocols[wire.protocol]
         self._speak = wire.speak
         self._ends = wire.ends
-        self._peer = Peer(listener="lane", address="192.0.2.7", port=50_000, local="127.0.0.1:8080")
+        self._peer = Peer(
+            listener="lane", address="192.0.2.7", port=50_000, local="127.0.0.1:8080", lender=parts.shared
+        )
 
     @property
     def chain(self) -> list[str]:
@@ -246,6 +248,7 @@ class Lane:
 
     async def _serve(self, client: MemoryClient) -> None:
         connection = DownstreamConnection(self._services, self._peer, Forwarding(self._peer, ForwardedSettings()))
+        assert self._protocol.serve is not None
         if self._protocol.multiplexed:
             client.ends = self._ends
             async with anyio.create_task_group() as tasks:
@@ -327,6 +330,7 @@ class _Answers:
 
         async def connect(stream: Stream, endpoint: Any, settings: NoSettings) -> Any:
             stream.abort()
+            assert self.protocol.connect is not None
             return await self.protocol.connect(MemoryServer(bytes_, self.sent), endpoint, self.settings)
 
         protocol = WireProtocol("lane_upstream", NoSettings, (), lambda _: Sniff.NO, serve, connect)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from daemun.extend.loading import load_plugins
-from daemun.extend.types import Applied, NoSettings, Publish, SourceType
+from daemun.extend.types import Applied, NoSettings, Publish, SourceContext, SourceType
 from daemun.message import Request, Response
 from daemun.process.gateway import open_table
-from daemun.routing.spec import BackendSpec, CertificateSpec, RouteSpec, Snapshot
+from daemun.process.parts import Parts
+from daemun.process.sources import source_names
+from daemun.routing.spec import BackendSpec, CertificateSpec, ObjectStatus, RouteSpec, Snapshot
 from daemun.routing.table import Table
 from daemun.settings import Settings, convert
 from daemun.testing.plugins import built, make_plugin
 
-__all__ = ["HandSource", "RoutedTable", "routed"]
+__all__ = ["HandSource", "RoutedTable", "republish", "routed"]
+
+_INLINE = "inline"
+"""The source whose routes stand in the settings."""
 
 
 class HandSource:
@@ -76,3 +82,25 @@ async def routed(
     manager = load_plugins(only=only, extra=[source.plugin, *plugins])
     async with open_table(convert(source.settings, Settings), manager, base_dir or Path.cwd()) as parts:
         yield RoutedTable(parts.table, source)
+
+
+async def republish(parts: Parts, settings: Mapping[str, Any], emptied: bool) -> tuple[ObjectStatus, ...]:
+    """What was refused of what `inline` sources publish now: what `settings` say; if `emptied`, nothing before it."""
+    sources = settings.get("sources", ())
+    refused: list[ObjectStatus] = []
+    for name, raw in zip(source_names(convert({"sources": sources}, Settings)), sources, strict=True):
+        if raw["type"] != _INLINE:
+            continue
+        kind = parts.registry.sources.get(_INLINE)
+        decoded = convert({key: value for key, value in raw.items() if key != "type"}, kind.settings)
+
+        async def publish(snapshot: Snapshot, name: str = name) -> Applied:
+            applied = await parts.table.apply(name, snapshot)
+            refused.extend(applied.refused)
+            return applied
+
+        if emptied:
+            await parts.table.apply(name, Snapshot())
+        async with kind.build(decoded, SourceContext(name, Path.cwd())) as source:
+            await source.run(publish)
+    return tuple(refused)

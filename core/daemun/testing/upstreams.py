@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream, SocketStream
 
 from daemun.testing.wire import Asked, read_asked, reset
 
@@ -18,11 +18,11 @@ _RECEIVE_BYTES = 256 * 1024
 class Scene:
     """One connection to the upstream, in the hands of its script."""
 
-    def __init__(self, stream: SocketStream, upstream: ScriptedUpstream) -> None:
+    def __init__(self, stream: ByteStream, upstream: ScriptedUpstream) -> None:
         self.stream = stream
+        self.upstream = upstream
         self.received = b""
         """What came and was not asked for yet."""
-        self._upstream = upstream
 
     async def head(self) -> bytes:
         """The head of the next request, up to its empty line. b"" if there is none."""
@@ -49,7 +49,7 @@ class Scene:
                 pass
         message = head + self._take(end if end >= 0 else len(self.received))
         if message:
-            self._upstream.requests.append(message)
+            self.upstream.requests.append(message)
         return message
 
     def _take(self, count: int) -> bytes:
@@ -92,10 +92,15 @@ Script = Callable[[Scene], Awaitable[None]]
 class ScriptedUpstream:
     """An upstream that runs a script for each connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", script: Script | None = None) -> None:
+        self.host = host
         self.port = port
+        self.script = script
+        """What the next connections run; None: they are refused."""
         self.requests: list[bytes] = []
         """Every whole request that scripts asked for, in order."""
+        self.asked2: list[Asked] = []
+        """The same of those that came over HTTP/2."""
         self.connections = 0
         """How many were accepted."""
         self.open = 0
@@ -104,12 +109,25 @@ class ScriptedUpstream:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def asked(self) -> list[Asked]:
-        """`requests`, taken apart. Raises `h11.RemoteProtocolError` for one that is malformed or cut."""
-        return [read_asked(message) for message in self.requests]
+        """`requests`, taken apart, or those over HTTP/2. Raises `h11.RemoteProtocolError` for one that is malformed or
+        cut."""
+        return [read_asked(message) for message in self.requests] + self.asked2
+
+    async def run(self, script: Script, stream: ByteStream) -> None:
+        """Has `script` serve one connection, to its end."""
+        self.connections += 1
+        self.open += 1
+        async with stream:
+            try:
+                await script(Scene(stream, self))
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+            finally:
+                self.open -= 1
 
 
 async def answer_ok(scene: Scene) -> None:
@@ -128,15 +146,7 @@ async def scripted(script: Script = answer_ok) -> AsyncIterator[ScriptedUpstream
         transport = getattr(stream, "_transport", None)
         if transport is not None:
             transport.pause_reading()  # anyio on asyncio would read on without bound until a receive has waited
-        upstream.connections += 1
-        upstream.open += 1
-        async with stream:
-            try:
-                await script(Scene(stream, upstream))
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass
-            finally:
-                upstream.open -= 1
+        await upstream.run(script, stream)
 
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import anyio
 import h11
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from daemun.headers import Headers, header, header_values
-from daemun.testing.patience import PATIENCE_SECONDS
+from daemun.testing.patience import patience_seconds
 
 __all__ = ["Answer", "Asked", "CutOff", "Wire", "read_asked", "reset"]
 
@@ -84,9 +84,9 @@ def read_asked(message: bytes) -> Asked:
 
 
 class Wire:
-    """A plain connection to the gateway. What takes longer than ten seconds raises `TimeoutError`."""
+    """A plain connection to the gateway. What takes longer than `patience_seconds()` raises `TimeoutError`."""
 
-    def __init__(self, stream: SocketStream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         self.received = b""
         """What came and was not asked for yet."""
@@ -96,7 +96,7 @@ class Wire:
     async def send(self, data: bytes) -> None:
         """Sends bytes as they are. Raises `CutOff` if the gateway takes no more."""
         try:
-            with anyio.fail_after(PATIENCE_SECONDS):
+            with anyio.fail_after(patience_seconds()):
                 await self.stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise CutOff("the connection is gone") from None
@@ -118,7 +118,7 @@ class Wire:
         if self.ended:
             return False
         try:
-            with anyio.fail_after(PATIENCE_SECONDS):
+            with anyio.fail_after(patience_seconds()):
                 self.received += await self.stream.receive(_RECEIVE_BYTES)
         except anyio.EndOfStream:
             self.ended = True
@@ -181,7 +181,7 @@ class Wire:
                 raise CutOff("the connection ended without an answer")
 
 
-async def reset(stream: SocketStream) -> None:
+async def reset(stream: ByteStream) -> None:
     """Closes a TCP connection with a RST, whatever was sent before."""
     stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await stream.aclose()

@@ -6,7 +6,7 @@ relay.py    bytes from one socket to another
 watched.py  Stream over any other byte stream: trio, memory
 open.py     accepted and dialled sockets as streams, whatever the event loop
 waker.py    one task waits, a call-back wakes it
-loop.py     which event loop runs now
+loop.py     which event loop runs now; standing.py: where its tasks stand
 tls.py      contexts for both sides
 timers.py   many deadlines, one task
 """

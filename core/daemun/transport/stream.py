@@ -82,6 +82,10 @@ class Stream(ByteStream):
         one that does. For streams on which nothing is sent in any other way."""
         return self.send_nowait(item)
 
+    def send_last(self, item: bytes) -> None:
+        """`send_nowait`, from any call-back, of what nobody waits for: nothing else is sent after it."""
+        self.send_nowait(item)
+
     async def send(self, item: bytes) -> None:
         """Sends all of `item`, as fast as the peer takes it. Raises `BrokenResourceError` if it does not."""
         if not self.send_nowait(item):

@@ -21,6 +21,7 @@ class WatchedStream(Stream):
     """Reads ahead in a task of `tasks`, so that a peer that leaves is noticed while nobody receives."""
 
     def __init__(self, inner: ByteStream, tasks: TaskGroup) -> None:
+        self._tasks = tasks
         self._inner = inner
         self._chunks: deque[bytes] = deque()
         self._handed_over: deque[bytes] = deque()
@@ -103,6 +104,16 @@ class WatchedStream(Stream):
             raise anyio.ClosedResourceError if self._closed else anyio.BrokenResourceError
         self._handed_over.append(item)
         return False
+
+    def send_last(self, item: bytes) -> None:
+        self.send_nowait(item)
+        self._tasks.start_soon(self._say_last)
+
+    async def _say_last(self) -> None:
+        try:
+            await self.wait_writable()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
 
     async def wait_writable(self) -> None:
         while self._handed_over:

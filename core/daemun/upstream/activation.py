@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from msgspec import Meta, Struct
 
 from daemun.errors import ExchangeError, Reason
+from daemun.extend.culprit import Blame
 from daemun.extend.types import Activator, Balancer
 from daemun.message import Buffered, Request
 from daemun.upstream.endpoints import Endpoint, Endpoints
@@ -58,9 +59,11 @@ class WaitingRoom:
         settings: WaitingRoomSettings,
         tasks: TaskGroup,
         activator: Activator | None = None,
+        blame: Blame | None = None,
     ) -> None:
         """`activator` makes endpoints when there are none; None: nobody waits for an empty back end."""
         self._activator = activator
+        self._blame = blame or Blame()
         self._endpoints = endpoints
         self._balancer = balancer
         self._settings = settings
@@ -141,7 +144,14 @@ class WaitingRoom:
         """Something changed: lets in as many as the endpoints take, in their order."""
         waiters, endpoints = self._waiters, self._endpoints
         while waiters:
-            endpoint = self._balancer.pick(endpoints.ready, waiters[0].request)
+            try:
+                endpoint = self._balancer.pick(endpoints.ready, waiters[0].request)
+            except Exception as error:  # the fault of one who waits, and not of who happens to leave
+                waiter = waiters.popleft()
+                waiter.error = ExchangeError(Reason.PLUGIN_FAULT, "the balancer failed")
+                waiter.error.__cause__ = error
+                waiter.news.set()
+                continue
             if endpoint is None:
                 break
             waiter = waiters.popleft()
@@ -155,9 +165,10 @@ class WaitingRoom:
     def _activate(self) -> None:
         if not self._activating and self._activator is not None:
             self._activating = True
-            self._tasks.start_soon(self._run_activation, self._activator)
+            self._tasks.start_soon(self.run_activation, self._activator)
 
-    async def _run_activation(self, activator: Activator) -> None:
+    async def run_activation(self, activator: Activator) -> None:
+        """Has `activator` make endpoints, and tells those who wait of its end."""
         endpoints = self._endpoints
         since = monotonic()
         error: ExchangeError | None = None
@@ -165,8 +176,11 @@ class WaitingRoom:
             await activator.activate()
         except ExchangeError as failed:
             error = failed
-        except Exception:
-            log.exception("back end %s: its activator %s failed", endpoints.name, type(activator).__name__)
+        except Exception as failure:
+            culprit = self._blame.of(failure, (), activator)
+            log.error(
+                "back end %s: its activator failed: %s raised %r", endpoints.name, culprit, failure, exc_info=failure
+            )
             error = ExchangeError(Reason.ACTIVATION_FAILED, f"the activator of back end {endpoints.name} failed")
         finally:
             self._activating = False
@@ -179,7 +193,14 @@ class WaitingRoom:
             error = ExchangeError(
                 Reason.ACTIVATION_FAILED, f"back end {endpoints.name} was started and gave no endpoint"
             )
-        log.warning("back end %s: not started after %.0f ms: %s", endpoints.name, elapsed * 1000, error)
+        whose = self._blame.of_object(activator)
+        log.warning(
+            "back end %s: not started after %.0f ms%s: %s",
+            endpoints.name,
+            elapsed * 1000,
+            f" by {whose}" if whose is not None else "",
+            error,
+        )
         self._fail(error)
 
     def _fail(self, error: ExchangeError) -> None:

@@ -22,6 +22,7 @@ from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 from daemun.transport.tls import client_context
 from daemun.upstream.activation import WaitingRoom, WaitingRoomSettings
+from daemun.upstream.balance import BALANCERS, Checked
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint, Endpoints
 from daemun.upstream.forward import forward
@@ -97,7 +98,7 @@ async def open_backend(
     contexts: dict[str, ssl.SSLContext] = {}
 
     def dialler(endpoint: Endpoint) -> Dialler:
-        protocol = registry.protocol(endpoint.spec.protocol)
+        protocol = registry.spoken_upstream(endpoint.spec.protocol)
         context = None
         if endpoint.spec.tls:
             context = contexts.get(protocol.name)
@@ -116,7 +117,7 @@ async def open_backend(
         )
 
     def lend_pool(endpoint: Endpoint) -> Pool | SharedPool:
-        multiplexed = registry.protocol(endpoint.spec.protocol).multiplexed
+        multiplexed = registry.spoken_upstream(endpoint.spec.protocol).multiplexed
         pool = (SharedPool if multiplexed else Pool)(
             dialler(endpoint),
             max_idle=settings.max_idle_connections,
@@ -133,7 +134,7 @@ async def open_backend(
     async with anyio.create_task_group() as tasks:
         endpoints = Endpoints(spec.name, lend_pool)
         if health is not None:
-            keep_checked(endpoints, *health, dialler)
+            keep_checked(endpoints, *health, dialler, registry.blame)
         try:
             endpoints.update(spec.endpoints)
         except (ValueError, OSError) as error:
@@ -142,7 +143,7 @@ async def open_backend(
         async with AsyncExitStack() as stack:
             activator = await _open_activator(spec, registry, endpoints, base_dir, stack)
             async with anyio.create_task_group() as activations:
-                room = WaitingRoom(endpoints, balancer, settings.waiting_room, activations, activator)
+                room = WaitingRoom(endpoints, balancer, settings.waiting_room, activations, activator, registry.blame)
                 yield Backend(
                     forward(endpoints, balancer.pick, room, cold_start_header=settings.cold_start_header),
                     endpoints,
@@ -179,4 +180,5 @@ def _balancer(wanted: str | dict[str, Any], registry: Registry) -> Any:
     if not isinstance(name, str):
         raise SettingsError("a balancer needs `type`", path="$.settings.balancer")
     kind = registry.balancer(name)
-    return kind.build(convert(raw, kind.settings, path="$.settings.balancer"))
+    balancer = kind.build(convert(raw, kind.settings, path="$.settings.balancer"))
+    return balancer if kind in BALANCERS else Checked(balancer)

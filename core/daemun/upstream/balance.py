@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from daemun.extend.culprit import ContractError
 from daemun.extend.types import Balancer, BalancerType, NoSettings
 from daemun.message import Request
 from daemun.upstream.endpoints import Endpoint
 
-__all__ = ["BALANCERS", "ConsistentHash", "HashSettings", "LeastRequests", "PowerOfTwo", "RoundRobin"]
+__all__ = ["BALANCERS", "Checked", "ConsistentHash", "HashSettings", "LeastRequests", "PowerOfTwo", "RoundRobin"]
 
 
 class RoundRobin:
@@ -139,6 +140,22 @@ class ConsistentHash:
                     if name.lower() == self._name:
                         return value
                 return b""
+
+
+class Checked:
+    """A plugin's balancer, held to what it may return."""
+
+    __slots__ = ("_balancer", "_pick")
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        self._pick = balancer.pick
+
+    def pick(self, endpoints: tuple[Endpoint, ...], request: Request) -> Endpoint | None:
+        picked = self._pick(endpoints, request)
+        if picked is None or picked in endpoints:
+            return picked
+        raise ContractError(f"pick returned {type(picked).__name__}; accepted: one of the endpoints, or None", self._balancer)
 
 
 def _hash(key: bytes) -> int:

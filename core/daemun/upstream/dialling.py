@@ -58,6 +58,7 @@ class Dialler:
                     server_name=endpoint.spec.server_name,
                 )
                 try:
+                    assert self._protocol.connect is not None
                     return await self._protocol.connect(stream, endpoint, self._settings)
                 except BaseException:
                     stream.abort()

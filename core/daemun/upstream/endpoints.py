@@ -38,10 +38,15 @@ class Endpoint:
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
+        """What was published."""
         self.address = spec.address
+        """`host:port`, `[v6]:port` or `unix:/path`."""
         self.host, self.port, self.path = parse_address(spec.address)
+        """The parts of the address: `host` and `port`, or the `path` of a Unix socket."""
         self.weight = spec.weight
+        """Its share of requests relative to the others; 0: none."""
         self.capacity = spec.capacity
+        """Exchanges it takes at once; 0: no limit."""
         self.active = 0
         """Exchanges that run on it, upgraded ones included."""
         self.retired = False
@@ -57,6 +62,7 @@ class Endpoint:
         self.tasks: TaskGroup
         """Tasks that live as long as the back end; one that raises ends it."""
         self.timers: Timers
+        """Call-backs at a time."""
         self.response_timeout_seconds = 0.0
         """How long it may be silent before the head of a response; 0: for ever."""
 
@@ -81,6 +87,7 @@ class Endpoints:
 
     def __init__(self, name: str, lend_pool: Callable[[Endpoint], ConnectionPool]) -> None:
         self.name = name
+        """Name of the back end."""
         self.all: tuple[Endpoint, ...] = ()
         """Those that were published last."""
         self.ready: tuple[Endpoint, ...] = ()

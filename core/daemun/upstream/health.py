@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from daemun.errors import ExchangeError, SettingsError
+from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
 from daemun.extend.types import HealthCheck
 from daemun.message import Request, Response
@@ -24,7 +25,7 @@ from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint, Endpoints
 
-__all__ = ["HealthSettings", "health_check", "keep_checked"]
+__all__ = ["Checks", "HealthSettings", "health_check", "keep_checked"]
 
 log = logging.getLogger("daemun.health")
 
@@ -75,19 +76,29 @@ def health_check(raw: dict[str, Any], registry: Registry) -> tuple[HealthCheck, 
 
 
 def keep_checked(
-    endpoints: Endpoints, check: HealthCheck, settings: HealthSettings, dialler: Callable[[Endpoint], Dialler]
+    endpoints: Endpoints,
+    check: HealthCheck,
+    settings: HealthSettings,
+    dialler: Callable[[Endpoint], Dialler],
+    blame: Blame | None = None,
 ) -> None:
     """Has each endpoint that comes into `endpoints` checked, in a task of `endpoint.tasks`, until it is retired."""
     endpoints.use_all = settings.when_none_healthy == "use_all"
-    endpoints.on_new = _Checks(endpoints, check, settings, dialler).begin
+    endpoints.on_new = Checks(endpoints, check, settings, dialler, blame or Blame()).begin
 
 
-class _Checks:
+class Checks:
     """The checks of one back end."""
 
     def __init__(
-        self, endpoints: Endpoints, check: HealthCheck, settings: HealthSettings, dialler: Callable[[Endpoint], Dialler]
+        self,
+        endpoints: Endpoints,
+        check: HealthCheck,
+        settings: HealthSettings,
+        dialler: Callable[[Endpoint], Dialler],
+        blame: Blame,
     ) -> None:
+        self._blame = blame
         self._endpoints = endpoints
         self._check = check
         self._settings = settings
@@ -108,10 +119,10 @@ class _Checks:
             pause = min(interval, max(_FIRST_SECONDS, _SPREAD_SECONDS * len(self._endpoints.all))) * random()
             while not endpoint.retired:
                 await anyio.sleep(pause)
-                against = self._learn(endpoint, await self._fault(endpoint, dialler), against)
+                against = self._learn(endpoint, await self.fault(endpoint, dialler), against)
                 pause = interval * (1 + _JITTER * (2 * random() - 1))
 
-    async def _fault(self, endpoint: Endpoint, dialler: Dialler) -> str:
+    async def fault(self, endpoint: Endpoint, dialler: Dialler) -> str:
         """What a check finds wrong; "": nothing."""
         opened: list[UpstreamConnection] = []
 
@@ -131,7 +142,10 @@ class _Checks:
         except Exception as error:
             words = f"its check broke: {type(error).__name__}"
             if words != endpoint.last_check:
-                log.exception("back end %s: the check of endpoint %s broke", self._endpoints.name, endpoint.address)
+                name, culprit = self._endpoints.name, self._blame.of(error, (), self._check)
+                log.exception(
+                    "back end %s: the check of endpoint %s broke: the fault of %s", name, endpoint.address, culprit
+                )
             return words
         finally:
             for connection in opened:

@@ -12,6 +12,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from daemun.errors import ExchangeError, Reason
+from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
 from daemun.extend.types import Activator, ActivatorContext
 from daemun.process.workers.frames import Activate, Activated, Failed, Hold, Holding, Let, Usage, encode
@@ -26,7 +27,8 @@ log = logging.getLogger("daemun.activation")
 class _Running:
     """An activator that is open, and the workers that wait for it to activate."""
 
-    def __init__(self, activator: Activator, endpoints: PooledEndpoints, tasks: TaskGroup) -> None:
+    def __init__(self, activator: Activator, endpoints: PooledEndpoints, tasks: TaskGroup, blame: Blame) -> None:
+        self._blame = blame
         self.endpoints = endpoints
         self._activator = activator
         self._tasks = tasks
@@ -44,9 +46,9 @@ class _Running:
             await self._activator.activate()
         except ExchangeError as error:
             failed = Failed.of(error)
-        except Exception:
-            name = self.endpoints.name
-            log.exception("back end %s: its activator %s failed", name, type(self._activator).__name__)
+        except Exception as error:
+            name, culprit = self.endpoints.name, self._blame.of(error, (), self._activator)
+            log.error("back end %s: its activator failed: %s raised %r", name, culprit, error, exc_info=error)
             failed = Failed.of(ExchangeError(Reason.ACTIVATION_FAILED, f"the activator of back end {name} failed"))
         waiting, self._waiting = self._waiting, []
         for asker, number in waiting:
@@ -71,7 +73,7 @@ class Activations:
         self._registry = registry
         self._base_dir = base_dir
         self._tasks = tasks
-        self._shared = Shared(tasks)
+        self._shared = Shared(tasks, registry.blame)
         self._claims: dict[Place, _Claim] = {}
 
     def receive(self, asker: Asker, demand: Hold | Let | Activate | Usage) -> None:
@@ -107,12 +109,12 @@ class Activations:
         for place in [place for place in self._claims if place[0] is asker]:
             self._claims.pop(place).over.set()
 
-    async def close(self) -> None:
-        """Closes all activators, and waits until they are."""
+    async def close(self, seconds: float) -> None:
+        """Closes all activators, and waits until they are; those that are not after `seconds` are cut off."""
         for claim in self._claims.values():
             claim.over.set()
         self._claims.clear()
-        await self._shared.closed()
+        await self._shared.close_within(seconds)
 
     async def _hold(self, place: Place, hold: Hold, claim: _Claim) -> None:
         asker, number = place
@@ -138,5 +140,5 @@ class Activations:
         endpoints = PooledEndpoints(hold.backend)
         context = ActivatorContext(backend=hold.backend, endpoints=endpoints, base_dir=self._base_dir)
         async with kind.build(settings, context) as activator, anyio.create_task_group() as activations:
-            yield _Running(activator, endpoints, activations)
+            yield _Running(activator, endpoints, activations, self._registry.blame)
             activations.cancel_scope.cancel()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from daemun.downstream.inherited import is_inherited
 from daemun.downstream.listener import bind, remove_socket_file
 from daemun.errors import SettingsError
 from daemun.settings import ListenerSettings, Settings
@@ -20,7 +21,7 @@ class _Held:
     def __init__(self, settings: ListenerSettings) -> None:
         self.settings = settings
         self.sockets = [bind(settings)]
-        self.own = settings.reuse_port and self.sockets[0].family != socket.AF_UNIX and settings.bind[:3] != "fd:"
+        self.own = settings.reuse_port and self.sockets[0].family != socket.AF_UNIX and not is_inherited(settings.bind)
 
     def grow(self, settings: ListenerSettings, count: int) -> None:
         """Sockets enough for `count` workers."""

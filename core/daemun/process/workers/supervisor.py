@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import socket
@@ -19,6 +19,7 @@ from anyio.to_thread import run_sync
 from msgspec.structs import replace
 
 from daemun.errors import DaemunError, SettingsError, ungrouped
+from daemun.extend.culprit import Blame, Thing
 from daemun.extend.registry import Registry
 from daemun.process.info import GatewayInfo
 from daemun.process.notices import notify
@@ -38,8 +39,8 @@ __all__ = ["Supervisor", "count_workers", "open_supervisor"]
 
 log = logging.getLogger("daemun.workers")
 
-_END_SECONDS = 10.0
-"""What a worker gets to close everything, beyond its grace."""
+_END_SECONDS = 5.0
+"""What a worker gets to end, beyond its grace and what its plugins have to clean up."""
 _PATIENCE_SECONDS = 30.0
 """How long a reload waits for sources, whatever their own patience is: another reload may be waiting."""
 _GONE_SECONDS = 1.0
@@ -67,6 +68,8 @@ class Supervisor:
         shared_dir: Path,
     ) -> None:
         self.info: GatewayInfo
+        self.on_served: Callable[[], None] | None = None
+        """Never called: workers know it, each for itself."""
         self._manager = manager
         self._base_dir = base_dir
         self._reread = reread
@@ -123,7 +126,7 @@ class Supervisor:
         drain = self._edition.settings.drain
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._close_sockets, drain.delay_seconds)
-            await self._crew.stop(drain.delay_seconds + drain.grace_seconds + _END_SECONDS)
+            await self._crew.stop(drain.delay_seconds + drain.grace_seconds + drain.close_seconds + _END_SECONDS)
             tasks.cancel_scope.cancel()
 
     async def close(self) -> None:
@@ -132,13 +135,28 @@ class Supervisor:
         with anyio.move_on_after(_GONE_SECONDS):
             await self._crew.kill()
         self._sources.end()
-        await self._activations.close()
+        await self._activations.close(self._edition.settings.drain.close_seconds)
         self._board.close()
 
     async def _close_sockets(self, delay_seconds: float) -> None:
         """As soon as no worker accepts any more, connections are refused and do not wait for nobody."""
         await anyio.sleep(delay_seconds)
         self._sockets.close()
+
+    @property
+    def blame(self) -> Blame:
+        """Who a fault is named after."""
+        return self._registry.blame
+
+    @property
+    def stop_seconds(self) -> float:
+        """How long it may take to stop."""
+        drain = self._edition.settings.drain
+        return drain.delay_seconds + drain.grace_seconds + 3 * drain.close_seconds + 2 * _END_SECONDS
+
+    def things(self, route: str) -> Sequence[Thing]:
+        """Nothing: routes run in workers."""
+        return ()
 
     def cut_off(self) -> None:
         """Ends a drain that waits for its grace: what still runs is cut off."""

@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import anyio
 import pluggy
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from daemun.downstream.listener import raise_descriptor_limit
@@ -19,10 +21,12 @@ from daemun.errors import DaemunError
 from daemun.extend.observe import Worker
 from daemun.extend.registry import Registry
 from daemun.process.gateway import Gateway, open_listeners, serving
+from daemun.process.last_resort import LastResort
 from daemun.process.log import mark_log
 from daemun.process.loop import choose_loop, run_on
 from daemun.process.memory import settle_memory
 from daemun.process.parts import Parts, open_parts
+from daemun.process.watchdog import Watchdog
 from daemun.process.workers.balance import Board, Turn
 from daemun.process.workers.channel import Channel, ChannelError, receive_blocking
 from daemun.process.workers.frames import (
@@ -57,6 +61,8 @@ _MAX_WAITING_PATCHES = 10_000
 _GOODBYE_SECONDS = 1.0
 _NOTE_SECONDS = 1.0
 """How long the board may be wrong after a worker that drains took its place on it away from its successor."""
+_END_SECONDS = 3.0
+"""Beyond what plugins have to clean up: less than the supervisor gives it."""
 _LINGER_SECONDS = 0.25
 """Who is about to send a request when a reload begins has it answered; then idle connections are closed."""
 
@@ -128,7 +134,7 @@ class _Life:
                 tasks.start_soon(self._remote.report)
                 tasks.start_soon(self._heed, signals)
                 try:
-                    await self._serve(works)
+                    await self._serve(works, tasks)
                 except DaemunError as error:
                     self.status = 1
                     self._channel.post(encode(Failed.of(error)))
@@ -137,11 +143,12 @@ class _Life:
                 tasks.cancel_scope.cancel()
         self._channel.close()
 
-    async def _serve(self, works: MemoryObjectReceiveStream[Patch | Open]) -> None:
+    async def _serve(self, works: MemoryObjectReceiveStream[Patch | Open], watching: TaskGroup) -> None:
         start = self._start
         base_dir = Path(start.base_dir)
         raise_descriptor_limit()
         registry = Registry(self._manager)
+        last_resort = LastResort(registry.blame)
         self._remote.stand_in(registry)
         worker = Worker(start.index, start.count, Path(start.shared_dir))
         async with open_parts(start.settings, registry, base_dir, worker=worker) as parts:
@@ -171,12 +178,20 @@ class _Life:
                     async with accepting as gateway:
                         self._gateway = gateway
                         tasks.start_soon(self._note, turn)
+                        watching.start_soon(
+                            Watchdog(start.settings.plugins.blocking, gateway.blame, gateway.things).run
+                        )
                         settle_memory()
                         self._channel.post(encode(Ready(gateway.info)))
                         await self._stop.wait()
+                        last_resort.end_within(gateway.stop_seconds)
+                        gateway.on_served = partial(
+                            last_resort.end_within, start.settings.drain.close_seconds + _END_SECONDS
+                        )
                         if self._cut_off:
                             gateway.cut_off()
                 tasks.cancel_scope.cancel()
+        last_resort.cancel()
 
     async def _note(self, turn: Turn) -> None:
         while not self._stop.is_set():

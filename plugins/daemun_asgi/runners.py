@@ -1,0 +1,131 @@
+"""Tasks that run one call after the other: an application needs one of its own, since it sends while others read.
+
+Waking a task costs a fraction of starting one. Each call has its own copy of the context variables of whoever asked,
+so that what an application sets is neither seen by the next call nor lost between filters and back ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Coroutine, Generator
+from contextvars import Context
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from daemun import ExchangeError, Reason, Waker, waker_factory
+
+__all__ = ["Runnable", "Runners"]
+
+_MAX_IDLE = 128
+
+
+class Runnable(Protocol):
+    """One call of an application."""
+
+    context: Context
+    scope: anyio.CancelScope | None
+    """Set while it runs: cancels it."""
+    touched: bool
+    """The scope was cancelled, or has a deadline."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """The whole call. Raises nothing but cancellation, alone or in a group with what came of it."""
+        ...
+
+
+class Runners:
+    """The tasks of one application, in its task group."""
+
+    def __init__(self, tasks: TaskGroup, max_running: int) -> None:
+        self.running = 0
+        """Calls that are not over."""
+        self._tasks = tasks
+        self._max_running = max_running
+        self._idle: list[_Runner] = []
+        self._new_waker = waker_factory()
+        self._at_rest: anyio.Event | None = None
+        self._cancelled = anyio.get_cancelled_exc_class()
+
+    def run(self, call: Runnable) -> None:
+        """Runs `call` soon. Raises `ExchangeError` (`OVERLOADED`) if as many run as may."""
+        if self.running >= self._max_running:
+            raise ExchangeError(Reason.OVERLOADED, "too many calls of this application at once", retry_after_seconds=1)
+        self.running += 1
+        if self._idle:
+            runner = self._idle.pop()
+            runner.next = call
+            runner.waker.wake()
+        else:
+            self._tasks.start_soon(self._run, call)
+
+    async def finish(self, seconds: float) -> None:
+        """Waits for the calls that run, so long at most."""
+        with anyio.move_on_after(seconds):
+            while self.running:
+                self._at_rest = anyio.Event()
+                await self._at_rest.wait()
+
+    async def _run(self, call: Runnable | None) -> None:
+        runner = _Runner(self._new_waker())
+        with anyio.CancelScope() as scope:  # one for all calls, until one is cancelled
+            while call is not None:
+                call.scope = scope
+                try:
+                    await _InContext(call.run(), call.context)
+                except (BaseExceptionGroup, self._cancelled) as error:
+                    # If the cancellation is ours, what is awaited next raises it again; if not, it is the call's own.
+                    if isinstance(error, BaseExceptionGroup) and error.subgroup((KeyboardInterrupt, GeneratorExit)):
+                        raise
+                finally:
+                    call.scope = None
+                    self._over()
+                if call.touched:
+                    scope.deadline = math.inf
+                    if scope.cancel_called:
+                        return
+                if len(self._idle) >= _MAX_IDLE:
+                    return
+                call = None
+                self._idle.append(runner)
+                await runner.waker.wait()
+                call, runner.next = runner.next, None
+
+    def _over(self) -> None:
+        self.running -= 1
+        if self._at_rest is not None:
+            self._at_rest.set()
+
+
+class _Runner:
+    __slots__ = ("next", "waker")
+
+    def __init__(self, waker: Waker) -> None:
+        self.next: Runnable | None = None
+        self.waker: Waker = waker
+
+
+class _InContext:
+    """A coroutine whose every step runs in a context that is not its task's."""
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        self._coroutine = coroutine
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        run, coroutine = self._context.run, self._coroutine
+        step: Any = coroutine.send
+        value: Any = None
+        while True:
+            try:
+                waits_for = run(step, value)
+            except StopIteration:
+                return
+            try:
+                value = yield waits_for
+                step = coroutine.send
+            except BaseException as error:
+                value, step = error, coroutine.throw

@@ -1,0 +1,89 @@
+"""What may be set for applications in the gateway's process, and for middlewares in front of any back end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["AsgiSettings", "Dotted", "MiddlewareSettings", "WsgiSettings"]
+
+Dotted = Annotated[str, Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$(?!\n)", max_length=500)]
+"""`module:attribute`, both with dots or without."""
+
+_RootPath = Annotated[str, Meta(pattern=r"^(/[!-\"$->@-~]*[!-\"$-.0->@-~])?$(?!\n)", max_length=1000)]
+
+
+class AsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the back end `asgi`."""
+
+    app: Annotated[Dotted, Meta(description="The application, as `module:attribute`.")]
+    factory: Annotated[bool, Meta(description="The attribute is called without arguments to get the application.")] = (
+        False
+    )
+    app_dir: Annotated[
+        str, Meta(description='Folder that modules are found in too; "": that of the settings file.')
+    ] = ""
+    root_path: Annotated[
+        _RootPath,
+        Meta(description="Where the application is mounted; in front of a path that does not begin with it."),
+    ] = ""
+    lifespan: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="Whether it is told of start and stop; `auto`: if it can be, `on`: it must."),
+    ] = "auto"
+    startup_timeout_seconds: Annotated[float, Meta(gt=0, le=600, description="Limit of its start.")] = 30.0
+    shutdown_timeout_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="What calls that still run, and then its stop, may take at the end.")
+    ] = 10.0
+    disconnect_grace_seconds: Annotated[
+        float, Meta(ge=0, le=600, description="What a call may still take after its client left; then it is cancelled.")
+    ] = 5.0
+    max_running: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Calls at once, work after the response included; 503 above.")
+    ] = 10_000
+    max_message_bytes: Annotated[
+        int, Meta(ge=1, le=1_073_741_824, description="The longest message of a WebSocket; 1009 above.")
+    ] = 16_777_216
+    close_timeout_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="What a client has to answer the close of a WebSocket.")
+    ] = 10.0
+
+
+class WsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the back end `wsgi`."""
+
+    app: Annotated[Dotted, Meta(description="The application, as `module:attribute`.")]
+    factory: Annotated[bool, Meta(description="The attribute is called without arguments to get the application.")] = (
+        False
+    )
+    app_dir: Annotated[
+        str, Meta(description='Folder that modules are found in too; "": that of the settings file.')
+    ] = ""
+    root_path: Annotated[_RootPath, Meta(description="`SCRIPT_NAME`: where the application is mounted.")] = ""
+    threads: Annotated[int, Meta(ge=1, le=1000, description="Calls that run at once; more wait.")] = 16
+    shutdown_timeout_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="What calls that still run may take at the end.")
+    ] = 10.0
+    max_running: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls that run or wait; 503 above.")] = 1000
+
+
+class MiddlewareSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of the filter `asgi`."""
+
+    middleware: Annotated[
+        Dotted, Meta(description="The class, as `module:attribute`; it is called with an application and the options.")
+    ]
+    options: Annotated[dict[str, Any], Meta(description="Keyword arguments.")] = {}
+    app_dir: Annotated[
+        str, Meta(description='Folder that modules are found in too; "": that of the settings file.')
+    ] = ""
+    lifespan: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="Whether it is told of start and stop; `auto`: if it can be, `on`: it must."),
+    ] = "auto"
+    startup_timeout_seconds: Annotated[float, Meta(gt=0, le=600, description="Limit of its start.")] = 30.0
+    shutdown_timeout_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="What calls that still run, and then its stop, may take at the end.")
+    ] = 10.0
+    max_running: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls at once; 503 above.")] = 10_000
