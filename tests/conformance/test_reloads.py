@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -93,6 +94,10 @@ def descriptors(one: Program) -> int:
     return len(list(Path(f"/proc/{one.process.pid}/fd").iterdir()))
 
 
+def serves(one: Program, content: bytes) -> bool:
+    return one.get()[1] == content
+
+
 def test_a_thousand_reloads_leave_nothing_behind(tmp_path: Path) -> None:
     info = tmp_path / "memo-1.0.dist-info"
     info.mkdir()
@@ -107,7 +112,7 @@ def test_a_thousand_reloads_leave_nothing_behind(tmp_path: Path) -> None:
             for edition in range(1, RELOADS + 1):
                 write(tmp_path, edition)
                 one.tell(signal.SIGHUP)
-                soon(lambda wanted=b"%d" % edition: one.get()[1] == wanted)
+                soon(partial(serves, one, b"%d" % edition))
                 sizes.append(rss_kib(one.process.pid))
                 open_files.append(descriptors(one))
         assert load.failures == []

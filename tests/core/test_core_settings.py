@@ -106,7 +106,7 @@ def test_a_document_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> 
             {"listeners": [{"name": "a", "bind": "b"}, {"name": "a", "bnd": "b"}]},
             "s.yaml: $.listeners[1]: unknown key `bnd`; did you mean `bind`? (accepted: name, bind, ",
         ),
-        ({"drain": {"zzz": 1}}, "s.yaml: $.drain: unknown key `zzz` (accepted: grace_seconds, delay_seconds)"),
+        ({"drain": {"zzz": 1}}, "s.yaml: $.drain: unknown key `zzz` (accepted: grace_seconds, delay_seconds, close_seconds)"),
         ({"drain": {"grace_seconds": -1}}, "s.yaml: $.drain.grace_seconds: expected `float` >= 0"),
         ({"drain": {"grace_seconds": "1"}}, "s.yaml: $.drain.grace_seconds: expected `float`, got `str`"),
         ({"listeners": [{"name": "a"}]}, "s.yaml: $.listeners[0]: object missing required field `bind`"),
@@ -260,7 +260,7 @@ def test_a_fault_deep_inside_a_choice_is_told_with_what_that_takes() -> None:
     with pytest.raises(SettingsError) as raised:
         convert({"drain": {"a": {"grace_second": 1}}}, Every)
     assert str(raised.value) == (
-        "$.drain[...]: unknown key `grace_second`; did you mean `grace_seconds`? (accepted: grace_seconds, delay_seconds)"
+        "$.drain[...]: unknown key `grace_second`; did you mean `grace_seconds`? (accepted: grace_seconds, delay_seconds, close_seconds)"
     )
     with pytest.raises(SettingsError) as raised:
         convert({"name": {"bin": 1}}, Every)

@@ -137,6 +137,7 @@ def served(*pieces: bytes, **limits: Any) -> tuple[list[Told], bytes]:
 
     async def main() -> tuple[list[Told], bytes]:
         stream, lent = Fed(pieces), Lent()
+        assert HTTP1.serve is not None
         await HTTP1.serve(stream, lent, Http1Settings(**limits))
         assert stream.closed
         return lent.told, stream.sent

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from time import monotonic
 
 from daemun.errors import ExchangeError, lone
+from daemun.extend.culprit import ContractError
 from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.handler import Handler, Layer
 from daemun.message import Body, Buffered, NoContent, Request, Response
@@ -80,7 +81,10 @@ def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
                 request = request.with_body(content)
             before = _RUNNING.set(inside)
             try:
-                return await filtered(request)
+                given = await filtered(request)
+                if isinstance(given, Response):
+                    return given
+                raise ContractError(f"it returned {given!r}; accepted: a Response", layer)
             except Exception as error:
                 own = lone(error)
                 if own is inside.failure or isinstance(own, ExchangeError):
