@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from daemun.stash import StashKey
 
-__all__ = ["ENDED", "Lender", "Lent", "Scope", "lent_scope"]
+__all__ = ["ENDED", "Lender", "Lent", "Scope", "lent_scope", "with_process_of"]
 
 T = TypeVar("T")
 
@@ -91,3 +92,17 @@ async def lent_scope(owner: str, lender: Lender) -> AsyncIterator[Scope]:
         yield scope
     finally:
         scope.close()
+
+
+@asynccontextmanager
+async def with_process_of(
+    code: tuple[str, ...], lender: Lender, make: Callable[[Scope], AbstractAsyncContextManager[T]]
+) -> AsyncIterator[T]:
+    """What `make` opens, given the scope `process` of `code` that may change: it ends after the last that has it, so
+    that an exit finds open what it uses."""
+    lent = await lender.lease(("process scope", *code), partial(lent_scope, "process", lender))
+    try:
+        async with make(lent.value) as made:
+            yield made
+    finally:
+        lender.release(lent)

@@ -335,8 +335,10 @@ def test_help_lists_every_command_with_those_of_plugins(cli: Cli) -> None:
     result = cli("--help")
     assert result.exit_code == 0
     listed = re.findall(r"^  ([a-z-]+)  ", result.stdout.partition("Commands:")[2], re.MULTILINE)
-    own = ["bench", "check", "explain", "file-server", "hooks", "plugins", "reverse-proxy", "routes", "run", "schema"]
-    assert listed == sorted([*own, "demo", "install", "proxy", "soap", "uninstall"])
+    looking = ["check", "explain", "hooks", "plugins", "routes", "schema"]
+    serving = ["file-server", "reverse-proxy", "run", "systemd-unit"]
+    making = ["bench", "build", "plugin"]
+    assert listed == sorted([*looking, *serving, *making, "demo", "install", "proxy", "soap", "uninstall"])
     assert "Exit codes: 0 it worked, 1 a fault in settings, plugins or objects, 2 wrong usage." in " ".join(
         result.stdout.split()
     )

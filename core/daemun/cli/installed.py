@@ -26,7 +26,7 @@ _SECONDS_EACH = 0.5
 _HEAD = ("PLUGIN", "VERSION", "MODULE", "HOOKS", "BRINGS", "PHASE", "CONTENT", "FAILURE", "COST")
 
 
-class Thing(Struct):
+class _Thing(Struct):
     """What a plugin brings."""
 
     kind: str
@@ -41,14 +41,14 @@ class Thing(Struct):
     """CPU that it adds to one request; "–": it never runs for one; else why there is no figure."""
 
 
-class Row(Struct):
+class _Row(Struct):
     """One plugin."""
 
     name: str
     version: str
     module: str
     hooks: list[str]
-    things: list[Thing]
+    things: list[_Thing]
     deprecated: list[str]
     """Hooks of it that are to go, each with what to use instead."""
 
@@ -74,7 +74,7 @@ def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
             continue
         point = points.get(name)
         rows.append(
-            Row(
+            _Row(
                 name,
                 point.dist.version if point is not None and point.dist is not None else "",
                 point.value if point is not None else "",
@@ -95,8 +95,8 @@ def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
             click.secho(f"{row.name}: {words}", fg="yellow")
 
 
-def _thing(word: str, one: Any) -> Thing:
-    thing = Thing(word, one.name)
+def _thing(word: str, one: Any) -> _Thing:
+    thing = _Thing(word, one.name)
     if isinstance(one, FilterType):
         thing.phase = one.phase.name.lower()
         thing.content = f"in memory, ≤ {_size(one.buffer_bytes)}" if one.buffer_bytes else "as it comes"
@@ -120,15 +120,15 @@ def _size(count: int) -> str:
     return f"{count} B"
 
 
-def _lines(row: Row) -> Iterator[tuple[str, ...]]:
+def _lines(row: _Row) -> Iterator[tuple[str, ...]]:
     first = (row.name, row.version, row.module)
     for hook, thing in zip_longest(row.hooks or [""], row.things):
-        of = thing or Thing("", "")
+        of = thing or _Thing("", "")
         yield (*first, hook or "", f"{of.kind} {of.name}".strip(), of.phase, of.content, of.failure, of.cost)
         first = ("", "", "")
 
 
-def _measure(rows: list[Row]) -> None:
+def _measure(rows: list[_Row]) -> None:
     """Fills in what each thing costs. A plugin that cannot be measured says why, and the others are measured."""
     from daemun.testing.costs import cost_of
 
@@ -148,7 +148,7 @@ def _measure(rows: list[Row]) -> None:
             progress((number + 1) / len(rows))
 
 
-def _fill(row: Row, report: Report) -> None:
+def _fill(row: _Row, report: Report) -> None:
     figures = {part.what: _figure(part) for part in report.parts}
     whys = {one.what: one.why.partition("; put")[0] if one.fault else "–" for one in report.not_measured}
     dialects = next((words for what, words in figures.items() if what.startswith("dialect ")), "")  # all at once

@@ -1,6 +1,7 @@
 """The downstream side: from a socket to a handler and back.
 
 listener.py   sockets that accept, within the limit of descriptors
+inherited.py  sockets that systemd, or who started us, has bound
 negotiate.py  which wire protocol a connection speaks
 forwarded.py  what the upstream is told about the client, and whom we believe
 exchange.py   one exchange: lease, handler, errors into responses, observers

@@ -8,7 +8,6 @@ import resource
 import socket
 import ssl
 import stat
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -22,10 +21,10 @@ from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.inherited import is_inherited, take_inherited
-from daemun.downstream.negotiate import converse
+from daemun.downstream.negotiate import Spoken, converse
 from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
-from daemun.extend.wire import Connection, WireProtocol
+from daemun.extend.wire import Connection
 from daemun.routing.certificates import Certificate
 from daemun.settings import ListenerSettings
 from daemun.transport.open import wrap_accepted
@@ -152,8 +151,7 @@ class Listener:
         self,
         settings: ListenerSettings,
         sock: socket.socket,
-        protocols: Sequence[WireProtocol],
-        protocol_settings: Mapping[str, Any],
+        spoken: Spoken,
         services: Services,
         connections: Connections,
         base_dir: Path,
@@ -164,7 +162,7 @@ class Listener:
         self.settings = settings
         self.sock = sock
         self._turn = turn
-        self.speak(protocols, protocol_settings)
+        self.speak(spoken)
         self._services = services
         self._certificates = services.table.certificates
         self._connections = connections
@@ -183,12 +181,9 @@ class Listener:
             self._context.sni_callback = self._asked_for
         self._base_dir = base_dir
 
-    def speak(self, protocols: Sequence[WireProtocol], settings: Mapping[str, Any]) -> None:
-        """Has connections that come from now on speak one of `protocols`, with its part of `settings`. What a TLS
-        handshake offers stays what it was at first."""
-        self._protocols = tuple(protocols)
-        self._protocol_settings = settings
-        self._silence_seconds = max(one.silence_seconds(settings[one.name]) for one in protocols)
+    def speak(self, spoken: Spoken) -> None:
+        """Has connections that come from now on speak it. What a TLS handshake offers stays what it was at first."""
+        self._spoken = spoken
 
     @property
     def address(self) -> str:
@@ -279,7 +274,7 @@ class Listener:
                 return
             if self._context is not None:
                 self._note_tls(stream, connection.peer)
-            await converse(stream, connection, self._protocols, self._protocol_settings, self._silence_seconds)
+            await converse(stream, connection, self._spoken)
         except BaseException as error:
             if not is_fault(error):
                 raise
@@ -293,7 +288,7 @@ class Listener:
     def _new_context(self, base_dir: Path) -> ssl.SSLContext:
         assert self.settings.tls is not None
         ca = base_dir / self.settings.tls.client_ca if self.settings.tls.client_ca else None
-        return server_context([name for protocol in self._protocols for name in protocol.alpn], ca)
+        return server_context([name for protocol in self._spoken.protocols for name in protocol.alpn], ca)
 
     def _asked_for(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
         """A handshake begins: its context is that of the certificate for `name`, if a source has one."""

@@ -8,10 +8,11 @@ from typing import Any
 import anyio
 from anyio.streams.tls import TLSAttribute
 
+from daemun.errors import SettingsError
 from daemun.extend.wire import Connection, Sniff, WireProtocol
 from daemun.transport.stream import Stream
 
-__all__ = ["converse", "negotiate"]
+__all__ = ["Spoken", "converse", "negotiate"]
 
 _ENOUGH_BYTES = 24
 """The longest preface that tells a protocol (HTTP/2: RFC 9113 §3.4)."""
@@ -19,18 +20,31 @@ _SNIFF_SECONDS = 10.0
 """From the first byte to enough of them."""
 
 
-async def converse(
-    stream: Stream,
-    connection: Connection,
-    protocols: Sequence[WireProtocol],
-    protocol_settings: Mapping[str, Any],
-    silence_seconds: float,
-) -> None:
+class Spoken:
+    """What a listener speaks, with all that plugins have to say of it."""
+
+    __slots__ = ("protocols", "settings", "silence_seconds")
+
+    def __init__(self, listener: str, protocols: Sequence[WireProtocol], settings: Mapping[str, Any]) -> None:
+        """`settings` are those of each wire protocol by its name. Raises `SettingsError` where there is no protocol,
+        and whatever a protocol raises."""
+        if not protocols:
+            words = (
+                f"listener {listener} speaks nothing: no plugin brought a wire protocol that a TLS handshake can name"
+            )
+            raise SettingsError(words, path="$.listeners")
+        self.protocols = tuple(protocols)
+        self.settings = settings
+        self.silence_seconds = max(one.silence_seconds(settings[one.name]) for one in protocols)
+        """How long a client is waited for that says nothing."""
+
+
+async def converse(stream: Stream, connection: Connection, spoken: Spoken) -> None:
     """Serves `connection` in the protocol that it speaks, to its end, and closes `stream`. See `negotiate`."""
     try:
-        protocol = await negotiate(stream, connection, protocols, silence_seconds)
+        protocol = await negotiate(stream, connection, spoken.protocols, spoken.silence_seconds)
         if protocol is not None and protocol.serve is not None:
-            await protocol.serve(stream, connection, protocol_settings[protocol.name])
+            await protocol.serve(stream, connection, spoken.settings[protocol.name])
     except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
         pass
     finally:

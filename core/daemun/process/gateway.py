@@ -17,9 +17,9 @@ from anyio.abc import TaskGroup
 
 from daemun.downstream.exchange import Services
 from daemun.downstream.listener import Listener, Turn, bind, raise_descriptor_limit
+from daemun.downstream.negotiate import Spoken
 from daemun.extend.culprit import Blame, Thing
 from daemun.extend.registry import Registry
-from daemun.extend.wire import WireProtocol
 from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.loop import current_loop
 from daemun.process.memory import give_back_memory
@@ -92,8 +92,8 @@ class Accepting(Protocol):
         """Where it listens, for people."""
         ...
 
-    def speak(self, protocols: Sequence[WireProtocol], settings: Mapping[str, Any]) -> None:
-        """Has connections that come from now on speak one of `protocols`, with its part of `settings`."""
+    def speak(self, spoken: Spoken) -> None:
+        """Has connections that come from now on speak it."""
         ...
 
     async def accept(self, tasks: TaskGroup) -> None:
@@ -197,12 +197,10 @@ def open_listeners(
     listeners: list[Listener] = []
     try:
         for one in settings.listeners:
-            protocols = registry.spoken(one.protocols)
+            spoken = Spoken(one.name, registry.spoken(one.protocols), parts.protocols)
             for sock, turn in [(bind(one), None)] if lent is None else lent[one.name]:
                 try:
-                    listener = Listener(
-                        one, sock, protocols, parts.protocols, services, parts.connections, base_dir, turn=turn
-                    )
+                    listener = Listener(one, sock, spoken, services, parts.connections, base_dir, turn=turn)
                 except BaseException:
                     sock.close()
                     raise

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from daemun.errors import DaemunError, SettingsError
-from daemun.extend.observe import GatewayView, Observer, ObserverContext, Worker
+from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
 from daemun.extend.registry import Registry
 from daemun.process.sources import typed
 from daemun.routing.shared import Resource, Shared
-from daemun.scopes import Scope, lent_scope
+from daemun.scopes import Scope, with_process_of
 from daemun.settings import Settings, convert
 
 __all__ = ["Observing"]
@@ -53,16 +53,10 @@ class Observing:
                 if not observed:
                     continue
                 code = registry.observers.code(name)
-                process = self._process
-                if code:
-                    held.append(
-                        await self._shared.lease(("process scope", *code), partial(lent_scope, "process", self._shared))
-                    )
-                    process = held[-1].value
-                context = ObserverContext(name, self._base_dir, self._view, self._worker, process)
-                key = ("observer", name, str(position), *code)
+                build = partial(self._build, name, kind, decoded)
+                make = partial(with_process_of, code, self._shared, build) if code else partial(build, self._process)
                 try:
-                    held.append(await self._shared.lease(key, partial(kind.build, decoded, context)))
+                    held.append(await self._shared.lease(("observer", name, str(position), *code), make))
                 except DaemunError:
                     raise
                 except Exception as error:
@@ -72,6 +66,11 @@ class Observing:
         finally:
             if self._held is not held:
                 self._release(held)
+
+    def _build(
+        self, name: str, kind: ObserverType, decoded: Any, process: Scope
+    ) -> AbstractAsyncContextManager[Observer]:
+        return kind.build(decoded, ObserverContext(name, self._base_dir, self._view, self._worker, process))
 
     def close(self) -> None:
         """Closes all."""

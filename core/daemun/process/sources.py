@@ -39,22 +39,34 @@ class Sources:
 
     async def replace(self, registry: Registry) -> None:
         """Closes the sources that `registry` has other code for, and opens them anew; what they published stays in use
-        meanwhile. Raises `SettingsError`; all are as they were then."""
+        meanwhile. Raises `SettingsError`; all are as they were then, or come back once they can: none is waited for
+        longer than 10 s."""
         done: list[tuple[SourceRun, _Opening]] = []
         try:
             for run in self.runs:
                 opening = run.opening.by(registry)
                 if opening.code != run.opening.code:
                     done.append((run, run.opening))
-                    await run.begin_again(opening)
+                    run.begin_again(opening)
+                    await run.wait_until_open()
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                for run, before in done:
-                    try:
-                        await run.begin_again(before)
-                    except DaemunError as error:
-                        log.error("%s", error)
+            for run, before in done:
+                run.begin_again(before, at_once=True)
+            await self._come_back([run for run, _ in done])
             raise
+
+    async def _come_back(self, runs: Sequence[SourceRun]) -> None:
+        with anyio.move_on_after(_USUAL_PATIENCE_SECONDS, shield=True):
+            for run in runs:
+                try:
+                    await run.wait_until_open()
+                except DaemunError as error:
+                    log.error("%s", error)
+        left = ", ".join(run.name for run in runs if not run.is_open)
+        if left:
+            culprits = self.blame.standing_in(SourceRun.own.__code__, Standing().stacks())
+            words = "sources %s are not open again after %g s: %s; what they published last stays in use"
+            log.error(words, left, _USUAL_PATIENCE_SECONDS, culprits)
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
@@ -179,12 +191,27 @@ class SourceRun:
         self._again = False
         self._scope = anyio.CancelScope()
         """Of what it does now, not of how it is opened and closed."""
+        self._whole = anyio.CancelScope()
+        """Of that too."""
+        self._opens = False
+        self._works = False
+        """It is open, and is not closed yet."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it could be opened since it was to begin, the first time or again."""
+        return self._opened.is_set()
 
     def end(self) -> None:
-        """Lets it close."""
+        """Lets it close; one that is not open yet is given up."""
         self._over = True
-        self._scope.cancel()
+        self._stop(self._opens)
         self.go.set()
+
+    def _stop(self, at_once: bool) -> None:
+        self._scope.cancel()
+        if at_once:
+            self._whole.cancel()
 
     async def wait_until_open(self) -> None:
         """Raises `SettingsError`, or another error of ours, if it cannot be opened."""
@@ -195,13 +222,14 @@ class SourceRun:
         if error is not None:
             raise SettingsError(f"source {self.name} cannot be opened: {error}", path=self.opening.path) from error
 
-    async def begin_again(self, opening: _Opening) -> None:
-        """Closes it, and opens it as `opening` says. Raises as `wait_until_open` does."""
+    def begin_again(self, opening: _Opening, *, at_once: bool = False) -> None:
+        """Lets it close, and open as `opening` says; one that is not open yet is given up. With `at_once` one that
+        closes already is cut off."""
         self.opening = opening
         self._opened = anyio.Event()
+        self._error = None
         self._again = True
-        self._scope.cancel()
-        await self.wait_until_open()
+        self._stop(self._opens or (at_once and not self._works))
 
     async def wait(self, began: float) -> None:
         """Returns once it has published, or its patience is over."""
@@ -230,27 +258,36 @@ class SourceRun:
         while not self._over:
             began = anyio.current_time()
             self._again = False
+            opening, opened = self.opening, self._opened  # others' by the time that this one is given up
+            self._opens = True
             try:
-                with ungrouped():
-                    async with self.opening.build() as source:
+                with ungrouped(), anyio.CancelScope() as self._whole:
+                    async with opening.build() as source:
                         sources.by_name[self.name] = source
-                        self._opened.set()
+                        self._opens, self._works = False, True
+                        opened.set()
                         await self.go.wait()
-                        await self._within(self._serve(source, publish))
+                        try:
+                            await self._within(self._serve(source, publish))
+                        finally:
+                            self._works = False
             except BaseException as error:
                 if not is_fault(error):
                     raise
-                if not self._opened.is_set():
-                    self._error = error if isinstance(error, Exception) else RuntimeError(f"it ended by {error!r}")
-                    self._opened.set()
+                if not opened.is_set():
+                    if opened is self._opened:
+                        self._error = error if isinstance(error, Exception) else RuntimeError(f"it ended by {error!r}")
+                    opened.set()
                     if not self.go.is_set():
                         return
                 else:
                     culprit, words = (
-                        sources.blame.of(error, [self.opening.thing], sources.by_name.get(self.name)),
+                        sources.blame.of(error, [opening.thing], sources.by_name.get(self.name)),
                         "source %s failed: %s raised %r; what it published last stays",
                     )
                     log.error(f"{words} in use", self.name, culprit, error, exc_info=error)
+            finally:
+                self._opens = False
             if self._patience_seconds <= _USUAL_PATIENCE_SECONDS:
                 self._first.set()
             if self._again or anyio.current_time() - began > _LONGEST_PAUSE_SECONDS:

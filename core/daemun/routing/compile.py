@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -37,7 +37,7 @@ from daemun.routing.spec import (
     RouteSpec,
     Split,
 )
-from daemun.scopes import Scope, lent_scope
+from daemun.scopes import Scope, with_process_of
 from daemun.settings import convert
 from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
@@ -46,6 +46,8 @@ from daemun.upstream.endpoints import Endpoints
 from daemun.upstream.forward import retrying
 
 __all__ = ["CompiledRoute", "Compiler", "apart", "used_backends"]
+
+T = TypeVar("T")
 
 
 class CompiledRoute:
@@ -144,8 +146,8 @@ class Compiler:
         return True
 
     def release(self, route: CompiledRoute) -> None:
-        """Gives back what the route holds open."""
-        for resource in route.resources:
+        """Gives back what the route holds open, the last that was opened first."""
+        for resource in reversed(route.resources):
             self._shared.release(resource)
         route.resources = []
 
@@ -172,10 +174,12 @@ class Compiler:
         settings = convert(spec.settings, kind.settings, path=f"$.match.matchers[{kind.name}].settings")
         route.things.append(self._registry.matchers.thing(kind.name))
         code = self._registry.matchers.code(kind.name)
-        process = await self._process_of(route, code)
-        context = MatcherContext(name=kind.name, base_dir=self._base_dir, process=process)
+
+        def build(process: Scope) -> AbstractAsyncContextManager[Matcher]:
+            return kind.build(settings, MatcherContext(name=kind.name, base_dir=self._base_dir, process=process))
+
         key = ("matcher", kind.name, _digest(spec.settings), *code)
-        matcher = await self._lease(route, key, lambda: kind.build(settings, context))
+        matcher = await self._lease(route, key, partial(self._opened, code, build))
         return _called(matcher, route, f"matcher {kind.name}", "a matcher"), kind.peek_bytes
 
     async def _filters(self, route: CompiledRoute, source: str) -> list[tuple[str, Layer | None]]:
@@ -204,18 +208,19 @@ class Compiler:
         plugin = f"plugin {thing.plugin}"
         route.things.append(thing)
         code = self._registry.filters.code(kind.name)
-        process = await self._process_of(route, code)
-        context = FilterContext(name=kind.name, base_dir=self._base_dir, process=process, route=name)
         policy = self._failures.get(kind.name, kind.failure)
 
         @asynccontextmanager
-        async def build() -> AsyncIterator[Layer]:
+        async def build(process: Scope) -> AsyncIterator[Layer]:
+            context = FilterContext(name=kind.name, base_dir=self._base_dir, process=process, route=name)
             async with kind.build(settings, context) as layer:
                 called = _called(layer, route, f"filter {kind.name}", "a layer")
                 yield with_policy(f"{kind.name} ({plugin})", called, policy, partial(buffered, kind.buffer_bytes))
 
         key = ("filter", kind.name, _digest(spec.settings), *code)
-        layer: Layer = await self._lease(route, (*key, source, name) if kind.per_route else key, build)
+        if kind.per_route:
+            key = (*key, source, name)
+        layer: Layer = await self._lease(route, key, partial(self._opened, code, build))
         return layer
 
     async def _action(
@@ -245,10 +250,12 @@ class Compiler:
             settings = convert(spec.settings, kind.settings, path=f"$.backends.{spec.name}.settings")
             route.things.append(self._registry.backends.thing(spec.type))
             code = self._registry.backends.code(spec.type)
-            process = await self._process_of(route, code)
-            context = BackendContext(name=spec.name, base_dir=self._base_dir, process=process)
+
+            def build(process: Scope) -> AbstractAsyncContextManager[Handler]:
+                return kind.build(settings, BackendContext(name=spec.name, base_dir=self._base_dir, process=process))
+
             key = ("back end", spec.type, _digest(spec.settings), *code)
-            handler = await self._lease(route, key, lambda: kind.build(settings, context))
+            handler = await self._lease(route, key, partial(self._opened, code, build))
             return cast("Handler", _called(handler, route, f"back end type {kind.name}", "a handler"))
         backend: Backend = await self._lease(route, self._key(source, spec), lambda: self._open(spec))
         if backend.endpoints is not None and not spec.activator:
@@ -282,12 +289,11 @@ class Compiler:
             *(part for protocol in registry.protocols for part in registry.protocols.code(protocol.name)),
         )
 
-    async def _process_of(self, route: CompiledRoute, code: tuple[str, ...]) -> Scope:
-        """The scope `process` of a thing: where code may change, it ends with what runs on this version of it."""
-        if not code:
-            return self._process
-        scope: Scope = await self._lease(route, ("process scope", *code), partial(lent_scope, "process", self._shared))
-        return scope
+    def _opened(
+        self, code: tuple[str, ...], build: Callable[[Scope], AbstractAsyncContextManager[T]]
+    ) -> AbstractAsyncContextManager[T]:
+        """What `build` opens with the scope `process`: where code may change, that of this version of it."""
+        return with_process_of(code, self._shared, build) if code else build(self._process)
 
     async def _lease(self, route: CompiledRoute, key: tuple[str, ...], make: Any) -> Any:
         def guarded() -> AbstractAsyncContextManager[Any]:

@@ -4,7 +4,7 @@ event loop has its turn."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from time import monotonic
 
 import anyio.lowlevel
@@ -40,7 +40,7 @@ class _Row:
 class Published:
     """What a source published last, and what became of it."""
 
-    __slots__ = ("backend_statuses", "backends", "number", "rows", "snapshot", "statuses", "unfit")
+    __slots__ = ("backend_statuses", "backends", "number", "others", "rows", "snapshot", "statuses", "unfit")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -52,6 +52,8 @@ class Published:
         self.unfit: set[str] = set()
         """Back ends whose endpoints cannot be used; those from before are."""
         self.backend_statuses: dict[str, ObjectStatus] = {}
+        self.others: tuple[ObjectStatus, ...] = ()
+        """What became of objects that are neither route nor back end, and that the source did not refuse itself."""
         self.statuses: tuple[ObjectStatus, ...] = ()
         """What became of every object."""
 
@@ -109,8 +111,9 @@ class Publish:
             await self._cut()
         self.after.statuses = (*statuses, *backend_statuses)
 
-    def add(self, statuses: Iterable[ObjectStatus]) -> None:
+    def add(self, statuses: Sequence[ObjectStatus]) -> None:
         """Takes over what became of other objects of the snapshot."""
+        self.after.others = (*self.after.others, *statuses)
         self.after.statuses = (*self.after.statuses, *statuses)
         self.refused += (status for status in statuses if status.error)
 

@@ -118,8 +118,7 @@ class Table:
                     if publish.spoiled is not None:
                         status, fault = publish.spoiled
                         raise SettingsError(f"route {status.name}: {status.error}") from fault
-                    certificates = [one for one in published.statuses if one.kind == "certificate"]
-                    publish.add(certificates)
+                    publish.add(published.others)
                     index = await publish.index(index)
                 await before_use()
             except BaseException:

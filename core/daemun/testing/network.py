@@ -16,10 +16,9 @@ from anyio.lowlevel import checkpoint
 
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
-from daemun.downstream.negotiate import converse
+from daemun.downstream.negotiate import Spoken, converse
 from daemun.errors import SettingsError
 from daemun.exchange import Peer
-from daemun.extend.wire import WireProtocol
 from daemun.process.gateway import lend_services
 from daemun.process.parts import Parts
 from daemun.settings import ListenerSettings, Settings
@@ -44,7 +43,7 @@ class MemoryListener:
         self.settings = settings
         self._connections = parts.connections
         self._services = services
-        self.speak(parts.registry.spoken(settings.protocols), parts.protocols)
+        self.speak(Spoken(settings.name, parts.registry.spoken(settings.protocols), parts.protocols))
         self._tasks: TaskGroup | None = None
         self._begun = anyio.Event()
         self._clients = 0
@@ -54,11 +53,9 @@ class MemoryListener:
         """Where it would listen."""
         return f"http://{self.settings.bind}"
 
-    def speak(self, protocols: Sequence[WireProtocol], settings: Mapping[str, Any]) -> None:
-        """Has connections that come from now on speak one of `protocols`, with its part of `settings`."""
-        self._protocols = tuple(protocols)
-        self._protocol_settings = settings
-        self._silence_seconds = max(one.silence_seconds(settings[one.name]) for one in protocols)
+    def speak(self, spoken: Spoken) -> None:
+        """Has connections that come from now on speak it."""
+        self._spoken = spoken
 
     async def accept(self, tasks: TaskGroup) -> None:
         """Accepts until cancelled; each connection is served in a task of `tasks`."""
@@ -97,7 +94,7 @@ class MemoryListener:
     async def _serve(self, end: MemoryEnd, connection: DownstreamConnection, tasks: TaskGroup) -> None:
         try:
             stream = WatchedStream(end, tasks)
-            await converse(stream, connection, self._protocols, self._protocol_settings, self._silence_seconds)
+            await converse(stream, connection, self._spoken)
         except Exception:
             log.exception("listener %s: a connection failed", self.settings.name)
         finally:

@@ -7,7 +7,7 @@ sources are opened anew; new connections speak the new protocols. Commands, chec
 
 from __future__ import annotations
 
-from daemun.downstream.listener import Listener
+from daemun.downstream.negotiate import Spoken
 from daemun.extend.registry import Registry
 from daemun.process.gateway import Gateway
 from daemun.process.parts import check_listeners, check_policies, protocol_settings
@@ -23,7 +23,9 @@ async def swap(gateway: Gateway, settings: Settings, registry: Registry) -> None
     check_listeners(settings, registry)
     check_policies(settings, registry)
     protocols = protocol_settings(settings, registry)
-    spoken = {one.name: registry.spoken(one.protocols) for one in settings.listeners}
+    spoken = {
+        one.name: Spoken(one.name, registry.spoken(one.protocols), protocols) for one in settings.listeners
+    }  # asks plugins: nothing can fail once something is in use
     async with parts.observing.opening(registry) as use_observers:
 
         async def before_use() -> None:
@@ -33,7 +35,6 @@ async def swap(gateway: Gateway, settings: Settings, registry: Registry) -> None
             if parts.services is not None:
                 parts.services.use(list(registry.dialects), parts.observers, registry.blame)
             for listener in gateway.listeners:
-                if isinstance(listener, Listener):
-                    listener.speak(spoken[listener.settings.name], protocols)
+                listener.speak(spoken[listener.settings.name])
 
         await parts.table.compile_again(registry, protocols, before_use)
