@@ -157,11 +157,13 @@ class Downstream:
     async def _run_with_tasks(self, request: Request) -> None:
         """Runs an exchange whose request streams, with a task group to lend."""
         broken: ExchangeError | None = None
+        ended = False
         try:
             async with anyio.create_task_group() as tasks:
                 request.exchange.tasks, request.exchange.timers = tasks, self._connection.timers
                 try:
                     await self._connection.run_exchange(request, self._respond)
+                    ended = True
                 except ExchangeError as error:
                     broken = error  # not through the group, which would wrap it
                 finally:
@@ -169,6 +171,16 @@ class Downstream:
         except ExceptionGroup as group:
             request.exchange.reason = Reason.PLUGIN_FAULT
             broken = self._connection.fault(request.exchange, group)
+        if broken is None and not ended:
+            request.exchange.reason = Reason.PLUGIN_FAULT
+            why = ExchangeError(Reason.PLUGIN_FAULT, "a plugin cancelled the tasks of the exchange")
+            broken = self._connection.fault(request.exchange, why)
+            if not self._responder.head_sent:
+                self._responder.keep_alive = False
+                waits = self._respond(self._connection.render(request, broken))
+                if waits is not None:
+                    await waits
+                return
         if broken is not None:
             raise broken
 

@@ -127,12 +127,14 @@ class Served(Responder):
     async def _run_with_tasks(self, request: Request, exchange: Exchange) -> None:
         """Runs an exchange whose request streams, with a task group to lend."""
         broken: ExchangeError | None = None
+        ended = False
         lent = self._connection.connection
         try:
             async with anyio.create_task_group() as tasks:
                 exchange.tasks, exchange.timers = tasks, lent.timers
                 try:
                     await lent.run_exchange(request, self.respond)
+                    ended = True
                 except ExchangeError as error:
                     broken = error  # not through the group, which would wrap it
                 finally:
@@ -140,6 +142,15 @@ class Served(Responder):
         except ExceptionGroup as group:
             exchange.reason = Reason.PLUGIN_FAULT
             broken = lent.fault(exchange, group)
+        if broken is None and not ended:
+            exchange.reason = Reason.PLUGIN_FAULT
+            why = ExchangeError(Reason.PLUGIN_FAULT, "a plugin cancelled the tasks of the exchange")
+            broken = lent.fault(exchange, why)
+            if not self._head_sent:
+                waits = self.respond(lent.render(request, broken))
+                if waits is not None:
+                    await waits
+                return
         if broken is not None:
             raise broken
 

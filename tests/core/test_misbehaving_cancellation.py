@@ -15,7 +15,7 @@ import daemun_http1.downstream
 import daemun_http1.watch
 import daemun_http2.served
 from daemun import BackendType, Buffered, FilterContext, FilterType, Handler, Layer, NoSettings, Request, Response
-from daemun.testing import Http2Wire, RunningGateway, Wire, built, eventually, make_plugin, running
+from daemun.testing import Http2Wire, RunningGateway, Wire, built, eventually, in_memory, make_plugin, running
 
 pytestmark = pytest.mark.anyio
 
@@ -181,3 +181,36 @@ async def test_a_filter_that_does_not_close_holds_up_no_reload_and_no_stop(caplo
     (words,) = [one for one in caplog.messages if "did not close" in one]
     assert words.startswith("filter sticky did not close within 0.1 s and is cut off: plugin clingy at ")
     assert __file__ in words
+
+
+def cancels_its_tasks(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        if request.exchange.tasks is not None:
+            request.exchange.tasks.cancel_scope.cancel()
+            await anyio.sleep_forever()
+        return await handler(request)
+
+    return handle
+
+
+@pytest.mark.parametrize("protocol", ["http1", "http2"])
+async def test_who_cancels_the_tasks_of_an_exchange_leaves_no_client_without_an_answer(
+    protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    filters = [FilterType("hasty", NoSettings, built(cancels_its_tasks))]
+    route = {"name": "all", "respond": {"body": "fine"}, "filters": [{"type": "hasty"}]}
+    opened = in_memory(
+        {"sources": [{"type": "inline", "routes": [route]}]},
+        plugins=[make_plugin("clingy", daemun_filters=lambda: filters)],
+        only=["http1", "http2", "file"],
+    )
+    async with opened as gateway:
+        if protocol == "http1":
+            wire = await gateway.connect()
+            await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            assert (await wire.answer("POST")).status == 500
+        else:
+            wire2 = await gateway.connect2()
+            assert (await wire2.answer(await wire2.ask(b"POST", ended=False))).status == 500
+        assert (await gateway.ask()).status == 200
+    assert any("a plugin cancelled the tasks of the exchange" in one for one in caplog.messages)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from time import monotonic
 
-from daemun.errors import ExchangeError, lone
+from daemun.errors import ExchangeError, is_fault, lone
 from daemun.extend.culprit import ContractError
 from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.handler import Handler, Layer
@@ -57,6 +57,8 @@ def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
             inside = _RUNNING.get()
             if inside is None or inside.of is not inner:
                 return await handler(request)
+            if inside.asked is not None and request.body is inside.asked:
+                request = request.with_body(inside.asked.body)  # what the handler reads is not the filter's doing
             try:
                 answer = await handler(request)
             except Exception as error:
@@ -75,23 +77,24 @@ def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
         filtered = layer(inner)
 
         async def handle(request: Request) -> Response:
-            inside, content = _Inside(inner), None
+            inside, seen = _Inside(inner), request
             if not isinstance(request.body, (Buffered, NoContent)):
-                content = _Noted(request.body)
-                request = request.with_body(content)
+                inside.asked = _Noted(request.body)
+                seen = request.with_body(inside.asked)
             before = _RUNNING.set(inside)
             try:
-                given = await filtered(request)
-                if isinstance(given, Response):
-                    return given
-                raise ContractError(f"it returned {given!r}; accepted: a Response", layer)
-            except Exception as error:
-                own = lone(error)
-                if own is inside.failure or isinstance(own, ExchangeError):
+                given = await filtered(seen)
+                if not isinstance(given, Response):
+                    raise ContractError(f"it returned a {type(given).__name__}; accepted: a Response", layer)
+                noted = inside.content
+                return given.with_body(noted.body) if noted is not None and given.body is noted else given
+            except BaseException as error:
+                own, answer = lone(error), inside.answer
+                if not is_fault(error) or own is inside.failure or isinstance(own, ExchangeError):
                     raise
                 if inside.failure is not None:
                     raise inside.failure from error
-                begun = inside.content if inside.answer is not None else content
+                begun = inside.content if answer is not None else inside.asked
                 if inside.cancelled or (begun is not None and begun.begun):
                     raise
                 log.exception("filter %s failed and is passed by", name)
@@ -99,7 +102,10 @@ def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
                     rest.count()
             finally:
                 _RUNNING.reset(before)
-            return inside.answer if inside.answer is not None else await handler(request)
+                inside.answer = inside.content = None  # a task that the filter began may know of this call for long
+            if answer is None:
+                return await handler(request)
+            return answer
 
         return handle
 
@@ -109,11 +115,13 @@ def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
 class _Inside:
     """What the handler inside of a filter last made of one call."""
 
-    __slots__ = ("answer", "cancelled", "content", "failure", "of")
+    __slots__ = ("answer", "asked", "cancelled", "content", "failure", "of")
 
     def __init__(self, of: Handler) -> None:
         self.of = of
         """The handler that the filter was given."""
+        self.asked: _Noted | None = None
+        """The content of the request, unless it is in memory."""
         self.answer: Response | None = None
         self.content: _Noted | None = None
         """Of the answer, unless it is in memory."""
@@ -127,26 +135,26 @@ _RUNNING: ContextVar[_Inside | None] = ContextVar("_RUNNING", default=None)
 
 
 class _Noted:
-    """A content that knows whether somebody began to read it."""
+    """A content that knows whether the filter began to read it."""
 
-    __slots__ = ("_body", "begun", "length")
+    __slots__ = ("begun", "body", "length")
 
     def __init__(self, body: Body) -> None:
-        self._body = body
+        self.body = body
         self.length = body.length
         self.begun = False
 
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes], ...]:
-        return self._body.trailers
+        return self.body.trailers
 
     async def read(self) -> bytes:
         self.begun = True
-        return await self._body.read()
+        return await self.body.read()
 
     async def aclose(self) -> None:
         self.begun = True
-        await self._body.aclose()
+        await self.body.aclose()
 
 
 class _Rest:

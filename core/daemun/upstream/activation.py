@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import Meta, Struct
 
-from daemun.errors import ExchangeError, Reason
+from daemun.errors import ExchangeError, Reason, is_fault
 from daemun.extend.culprit import Blame
 from daemun.extend.types import Activator, Balancer
 from daemun.message import Buffered, Request
@@ -176,7 +176,9 @@ class WaitingRoom:
             await activator.activate()
         except ExchangeError as failed:
             error = failed
-        except Exception as failure:
+        except BaseException as failure:
+            if not is_fault(failure):
+                raise
             culprit = self._blame.of(failure, (), activator)
             log.error(
                 "back end %s: its activator failed: %s raised %r", endpoints.name, culprit, failure, exc_info=failure

@@ -155,7 +155,8 @@ class Checked:
         picked = self._pick(endpoints, request)
         if picked is None or picked in endpoints:
             return picked
-        raise ContractError(f"pick returned {type(picked).__name__}; accepted: one of the endpoints, or None", self._balancer)
+        words = f"pick returned {type(picked).__name__}; accepted: one of the endpoints, or None"
+        raise ContractError(words, self._balancer)
 
 
 def _hash(key: bytes) -> int:

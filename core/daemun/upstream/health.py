@@ -15,7 +15,7 @@ import anyio
 import msgspec
 from msgspec import Meta, Struct
 
-from daemun.errors import ExchangeError, SettingsError
+from daemun.errors import ExchangeError, SettingsError, is_fault
 from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
 from daemun.extend.types import HealthCheck
@@ -139,7 +139,9 @@ class Checks:
             return f"no answer within {self._settings.timeout_seconds:g} s"
         except ExchangeError as error:
             return error.message
-        except Exception as error:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             words = f"its check broke: {type(error).__name__}"
             if words != endpoint.last_check:
                 name, culprit = self._endpoints.name, self._blame.of(error, (), self._check)
