@@ -23,6 +23,7 @@ class Answer:
     __slots__ = (
         "_fields",
         "_head",
+        "_last",
         "_left",
         "_status",
         "_trailers_due",
@@ -59,6 +60,7 @@ class Answer:
         self._status = 0
         self._fields = _PLAIN
         self._left: int | None = None
+        self._last = False
         self._trailers_due = False
         self._whole: bytes | None = None
 
@@ -86,7 +88,7 @@ class Answer:
         if self.bare:
             self._bare_body(data, more)
             return self.pipe.room() if more and self.pipe is not None else None
-        if self.complete or (self.pipe is not None and self.pipe.ended):
+        if self.complete or self._last or (self.pipe is not None and self.pipe.ended):
             raise RuntimeError("http.response.body was sent after its end")
         if self._left is not None:
             self._left -= len(data)
@@ -99,6 +101,7 @@ class Answer:
                 return None
             self.pipe, self.begun = Pipe(self._waker), True
             self._waker.wake()
+        self._last = not message.get("more_body", False)
         room = self.pipe.put(data)
         if more:
             return room
@@ -126,7 +129,7 @@ class Answer:
 
     def more_trailers(self, message: Mapping[str, Any]) -> None:
         """`http.response.trailers`."""
-        if not self._trailers_due or self.complete:
+        if not self._trailers_due or (self.complete and not self.bare):
             raise RuntimeError("http.response.trailers was sent and not announced by http.response.start")
         self.trailers = (*self.trailers, *trailer_fields(message.get("headers", ())))
         if not message.get("more_trailers", False) and not self.bare:
@@ -151,7 +154,7 @@ class Answer:
         """Nothing more will be sent. `words` makes an error for what is missing."""
         if self.complete or self.error is not None:
             return
-        if self.pipe is not None and (self._trailers_due or self.held) and not self._left:
+        if self.pipe is not None and self._last and not self._left:  # what it had to wait for does not come
             self._end()
         elif not self.bare or self._whole is None:
             self.fail(words("returned before the end of its response" if self._status else "returned no response"))

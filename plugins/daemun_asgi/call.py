@@ -52,7 +52,6 @@ class HttpCall:
         "request",
         "scope",
         "sees",
-        "touched",
     )
 
     def __init__(self, app: App, name: str, request: Request, sees: Scope, waker: Waker, grace_seconds: float) -> None:
@@ -63,7 +62,6 @@ class HttpCall:
         self.content = Content(request, self.answer.fail)
         self.context: Context = copy_context()
         self.scope: anyio.CancelScope | None = None
-        self.touched = False
         self.over: anyio.Event | None = None
         """To be set when the call is over."""
         self._app = app
@@ -92,11 +90,15 @@ class HttpCall:
         if not self.answer.complete:
             cancel_later(self, self._grace_seconds)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
+        """The whole call; whether the application returned."""
         answer = self.answer
         try:
+            if self.content.over:  # the client left before it began
+                return True
             await self._app(self.sees, self.content.receive, self.send)
             answer.returned(self._broke)
+            return True
         except Exception as error:
             self.failed(error)
         except SystemExit as error:
@@ -107,6 +109,7 @@ class HttpCall:
         finally:
             if self.over is not None:
                 self.over.set()
+        return False
 
     def failed(self, error: Exception) -> None:
         """The application let `error` out."""
@@ -167,7 +170,6 @@ def cancel_later(call: Runnable, seconds: float) -> None:
     """Cancels `call` in `seconds`, unless it is over sooner."""
     scope = call.scope
     if scope is not None:
-        call.touched = True
         if seconds:
             scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
         else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from daemun import Buffered, ExchangeError, NoContent, Request
+from daemun import Buffered, NoContent, Request
 
 __all__ = ["Content"]
 
@@ -17,7 +17,7 @@ class Content:
 
     __slots__ = ("_broken", "_came", "_data", "_ended", "_left", "_pumping", "_request", "_wanted", "asked", "over")
 
-    def __init__(self, request: Request, broken: Callable[[ExchangeError], None]) -> None:
+    def __init__(self, request: Request, broken: Callable[[Exception], None]) -> None:
         """`broken` is called when the content is broken off."""
         self.asked = False
         """The application has received some of it."""
@@ -85,7 +85,7 @@ class Content:
     async def _read(self) -> bytes:
         try:
             self._data = data = await self._request.body.read()
-        except ExchangeError as error:
+        except Exception as error:  # a filter may have wrapped it
             self.end()
             self._broken(error)
             return b""

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
+from os.path import realpath
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -81,7 +82,7 @@ def _load(name: str, folder: str, key: str, factory: bool) -> Callee:
     if factory:
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SettingsError(f"the factory {name} raised {_words(error)}", path=where) from error
         if not callable(found):
             words = f"the factory {name} returned a {type(found).__name__}; accepted: an application"
@@ -100,10 +101,10 @@ def _import(name: str, folder: str, where: str) -> ModuleType:
                 f"there is no module {error.name!r}; accepted: one in {folder}, or one that is installed", path=where
             ) from None
         raise SettingsError(f"the import of {name} raised {_words(error)}", path=where) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(f"the import of {name} raised {_words(error)}", path=where) from error
     loaded_from = _file(sys.modules[top])
-    if found is not None and found.origin and loaded_from != found.origin:
+    if found is not None and found.origin and realpath(loaded_from) != realpath(found.origin):
         words = f"the module {top!r} is already there from {loaded_from}, and {found.origin} cannot be loaded beside it"
         raise SettingsError(f"{words}; accepted: another name for one of them", path=where)
     return module
@@ -113,7 +114,8 @@ def _near(attribute: str, owner: Any) -> str:
     near = get_close_matches(attribute, dir(owner), 1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    names = [name for name, value in vars(owner).items() if callable(value) and not name.startswith("_")]
+    held = getattr(owner, "__dict__", {})
+    names = [name for name, value in held.items() if callable(value) and not name.startswith("_")]
     return f"; accepted: {', '.join(sorted(names)[:10]) or 'nothing in it can be called'}"
 
 
@@ -121,7 +123,7 @@ def _file(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or "built in"
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")]
     last = frames[-1]
     file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (last.filename, last.lineno)

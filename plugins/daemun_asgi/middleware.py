@@ -32,7 +32,7 @@ async def build_middleware(settings: MiddlewareSettings, context: FilterContext)
     async with loaded(settings.middleware, folder, key="middleware") as make:
         try:
             app = make(_inner, **settings.options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SettingsError(f"{name} raised {type(error).__name__}: {error}", path="$.options") from error
         async with started(app, name, settings) as running:
             runners, state, new_waker = running.runners, running.state, running.new_waker

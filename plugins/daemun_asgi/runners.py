@@ -6,7 +6,6 @@ so that what an application sets is neither seen by the next call nor lost betwe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Coroutine, Generator
 from contextvars import Context
 from typing import Any, Protocol
@@ -27,11 +26,10 @@ class Runnable(Protocol):
     context: Context
     scope: anyio.CancelScope | None
     """Set while it runs: cancels it."""
-    touched: bool
-    """The scope was cancelled, or has a deadline."""
 
-    def run(self) -> Coroutine[Any, Any, None]:
-        """The whole call. Raises nothing but cancellation, alone or in a group with what came of it."""
+    def run(self) -> Coroutine[Any, Any, bool]:
+        """The whole call; whether it came to an end that leaves nothing behind in the task. Raises nothing but
+        cancellation, alone or in a group with what came of it."""
         ...
 
 
@@ -67,30 +65,39 @@ class Runners:
                 self._at_rest = anyio.Event()
                 await self._at_rest.wait()
 
-    async def _run(self, call: Runnable | None) -> None:
+    async def _run(self, call: Runnable) -> None:
         runner = _Runner(self._new_waker())
-        with anyio.CancelScope() as scope:  # one for all calls, until one is cancelled
-            while call is not None:
+        while await self._served(call) and len(self._idle) < _MAX_IDLE:
+            self._idle.append(runner)
+            try:
+                while runner.next is None:
+                    await runner.waker.wait()
+            except BaseException:  # it is cancelled, by whoever: no call may come to it any more
+                if runner.next is not None:
+                    self._tasks.start_soon(self._run, runner.next)
+                else:
+                    self._idle.remove(runner)
+                raise
+            call, runner.next = runner.next, None
+
+    async def _served(self, call: Runnable) -> bool:
+        """Runs `call`; whether nothing of it is left in the task, whose next call would get it: a scope that was never
+        exited, a cancellation that is still to come."""
+        clean = False
+        try:
+            with anyio.CancelScope() as scope:
                 call.scope = scope
-                try:
-                    await _InContext(call.run(), call.context)
-                except (BaseExceptionGroup, self._cancelled) as error:
-                    # If the cancellation is ours, what is awaited next raises it again; if not, it is the call's own.
-                    if isinstance(error, BaseExceptionGroup) and error.subgroup((KeyboardInterrupt, GeneratorExit)):
-                        raise
-                finally:
-                    call.scope = None
-                    self._over()
-                if call.touched:
-                    scope.deadline = math.inf
-                    if scope.cancel_called:
-                        return
-                if len(self._idle) >= _MAX_IDLE:
-                    return
-                call = None
-                self._idle.append(runner)
-                await runner.waker.wait()
-                call, runner.next = runner.next, None
+                clean = await _InContext(call.run(), call.context)
+            return clean and not scope.cancel_called
+        except RuntimeError:  # of the scope: others inside it are still open
+            return False
+        except (BaseExceptionGroup, self._cancelled) as error:
+            if isinstance(error, BaseExceptionGroup) and error.subgroup((KeyboardInterrupt, GeneratorExit)):
+                raise
+            return False
+        finally:
+            call.scope = None
+            self._over()
 
     def _over(self) -> None:
         self.running -= 1
@@ -111,19 +118,19 @@ class _InContext:
 
     __slots__ = ("_context", "_coroutine")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, bool], context: Context) -> None:
         self._coroutine = coroutine
         self._context = context
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, Any, bool]:
         run, coroutine = self._context.run, self._coroutine
         step: Any = coroutine.send
         value: Any = None
         while True:
             try:
                 waits_for = run(step, value)
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return bool(end.value)
             try:
                 value = yield waits_for
                 step = coroutine.send

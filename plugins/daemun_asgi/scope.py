@@ -75,7 +75,7 @@ def _scope(request: Request, root_path: str, state: Scope, kind: str) -> Scope:
     peer = exchange.peer
     raw, _, query = request.target.partition(b"?")
     path = path_of(raw)
-    if root_path and not f"{path}/".startswith(f"{root_path}/"):
+    if root_path and raw != b"*" and not f"{path}/".startswith(f"{root_path}/"):
         raw, path = root_path.encode() + raw, root_path + path
     scheme, client = peer.scheme, (peer.address, peer.port) if peer.address else None
     for name, value in request.headers:

@@ -11,7 +11,7 @@ __all__ = ["AsgiSettings", "Dotted", "MiddlewareSettings", "WsgiSettings"]
 Dotted = Annotated[str, Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$(?!\n)", max_length=500)]
 """`module:attribute`, both with dots or without."""
 
-_RootPath = Annotated[str, Meta(pattern=r"^(/[!-\"$->@-~]*[!-\"$-.0->@-~])?$(?!\n)", max_length=1000)]
+_RootPath = Annotated[str, Meta(pattern=r"^(/[!-\"$&->@-~]*[!-\"$&-.0->@-~])?$(?!\n)", max_length=1000)]
 
 
 class AsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):

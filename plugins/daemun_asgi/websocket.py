@@ -49,7 +49,6 @@ class WebSocketCall:
         """Frames for the client."""
         self.context: Context = copy_context()
         self.scope: anyio.CancelScope | None = None
-        self.touched = False
         self._app = app
         self._name = name
         self._settings = settings
@@ -91,9 +90,10 @@ class WebSocketCall:
         if not self.answer.complete:
             cancel_later(self, self._settings.disconnect_grace_seconds)
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         try:
-            await self._app(self.sees, self.receive, self.send)
+            if self._closed is None:  # or the client left before it began
+                await self._app(self.sees, self.receive, self.send)
         except Exception as error:
             self._failed(error)
         except SystemExit as error:
@@ -103,6 +103,8 @@ class WebSocketCall:
             raise
         else:
             self._over("returned without an answer", 1000)
+            return True
+        return False
 
     def _failed(self, error: Exception) -> None:
         if self._closed is not None:

@@ -16,14 +16,17 @@ import pytest
 
 from daemun import (
     BackendSpec,
+    CertificateSpec,
     EndpointSpec,
     ExchangeError,
     FilterSpec,
     FilterType,
     Forward,
     NoSettings,
+    ObjectStatus,
     Respond,
     RouteSpec,
+    Snapshot,
     Split,
 )
 from daemun.cli.finding import find_plugin
@@ -409,6 +412,159 @@ async def test_a_source_that_cannot_be_opened_gives_way_to_the_old_one(bench: An
         await eventually(lambda: one.ledger[3:] == ["close 1", "open 2"])
 
 
+@asynccontextmanager
+async def given_up(one: Any, *changes: tuple[str, str]) -> AsyncIterator[None]:
+    """A reload that is given up when the context is left, as it is once its patience is over."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.reload, *changes)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+ENTRY = '    note(context, "open")\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "sign"),
+    [
+        pytest.param(
+            (), (ENTRY, '    note(context, "hangs")\n    await anyio.sleep_forever()\n'), "hangs 2", id="entry"
+        ),
+        pytest.param(
+            ('    note(context, "close")\n', '    note(context, "close")\n    await anyio.sleep_forever()\n'),
+            (ENTRY, ENTRY),
+            "close 1",
+            id="exit",
+        ),
+    ],
+)
+async def test_a_source_that_hangs_is_given_up_and_the_old_one_comes_back(
+    bench: Any, before: tuple[str, ...], change: tuple[str, str], sign: str
+) -> None:
+    async with bench(SOURCE.replace(*before) if before else SOURCE, {"sources": [{"type": "mine"}]}) as one:
+        async with given_up(one, GROWS, change):
+            await eventually(lambda: one.ledger[-1] == sign)
+        await eventually(lambda: one.ledger[-1] == "open 1")
+        assert one.ledger.count("open 1") == 2
+        await one.route()  # the table is free
+        assert (await one.ask("/of-source")).status == 201
+        if before:
+            return
+        assert (await one.reload((change[1], ENTRY))).fault is None
+        assert one.ledger[-2:] == ["close 1", "open 2"]
+
+
+async def test_a_source_whose_old_code_hangs_before_it_is_open_gives_way(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemun.process.sources._FIRST_PAUSE_SECONDS", 0)
+    hangs = """    if Path(context.base_dir, "ledger").read_text():
+        note(context, "hangs")
+        await anyio.sleep_forever()
+"""
+    text = SOURCE.replace(ENTRY, hangs + ENTRY).replace(
+        "\n    def reload(self):", "        raise OSError\n\n    def reload(self):"
+    )
+    async with bench(text, {"sources": [{"type": "mine"}]}) as one:
+        await eventually(lambda: one.ledger == ["open 1", "hangs 1"])
+        assert (await one.reload(GROWS, (hangs, ""), ("        raise OSError\n", ""))).fault is None
+        assert one.ledger == ["open 1", "hangs 1", "open 2"]
+
+
+@pytest.mark.parametrize("who", ["new", "old"])
+async def test_a_source_that_heeds_no_cancellation_holds_the_table_no_longer_than_its_patience(
+    bench: Any, who: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shielded = """
+@asynccontextmanager
+async def stubborn(context):
+    with anyio.CancelScope(shield=True):
+        note(context, "stubborn")
+        await go.wait()
+        yield
+
+
+@asynccontextmanager
+async def build"""
+    text = SOURCE.replace("\n@asynccontextmanager\nasync def build", shielded)
+    change = (ENTRY, "    async with stubborn(context):\n        pass\n" + ENTRY)
+    if who == "old":
+        change = (ENTRY, ENTRY)
+        text = text.replace(
+            "        await publish(",
+            """        await publish(Snapshot())
+        async with stubborn(self.context):
+            await publish(Snapshot())
+        await publish(""",
+        )
+    async with bench(text, {"sources": [{"type": "mine"}]}) as one:
+        module = one.module
+        if who == "old":
+            await eventually(lambda: one.ledger == ["open 1", "stubborn 1"])
+        async with given_up(one, GROWS, change):
+            await eventually(lambda: one.module is not module)
+            if who == "old":
+                await anyio.wait_all_tasks_blocked()
+                module.go.set()
+                await anyio.wait_all_tasks_blocked()
+            else:
+                await eventually(lambda: one.ledger[-1] == "stubborn 2")
+                module = one.module
+            monkeypatch.setattr("daemun.process.sources._USUAL_PATIENCE_SECONDS", 0.05)
+        assert f"sources mine are not open again after 0.05 s: plugin {one.name}" in caplog.text
+        await one.route()
+        module.go.set()
+        await eventually(lambda: one.ledger.count("open 1") == 2)
+        begun = ["stubborn 1", "close 1"] if who == "old" else ["close 1", "stubborn 2", "open 2"]
+        assert one.ledger[: len(begun) + 2] == ["open 1", *begun, "open 1"]
+
+
+async def test_a_protocol_that_fails_when_it_is_asked_leaves_everything_as_it_was(bench: Any) -> None:
+    text = (
+        FILTER
+        + """
+
+async def serve(stream, connection, settings):
+    await stream.send(b"%d" % GENERATION)
+
+
+def silence(settings):
+    return 10.0
+
+
+@hookimpl
+def daemun_protocols():
+    return [WireProtocol("mine", NoSettings, (), lambda start: Sniff.YES, serve, None, silence_seconds=silence)]
+"""
+    )
+    listeners = [{"name": "lines", "bind": "127.0.0.1:0", "protocols": ["mine"]}]
+    async with bench(text, {"listeners": listeners}) as one:
+        await one.route("mine")
+        registry, observers = one.gateway.parts.registry, one.gateway.parts.observers
+        done = await one.reload(GROWS, ("return 10.0", "return {}[settings]"))
+        assert done.fault.text.strip() == "return {}[settings]"
+        assert (done.generation, one.gateway.parts.registry) == (1, registry)
+        assert one.gateway.parts.observers is observers
+        assert await one.generation() == 1
+        async with await one.running.connect() as stream:
+            assert await stream.receive() == b"1"
+        assert (await one.reload(("return {}[settings]", "return 10.0"))).generation == 2
+        async with await one.running.connect() as stream:
+            assert await stream.receive() == b"2"
+
+
+async def test_what_became_of_certificates_is_told_once_however_often_it_is_compiled(bench: Any) -> None:
+    async with bench(FILTER) as one:
+        refused = ObjectStatus("certificate", "by-source", "there", "not signed")
+        unfit = CertificateSpec("by-us", certificate="", key="", hosts=("a.test",))
+        await one.gateway.table.apply("certificates", Snapshot(certificates=(unfit,), refused=(refused,)))
+        before = one.gateway.table.statuses
+        assert [(status.name, status.error != "") for status in before] == [("by-source", True), ("by-us", True)]
+        for _ in range(2):
+            assert (await one.reload()).fault is None
+            assert one.gateway.table.statuses == before
+
+
 async def test_new_connections_speak_the_new_protocol_and_old_ones_the_old(bench: Any) -> None:
     text = (
         HEAD
@@ -549,12 +705,13 @@ async def test_a_back_end_that_uses_nothing_of_it_stays_open(bench: Any) -> None
         assert tuple(one.gateway.table.endpoints) == before
 
 
-async def test_what_old_code_holds_for_the_process_ends_with_it(bench: Any) -> None:
-    text = FILTER.replace(
-        '    note(context, "open")\n', "    await context.process.open(KEY, lambda: held(context))\n"
-    ).replace(
-        "@asynccontextmanager\nasync def build",
-        """KEY = StashKey("held")
+async def test_what_old_code_holds_for_the_process_ends_after_all_that_uses_it(bench: Any) -> None:
+    text = (
+        FILTER.replace('    note(context, "open")\n', "    await context.process.open(KEY, lambda: held(context))\n")
+        .replace('    note(context, "close")\n', '    await slowly()\n    note(context, "close")\n')
+        .replace(
+            "@asynccontextmanager\nasync def build",
+            """KEY = StashKey("held")
 
 
 @asynccontextmanager
@@ -564,15 +721,37 @@ async def held(context):
     note(context, "let go")
 
 
+async def slowly():
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def watch(settings, context):
+    await context.process.open(KEY, lambda: held(context))
+    yield Observer()
+    await slowly()
+    note(context, "watched")
+
+
+@hookimpl
+def daemun_observers():
+    return [ObserverType("mine", NoSettings, watch)]
+
+
 @asynccontextmanager
 async def build""",
+        )
     )
-    async with bench(text) as one:
+    async with bench(text, {"observers": [{"type": "mine"}]}) as one:
         await one.route("mine")
         assert (await one.reload(GROWS)).fault is None
-        await eventually(lambda: len(one.ledger) == 4)
+        await eventually(lambda: len(one.ledger) == 5)
         assert one.ledger[:2] == ["hold 1", "hold 2"]
-        assert sorted(one.ledger[2:]) == ["close 1", "let go 1"]
+        assert sorted(one.ledger[2:4]) == ["close 1", "watched 1"]
+        assert one.ledger[4] == "let go 1"
+    assert sorted(one.ledger[5:7]) == ["close 2", "watched 2"]
+    assert one.ledger[7:] == ["let go 2"]
 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])

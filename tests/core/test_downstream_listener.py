@@ -409,6 +409,13 @@ async def test_a_certificate_that_cannot_be_used_is_told(
 # --- which protocol a connection speaks ---
 
 
+async def test_a_listener_that_could_speak_nothing_is_refused() -> None:
+    words = r"\$.listeners: listener web speaks nothing: no plugin brought a wire protocol that TLS can name"
+    with pytest.raises(SettingsError, match=words):
+        async with running({"listeners": [{"name": "web", "bind": "127.0.0.1:0"}]}, only=[]):
+            pass
+
+
 class Spoken:
     """A wire protocol that greets and keeps what came first."""
 

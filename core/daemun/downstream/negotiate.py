@@ -29,9 +29,7 @@ class Spoken:
         """`settings` are those of each wire protocol by its name. Raises `SettingsError` where there is no protocol,
         and whatever a protocol raises."""
         if not protocols:
-            words = (
-                f"listener {listener} speaks nothing: no plugin brought a wire protocol that a TLS handshake can name"
-            )
+            words = f"listener {listener} speaks nothing: no plugin brought a wire protocol that TLS can name"
             raise SettingsError(words, path="$.listeners")
         self.protocols = tuple(protocols)
         self.settings = settings

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from socket import socket
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 import pluggy

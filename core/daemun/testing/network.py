@@ -8,7 +8,6 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
