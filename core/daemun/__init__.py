@@ -46,6 +46,7 @@ from daemun.handler import Handler, Layer, compose
 from daemun.headers import Headers, header, header_values
 from daemun.hookspecs import hookimpl
 from daemun.message import EMPTY, Body, Buffered, NoContent, Request, Response
+from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.serve import serve
 from daemun.routing.spec import (
     BackendSpec,
@@ -70,7 +71,7 @@ from daemun.routing.spec import (
     ValueMatch,
 )
 from daemun.scopes import Scope
-from daemun.settings import load_settings
+from daemun.settings import Settings, load_settings
 from daemun.stash import Stash, StashKey
 from daemun.targets import normal_authority, normal_target
 from daemun.transport.stream import Stream
@@ -110,6 +111,7 @@ __all__ = [
     "FilterType",
     "Finding",
     "Forward",
+    "GatewayInfo",
     "GatewayView",
     "Handler",
     "HeaderEdit",
@@ -119,6 +121,7 @@ __all__ = [
     "HostKind",
     "HostMatch",
     "Layer",
+    "ListenerInfo",
     "Matcher",
     "MatcherContext",
     "MatcherSpec",
@@ -145,6 +148,7 @@ __all__ = [
     "Retry",
     "RouteSpec",
     "Scope",
+    "Settings",
     "SettingsError",
     "Severity",
     "Side",

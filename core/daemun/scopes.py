@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -12,6 +13,9 @@ from daemun.stash import StashKey
 __all__ = ["ENDED", "Lender", "Lent", "Scope", "lent_scope", "with_process_of"]
 
 T = TypeVar("T")
+
+_EXIT_SECONDS = 60.0
+"""What the exit of one thing may take; then it is cancelled."""
 
 
 class Lent(Protocol):
@@ -27,7 +31,7 @@ class Lender(Protocol):
 
     async def lease(self, key: Hashable, make: Callable[[], AbstractAsyncContextManager[Any]]) -> Any: ...
 
-    def release(self, resource: Any) -> None: ...
+    def release(self, resource: Any, within_seconds: float = math.inf) -> None: ...
 
 
 class Scope:
@@ -45,7 +49,7 @@ class Scope:
 
     async def open(self, key: StashKey[T], make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         """What `make()` yields: entered for the first caller that names `key`, the same for all others, and exited when
-        the owner ends.
+        the owner ends. `key` is a constant of a module: another key is another thing.
 
         Entry and exit run in one task of the gateway, so that `make` may open task groups; a caller that is cancelled
         while it waits ends the entry if nobody else waits. Raises what the entry raised, and the next call tries
@@ -75,7 +79,7 @@ class Scope:
         self._over = True
         for lent in self._held.values():
             assert self._lender is not None
-            self._lender.release(lent)
+            self._lender.release(lent, _EXIT_SECONDS)
         self._held.clear()
 
 

@@ -106,8 +106,8 @@ class BlockingSettings(Struct, frozen=True, forbid_unknown_fields=True):
     warn_seconds: Annotated[float, Meta(ge=0)] = 1.0
     """After so long the log names the plugin, with file and line; 0: never."""
     interrupt_seconds: Annotated[float, Meta(ge=0)] = 5.0
-    """After so long an exception is raised where the plugin blocks, if that hurts nothing but what it does: the exchange
-    ends by the plugin's fault. 0: never. Ignored without `warn_seconds`."""
+    """After so long an exception is raised where the plugin blocks, if that hurts nothing but what it does: the
+    exchange ends by the plugin's fault. 0: never. Ignored without `warn_seconds`."""
 
 
 class PluginSettings(Struct, frozen=True, forbid_unknown_fields=True):

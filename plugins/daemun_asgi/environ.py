@@ -48,8 +48,7 @@ def environ_of(scope: Scope, receive: Receive) -> dict[str, Any]:
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
         text = value.decode("latin-1")
-        between = "; " if name == b"cookie" else ","  # HTTP/2 may say each in a field of its own
-        environ[key] = f"{environ[key]}{between}{text}" if key in environ else text
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
     for key, value in scope.items():
         if key not in OWN_KEYS:
             environ.setdefault(f"asgi.{key}", value)

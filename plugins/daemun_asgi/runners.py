@@ -6,6 +6,7 @@ so that what an application sets is neither seen by the next call nor lost betwe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine, Generator
 from contextvars import Context
 from typing import Any, Protocol
@@ -17,7 +18,11 @@ from daemun import ExchangeError, Reason, Waker, waker_factory
 
 __all__ = ["Runnable", "Runners"]
 
+log = logging.getLogger("daemun.asgi")
+
 _MAX_IDLE = 128
+_TO_ALL = (KeyboardInterrupt, GeneratorExit)
+"""What is no matter of one call."""
 
 
 class Runnable(Protocol):
@@ -56,7 +61,7 @@ class Runners:
             runner.next = call
             runner.waker.wake()
         else:
-            self._tasks.start_soon(self._run, call)
+            self._tasks.start_soon(self._contain, call)
 
     async def finish(self, seconds: float) -> None:
         """Waits for the calls that run, so long at most."""
@@ -64,6 +69,16 @@ class Runners:
             while self.running:
                 self._at_rest = anyio.Event()
                 await self._at_rest.wait()
+
+    async def _contain(self, call: Runnable) -> None:
+        """What calls do to their task ends that task, and not the application."""
+        try:
+            async with anyio.create_task_group() as cell:
+                cell.start_soon(self._run, call)
+        except BaseExceptionGroup as error:
+            if error.subgroup(_TO_ALL):
+                raise
+            log.warning("a call of an application left a cancel scope open in its task: %s", error.exceptions[0])
 
     async def _run(self, call: Runnable) -> None:
         runner = _Runner(self._new_waker())
@@ -74,7 +89,7 @@ class Runners:
                     await runner.waker.wait()
             except BaseException:  # it is cancelled, by whoever: no call may come to it any more
                 if runner.next is not None:
-                    self._tasks.start_soon(self._run, runner.next)
+                    self._tasks.start_soon(self._contain, runner.next)
                 else:
                     self._idle.remove(runner)
                 raise
@@ -92,7 +107,7 @@ class Runners:
         except RuntimeError:  # of the scope: others inside it are still open
             return False
         except (BaseExceptionGroup, self._cancelled) as error:
-            if isinstance(error, BaseExceptionGroup) and error.subgroup((KeyboardInterrupt, GeneratorExit)):
+            if isinstance(error, BaseExceptionGroup) and error.subgroup(_TO_ALL):
                 raise
             return False
         finally:

@@ -51,7 +51,9 @@ GROUPS = (
     _group("Exchanges", "One request with its response, and the connection that it came by.", "Exchange Peer"),
     _group("Handlers and layers", "The one contract that all others end in.", "Handler Layer compose"),
     _group(
-        "Registering", "What marks the hooks of a plugin, and the settings of what has none.", "hookimpl NoSettings"
+        "Registering",
+        "What marks the hooks of a plugin, the settings of what has none, and what notices tell.",
+        "hookimpl NoSettings GatewayInfo ListenerInfo",
     ),
     _group("Filters", "What `daemun_filters` returns.", "FilterType FilterContext Phase FailurePolicy DisableAfter"),
     _group("Back ends", "What `daemun_backends` returns.", "BackendType BackendContext"),
@@ -85,7 +87,7 @@ GROUPS = (
     ),
     _group("State and scopes", "Values of a plugin's own, and things that are opened once.", "Stash StashKey Scope"),
     _group("Streams and time", "What wire protocols work with.", "Stream Timers Timer Waker new_waker waker_factory"),
-    _group("A gateway", "From a program of your own.", "load_settings serve"),
+    _group("A gateway", "From a program of your own.", "load_settings Settings serve"),
     _group("Gateways in tests", "In memory, or on a port.", "in_memory MemoryGateway running RunningGateway", _KIT),
     _group("Fixtures", "Of pytest, there as soon as daemun is installed.", "", ""),
     _group(

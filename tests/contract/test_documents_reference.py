@@ -157,7 +157,18 @@ def test_what_is_imported_is_what_pip_installs() -> None:
     """`pip install daemun` must bring every module that is imported without a condition."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[<>=\[;]", line)[0].lower() for line in project["dependencies"]}
-    optional = {"httptools", "uvloop", "trio", "prometheus_client", "httpcore", "httpx", "lxml", "pytest", "PyInstaller", "xmlschema"}
+    optional = {
+        "httptools",
+        "uvloop",
+        "trio",
+        "prometheus_client",
+        "httpcore",
+        "httpx",
+        "lxml",
+        "pytest",
+        "PyInstaller",
+        "xmlschema",
+    }
     own = {path.name for root in ("core", "protocols", "plugins", "contrib") for path in (ROOT / root).iterdir()}
     homes = packages_distributions()
     missing = set()

@@ -24,6 +24,7 @@ from daemun import (
     Response,
     RouteSpec,
     StashKey,
+    scopes,
 )
 from daemun.testing import HandSource, RunningGateway, eventually, make_plugin, make_request, running
 from daemun.testing.wire import Wire
@@ -238,3 +239,47 @@ async def test_a_filter_may_have_an_instance_for_each_route() -> None:
         assert await numbers(wire, b"a") == b"1"
         await wire.aclose()
     assert sorted(log) == ["in a", "in a!", "in b", "in b!", "out a", "out a!", "out b", "out b!"]
+
+
+async def test_an_exit_that_takes_too_long_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scopes, "_EXIT_SECONDS", 0.01)
+    log: list[str] = []
+
+    class Hanging(Door):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[int]:
+            try:
+                yield 1
+                await anyio.sleep_forever()
+            finally:
+                log.append("cut off")
+
+    async with gateway_with(numbering(Hanging(), "exchange")) as gateway:
+        wire = Wire(await gateway.connect())
+        assert await numbers(wire) == b"1 1"
+        await eventually(lambda: log == ["cut off"], "the end of the exit")
+        await wire.aclose()
+    assert "exchange scope StashKey('number') did not close in time and was cut off" in caplog.messages
+
+
+async def test_what_ends_by_itself_is_opened_anew(caplog: pytest.LogCaptureFixture) -> None:
+    class Fleeting(Door):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[int]:
+            self.entered += 1
+            async with anyio.create_task_group() as tasks:
+                if self.entered == 1:
+                    tasks.start_soon(self.leave, tasks.cancel_scope)
+                yield self.entered
+
+        async def leave(self, scope: anyio.CancelScope) -> None:
+            scope.cancel()
+
+    async with gateway_with(numbering(Fleeting(), "connection")) as gateway:
+        wire = Wire(await gateway.connect())
+        await numbers(wire)
+        await eventually(lambda: any("broke" in one for one in caplog.messages), "the end")
+        assert await numbers(wire) == b"2 2"
+        await wire.aclose()

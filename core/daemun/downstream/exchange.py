@@ -133,7 +133,9 @@ class DownstreamConnection:
             if type(body) is not Buffered and type(body) is not NoContent:
                 try:
                     await body.aclose()
-                except Exception as error:  # everything is sent
+                except BaseException as error:  # everything is sent
+                    if not is_fault(error):
+                        raise
                     self._not_closed(exchange, error, body)
         except BaseException:
             if response is not None:
@@ -141,6 +143,10 @@ class DownstreamConnection:
                     await self._close(request, response)
             raise
         finally:
+            if exchange._scope is not None:
+                exchange._scope.close()
+            else:
+                exchange._scope = ENDED
             if generation.retired:
                 generation.leave()
             else:
@@ -149,10 +155,6 @@ class DownstreamConnection:
                 self._observe(request, response)
             if exchange._stash is not None:
                 exchange._stash = None  # now, and not when somebody lets go of the exchange
-            if exchange._scope is not None:
-                exchange._scope.close()
-            else:
-                exchange._scope = ENDED
 
     def refused(self, error: ExchangeError) -> None:
         """Tells observers of a request that was refused before it became an exchange."""
@@ -228,10 +230,12 @@ class DownstreamConnection:
     async def _close(self, request: Request, response: Response) -> None:
         try:
             await response.body.aclose()
-        except Exception as error:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             self._not_closed(request.exchange, error, response.body)
 
-    def _not_closed(self, exchange: Exchange, error: Exception, body: object) -> None:
+    def _not_closed(self, exchange: Exchange, error: BaseException, body: object) -> None:
         if exchange.reason is not Reason.PLUGIN_FAULT:  # of which the log has told
             self.fault(exchange, error, body)
 

@@ -16,7 +16,8 @@ class FailurePolicy(enum.Enum):
     CLOSED = "closed"
     """The client gets a 500."""
     OPEN = "open"
-    """The exchange goes on as if the filter were not there, unless it has begun to read the content."""
+    """The exchange goes on as if the filter were not there, unless it has begun to read the content, of the request or
+    of the answer, or has cancelled what it wraps: then it is `closed`."""
 
 
 class DisableAfter(Struct, frozen=True, forbid_unknown_fields=True):

@@ -247,5 +247,5 @@ class Registry:
 def _call(function: Any, hook: str, plugin: str) -> list[Any]:
     try:
         return list(function())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{hook} failed: {type(error).__name__}: {error}", plugin=plugin) from error

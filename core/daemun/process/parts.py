@@ -115,6 +115,7 @@ async def open_parts(
                     await shared.close_within(settings.drain.close_seconds)
                     process.close()
                     await lasting.close_within(settings.drain.close_seconds)
+                    shared.late += lasting.late
                     for _ in range(_CLOSING_ROUNDS):
                         await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()

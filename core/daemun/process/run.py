@@ -30,8 +30,9 @@ from daemun.settings import Settings
 __all__ = ["run_gateway"]
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
-_CLOSING_ROUNDS = 2
-"""What closes one after the other, and has `drain.close_seconds` each: sources, and all else."""
+_CLOSING_ROUNDS = 3
+"""What closes one after the other, and has `drain.close_seconds` each: sources; what routes and observers hold; what is
+of the process."""
 _END_SECONDS = 5.0
 """Beyond what that may take."""
 

@@ -4,6 +4,7 @@ concern it, and is closed when the last generation that leased it has drained.""
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -78,14 +79,17 @@ class Shared:
         resource = self._resources.get(key)
         return resource if resource is not None and resource.opened.is_set() and not resource.broken else None
 
-    def release(self, resource: Resource) -> None:
-        """Ends one lease; the last one closes the resource, or gives up opening it."""
+    def release(self, resource: Resource, within_seconds: float = math.inf) -> None:
+        """Ends one lease; the last one closes the resource, or gives up opening it. What does not close within
+        `within_seconds` is cut off."""
         resource.leases -= 1
         if resource.leases == 0:
             self.broken -= resource.broken
             if self._resources.get(resource.key) is resource:
                 del self._resources[resource.key]
             resource.over.set()
+            if within_seconds != math.inf:
+                resource.scope.deadline = anyio.current_time() + within_seconds
             if not resource.opened.is_set():
                 resource.scope.cancel()
 
@@ -126,6 +130,8 @@ class Shared:
                     await resource.over.wait()
                 if not resource.over.is_set():
                     raise ContractError("it ended by itself", resource.value)
+            if resource.scope.cancelled_caught and anyio.current_time() >= resource.scope.deadline:
+                log.error("%s did not close in time and was cut off", _words(resource.key))
         except BaseException as error:
             if not is_fault(error):
                 raise

@@ -13,6 +13,7 @@ class Pieces:
 
     def __init__(self, *pieces: bytes | Exception, trailers: Headers = (), length: int | None = None) -> None:
         self.length = length
+        """What it says that its length is."""
         self.trailers: Headers = ()
         """Those that were given, once the end was read."""
         self.closed = 0

@@ -46,6 +46,7 @@ class StreamReset(Exception):
 
     def __init__(self, stream: int, code: int) -> None:
         self.code = code
+        """The code of the reset (RFC 9113 §7)."""
         super().__init__(f"stream {stream} was reset with {code}")
 
 
@@ -56,7 +57,9 @@ class Heard:
         self.heads: list[Headers] = []
         """Interim heads, the head, the trailers: as they came."""
         self.body = bytearray()
+        """The content, as far as it came."""
         self.ended = False
+        """Nothing more comes on it."""
         self.code: int | None = None
         """With which it was reset."""
         self.window = window
@@ -73,10 +76,12 @@ class Http2End:
         self, stream: ByteStream, settings: Mapping[int, int] | None = None, *, crediting: bool = True
     ) -> None:
         self.stream = stream
+        """The connection itself."""
         self.crediting = crediting
         self.frames: list[Frame] = []
         """Every frame that came."""
         self.streams: dict[int, Heard] = {}
+        """What came, by stream."""
         self.settings: dict[int, int] = {}
         """What the other end has set."""
         self.goaways: list[tuple[int, int]] = []
@@ -90,6 +95,7 @@ class Http2End:
         self.may_come = _WINDOW
         """What the other end may still send on the whole connection."""
         self.encoder = Encoder()
+        """Of the heads that are sent (HPACK)."""
         self._decoder = Decoder(_ANY_BYTES)
         self._own = dict(settings or {})
         self._unacknowledged: list[dict[int, int]] = []

@@ -26,6 +26,7 @@ class RunningGateway:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        """The real gateway."""
 
     @property
     def url(self) -> str:

@@ -38,6 +38,7 @@ class MemoryGateway:
         self, gateway: Gateway, manager: pluggy.PluginManager, network: MemoryNetwork, settings: Mapping[str, Any]
     ) -> None:
         self.gateway = gateway
+        """The real gateway."""
         self._settings = settings
         self.manager = manager
         """Of its plugins, for a `HookRecorder`."""

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.negotiate import Spoken, converse
-from daemun.errors import SettingsError
+from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
 from daemun.process.gateway import lend_services
 from daemun.process.parts import Parts
@@ -94,7 +94,9 @@ class MemoryListener:
         try:
             stream = WatchedStream(end, tasks)
             await converse(stream, connection, self._spoken)
-        except Exception:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             log.exception("listener %s: a connection failed", self.settings.name)
         finally:
             self._connections.remove(connection)

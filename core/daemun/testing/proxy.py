@@ -26,6 +26,7 @@ class Proxy:
 
     def __init__(self, gateway: RunningGateway, upstream: ScriptedUpstream) -> None:
         self.gateway = gateway
+        """The gateway in between."""
         self.upstream = upstream
         self._wires: list[Wire] = []
 

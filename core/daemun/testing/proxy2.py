@@ -44,6 +44,7 @@ class Http2Proxy(Proxy):
         return wire
 
     async def leave(self) -> None:
+        """Ends what is left of the test's connections."""
         with anyio.CancelScope(shield=True):
             for wire in self._wires2:
                 await wire.aclose()

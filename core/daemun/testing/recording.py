@@ -16,11 +16,13 @@ class HookCall(NamedTuple):
     """One call of one plugin's implementation of a hook."""
 
     hook: str
+    """Name of the hook."""
     plugin: str
     """Name of the plugin."""
     arguments: dict[str, Any]
     """Those that the implementation takes, by name."""
     result: Any
+    """What it returned; None if it raised."""
     error: Exception | None
     """What it raised."""
 
@@ -49,6 +51,7 @@ class HookRecorder:
         self.calls.clear()
 
     def __enter__(self) -> Self:
+        """Records from now on."""
         _entered.append(self)
         return self
 

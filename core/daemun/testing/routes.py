@@ -30,17 +30,22 @@ class HandSource:
 
     def __init__(self, name: str = "by_hand") -> None:
         self.name = name
+        """What settings call it."""
         self.plugin = make_plugin(f"{name}_source", daemun_sources=lambda: [SourceType(name, NoSettings, built(self))])
+        """The plugin that brings it."""
         self.settings = {"sources": [{"type": name}]}
+        """Settings of a gateway that has this source and no other."""
         self.reloads = 0
         """How often it was told to read everything again."""
         self._publish: Publish
 
     async def run(self, publish: Publish) -> None:
+        """What the gateway calls: publishes nothing yet."""
         self._publish = publish
         await publish(Snapshot())
 
     def reload(self) -> None:
+        """Counts."""
         self.reloads += 1
 
     async def publish(
@@ -58,7 +63,9 @@ class RoutedTable:
 
     def __init__(self, table: Table, source: HandSource) -> None:
         self.table = table
+        """The real table."""
         self.source = source
+        """What fills it."""
 
     async def publish(self, *routes: RouteSpec, backends: Iterable[BackendSpec] = ()) -> Applied:
         """Replaces the routes."""

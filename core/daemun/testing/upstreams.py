@@ -20,7 +20,9 @@ class Scene:
 
     def __init__(self, stream: ByteStream, upstream: ScriptedUpstream) -> None:
         self.stream = stream
+        """The connection itself."""
         self.upstream = upstream
+        """The upstream that it came to."""
         self.received = b""
         """What came and was not asked for yet."""
 
@@ -87,6 +89,7 @@ class Scene:
 
 
 Script = Callable[[Scene], Awaitable[None]]
+"""`await script(scene)`: what an upstream does on one connection; it ends with the script."""
 
 
 class ScriptedUpstream:
@@ -94,7 +97,9 @@ class ScriptedUpstream:
 
     def __init__(self, port: int, host: str = "127.0.0.1", script: Script | None = None) -> None:
         self.host = host
+        """Where it listens."""
         self.port = port
+        """Where it listens."""
         self.script = script
         """What the next connections run; None: they are refused."""
         self.requests: list[bytes] = []

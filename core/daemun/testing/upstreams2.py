@@ -112,6 +112,7 @@ class ScriptedHttp2Upstream:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        """Where it listens, on the loopback interface."""
         self.asked: list[Asked] = []
         """Every whole request that scripts asked for, in order."""
         self.connections = 0
@@ -119,6 +120,7 @@ class ScriptedHttp2Upstream:
         self.open = 0
         """How many scripts run."""
         self.scenes: list[Http2Scene] = []
+        """Its connections, in the order in which they came."""
 
     @property
     def url(self) -> str:

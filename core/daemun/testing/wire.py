@@ -28,9 +28,13 @@ class Answer(NamedTuple):
     """A response, read to its end."""
 
     status: int
+    """Its status."""
     headers: Headers
+    """Its fields, names in lower case."""
     body: bytes
+    """All of its content."""
     trailers: Headers
+    """Fields after the content."""
     interim: tuple[tuple[int, Headers], ...]
     """The 1xx responses that came before it."""
 
@@ -47,10 +51,15 @@ class Asked(NamedTuple):
     """A request as an upstream received it."""
 
     method: bytes
+    """Its method."""
     target: bytes
+    """Path and query, as they were sent."""
     headers: Headers
+    """Its fields, names in lower case."""
     body: bytes
+    """All of its content."""
     trailers: Headers
+    """Fields after the content."""
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of the field `name` (lower-case), or None."""
@@ -88,6 +97,7 @@ class Wire:
 
     def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
+        """The connection itself."""
         self.received = b""
         """What came and was not asked for yet."""
         self.ended = False

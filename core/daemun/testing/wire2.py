@@ -22,6 +22,7 @@ class Http2Wire(Http2End):
     ) -> None:
         super().__init__(stream, settings, crediting=crediting)
         self.next_stream = 1
+        """Number of the stream that is opened next."""
 
     async def start(self) -> None:
         """Says the preface and the settings, and hears those of the gateway."""

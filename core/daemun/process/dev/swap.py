@@ -23,9 +23,8 @@ async def swap(gateway: Gateway, settings: Settings, registry: Registry) -> None
     check_listeners(settings, registry)
     check_policies(settings, registry)
     protocols = protocol_settings(settings, registry)
-    spoken = {
-        one.name: Spoken(one.name, registry.spoken(one.protocols), protocols) for one in settings.listeners
-    }  # asks plugins: nothing can fail once something is in use
+    # Asks plugins, and so it comes before: nothing may fail once something is in use.
+    spoken = {one.name: Spoken(one.name, registry.spoken(one.protocols), protocols) for one in settings.listeners}
     async with parts.observing.opening(registry) as use_observers:
 
         async def before_use() -> None:

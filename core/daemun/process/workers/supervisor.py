@@ -126,7 +126,7 @@ class Supervisor:
         drain = self._edition.settings.drain
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._close_sockets, drain.delay_seconds)
-            await self._crew.stop(drain.delay_seconds + drain.grace_seconds + drain.close_seconds + _END_SECONDS)
+            await self._crew.stop(drain.delay_seconds + drain.grace_seconds + 2 * drain.close_seconds + _END_SECONDS)
             tasks.cancel_scope.cancel()
 
     async def close(self) -> None:
@@ -152,7 +152,7 @@ class Supervisor:
     def stop_seconds(self) -> float:
         """How long it may take to stop."""
         drain = self._edition.settings.drain
-        return drain.delay_seconds + drain.grace_seconds + 3 * drain.close_seconds + 2 * _END_SECONDS
+        return drain.delay_seconds + drain.grace_seconds + 4 * drain.close_seconds + 2 * _END_SECONDS
 
     def things(self, route: str) -> Sequence[Thing]:
         """Nothing: routes run in workers."""

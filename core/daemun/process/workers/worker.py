@@ -186,7 +186,7 @@ class _Life:
                         await self._stop.wait()
                         last_resort.end_within(gateway.stop_seconds)
                         gateway.on_served = partial(
-                            last_resort.end_within, start.settings.drain.close_seconds + _END_SECONDS
+                            last_resort.end_within, 2 * start.settings.drain.close_seconds + _END_SECONDS
                         )
                         if self._cut_off:
                             gateway.cut_off()

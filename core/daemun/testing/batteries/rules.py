@@ -39,9 +39,13 @@ class Breach(Struct, frozen=True):
     """A rule that is broken."""
 
     check: str
+    """Name of the check."""
     rule: str
+    """The rule in words."""
     seen: str
+    """What was seen."""
     right: str = ""
+    """What would be right; "": it follows from the rule."""
 
     def __str__(self) -> str:
         lines = [f"{self.check}: {self.rule}", f"  seen: {self.seen}"]
@@ -54,7 +58,9 @@ class Unseen(Struct, frozen=True):
     """A rule that could not be looked at."""
 
     check: str
+    """Name of the check."""
     why: str
+    """What is missing for it."""
 
 
 class BrokenRules(AssertionError):

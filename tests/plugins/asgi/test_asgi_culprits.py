@@ -1,0 +1,99 @@
+"""What an application leaves behind meets no other exchange, and what it leaves out is no end of a response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from daemun.testing import CutOff, eventually
+
+from . import culprits
+from .applications import gates, seen
+from .culprits import left
+from .stage import serving
+
+pytestmark = pytest.mark.anyio
+
+
+def culprit(name: str, kind: str = "asgi", **settings: Any) -> dict[str, Any]:
+    """A back end that is one of them."""
+    left.clear()
+    return {"type": kind, "settings": {"app": f"{culprits.__name__}:{name}", **settings}}
+
+
+async def test_a_scope_that_a_call_left_open_does_not_hold_the_next_call() -> None:
+    async with serving("", backend=culprit("leaving")) as stage:
+        assert (await stage.ask("GET /scope HTTP/1.1")).body == b"piece"
+        async with stage.wire() as wire:
+            await wire.send(stage.head("GET / HTTP/1.1"))
+            await eventually(lambda: "begun" in seen)
+            left[1].cancel()
+            await anyio.wait_all_tasks_blocked()
+            gates["go"].set()
+            assert (await wire.answer()).body == b"whole"
+
+
+async def test_clients_that_leave_scopes_open_do_not_end_the_application() -> None:
+    async with serving("", backend=culprit("leaving", disconnect_grace_seconds=0)) as stage:
+        for number in range(3):
+            async with stage.wire() as wire:
+                await wire.send(stage.head("GET /gone HTTP/1.1"))
+                await wire.until(b"piece")
+                await wire.reset()
+            await eventually(lambda number=number: seen == ["over"] * (number + 1), "the end of the call")  # type: ignore[misc]
+        gates["go"].set()
+        assert (await stage.ask()).body == b"whole"
+
+
+async def test_a_task_that_is_cancelled_after_its_call_takes_no_other_one(anyio_backend_name: str) -> None:
+    if anyio_backend_name == "trio":
+        pytest.skip("nobody can cancel a task of trio")
+    async with serving("", backend=culprit("leaving")) as stage:
+        assert (await stage.ask("GET /task HTTP/1.1")).body == b"whole"
+        left[0].cancel()
+        gates["go"].set()
+        assert (await stage.ask()).body == b"whole"
+        assert (await stage.ask()).body == b"whole"
+
+
+async def test_content_without_an_end_is_not_whole_though_trailers_were_announced() -> None:
+    async with serving("", backend=culprit("incomplete")) as stage:
+        assert (await stage.ask("GET /whole HTTP/1.1")).body == b"content"
+        assert (await stage.ask()).status == 500  # none of it was sent yet
+
+
+async def test_head_may_be_followed_by_trailers(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving("trailing") as stage:
+        assert (await stage.ask("HEAD / HTTP/1.1")).status == 200
+    assert not caplog.records
+
+
+async def test_what_ends_the_program_at_the_start_refuses_the_route(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving("", backend=culprit("leave_early", factory=True)) as stage:
+        assert (await stage.ask()).status == 404
+    assert "culprits:leave_early raised SystemExit: no database (" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "kind"), [("jar", "asgi"), ("cookies", "wsgi")])
+async def test_cookies_of_several_fields_are_one(name: str, kind: str) -> None:
+    async with serving("", backend=culprit(name, kind)) as stage, stage.http2() as wire:
+        answer = await wire.exchange(headers=((b"cookie", b"a=1"), (b"x-a", b"1"), (b"cookie", b"b=2")))
+        assert b"'a=1; b=2'" in answer.body
+
+
+async def test_a_field_with_an_underscore_is_not_taken_for_another_one() -> None:
+    async with serving("", backend=culprit("cookies", "wsgi")) as stage, stage.wire() as wire:
+        await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nRemote_User: root\r\nContent_Length: 5\r\n\r\n")
+        assert (await wire.answer()).body == b"[None, None, None]"
+
+
+async def test_a_middleware_that_swallows_a_fault_makes_no_whole_of_half_a_response() -> None:
+    filters = [{"type": "asgi", "settings": {"middleware": f"{culprits.__name__}:Swallowing"}}]
+    async with serving("faulty", filters=filters) as stage, stage.wire() as wire:
+        await wire.send(stage.head("GET /after HTTP/1.1"))
+        await wire.until(b"begun")
+        gates["go"].set()
+        with pytest.raises(CutOff):
+            await wire.until(b"0\r\n\r\n")
