@@ -103,11 +103,7 @@ def _scope(request: Request, root_path: str, state: Scope, kind: str) -> Scope:
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:
-    fields = request.headers
-    if request.exchange.version == "HTTP/2" and len(cookies := header_values(fields, b"cookie")) > 1:
-        # one field for each is only for HTTP/2 (RFC 9113 §8.2.3)
-        fields = (*(field for field in fields if field[0] != b"cookie"), (b"cookie", b"; ".join(cookies)))
-    headers = [(b"host", request.authority), *fields] if request.authority else list(fields)
+    headers = [(b"host", request.authority), *request.headers] if request.authority else list(request.headers)
     body = request.body
     if type(body) is NoContent:
         if request.method in _WITH_CONTENT:

@@ -106,7 +106,10 @@ def test_a_document_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> 
             {"listeners": [{"name": "a", "bind": "b"}, {"name": "a", "bnd": "b"}]},
             "s.yaml: $.listeners[1]: unknown key `bnd`; did you mean `bind`? (accepted: name, bind, ",
         ),
-        ({"drain": {"zzz": 1}}, "s.yaml: $.drain: unknown key `zzz` (accepted: grace_seconds, delay_seconds, close_seconds)"),
+        (
+            {"drain": {"zzz": 1}},
+            "s.yaml: $.drain: unknown key `zzz` (accepted: grace_seconds, delay_seconds, close_seconds)",
+        ),
         ({"drain": {"grace_seconds": -1}}, "s.yaml: $.drain.grace_seconds: expected `float` >= 0"),
         ({"drain": {"grace_seconds": "1"}}, "s.yaml: $.drain.grace_seconds: expected `float`, got `str`"),
         ({"listeners": [{"name": "a"}]}, "s.yaml: $.listeners[0]: object missing required field `bind`"),

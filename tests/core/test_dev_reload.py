@@ -792,6 +792,10 @@ FAULTS = {
     "hook": (("def daemun_filters():", "def daemun_filterz():"), "unknown hook 'daemun_filterz'"),
     "argument": (("def daemun_filters():", "def daemun_filters(rout):"), "Argument(s) {'rout'}"),
     "hook raises": (('return [FilterType("mine"', 'return [FiltrType("mine"'), "daemun_filters failed: NameError"),
+    "hook exits": (
+        ("def daemun_filters():", "def daemun_filters():\n    raise SystemExit(4)"),
+        "daemun_filters failed: SystemExit: 4",
+    ),
     "returns": (('return [FilterType("mine", Marks, build)]', 'return ["mine"]'), "def daemun_filters"),
     "clash": (('FilterType("mine"', 'FilterType("other"'), "filter 'other' is registered by plugin others too"),
     "build": (('    note(context, "open")', '    int("x")'), "invalid literal for int()"),
@@ -801,6 +805,7 @@ FAULTS = {
 PLACES = {
     "hook": "def daemun_filterz",
     "argument": "def daemun_filters(rout)",
+    "hook exits": "raise SystemExit(4)",
     "returns": "def daemun_filters",
     "clash": "def daemun_filters",
     "settings": "class Marks",

@@ -330,7 +330,13 @@ async def test_a_check_that_breaks_is_logged_once_and_ends_nothing(caplog: pytes
         endpoint = view(backend).all[0]
         assert (endpoint.healthy, endpoint.last_check) == (True, "")
     words = [record.getMessage() for record in caplog.records if record.name == "daemun.health"]
-    assert sum(one.startswith("back end b: the check of endpoint 127.0.0.1:1 broke: the fault of plugin told at ") for one in words) == 1
+    assert (
+        sum(
+            one.startswith("back end b: the check of endpoint 127.0.0.1:1 broke: the fault of plugin told at ")
+            for one in words
+        )
+        == 1
+    )
     assert words.count("back end b: endpoint 127.0.0.1:1 is unhealthy: its check broke: LookupError") == 1
 
 

@@ -210,7 +210,7 @@ def test_no_head_takes_long_to_refuse(block: bytes) -> None:
         line.fullmatch(block.partition(b"\r\n")[2])
     grammar.early_fault(block, 0)
     grammar.request_fault(block)
-    assert time.process_time() - since < 0.25
+    assert time.process_time() - since < 1
 
 
 @pytest.mark.parametrize("target", [b"/" + b"%2e" * 20_000, b"/" + b"./" * 20_000, b"/" + b"..%2f" * 10_000])
@@ -220,4 +220,4 @@ def test_no_target_takes_long(target: bytes) -> None:
         normal_target(target)
     except ExchangeError:
         pass
-    assert time.process_time() - since < 0.25
+    assert time.process_time() - since < 1

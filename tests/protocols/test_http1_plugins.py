@@ -123,7 +123,9 @@ async def test_a_response_field_that_cannot_be_sent_is_a_500_and_nothing_of_it_i
 
 
 @pytest.mark.parametrize(("name", "value"), UNSENDABLE)
-async def test_a_request_field_that_cannot_be_sent_is_a_500_and_reaches_nobody(name: bytes, value: bytes, faults: object) -> None:
+async def test_a_request_field_that_cannot_be_sent_is_a_500_and_reaches_nobody(
+    name: bytes, value: bytes, faults: object
+) -> None:
     faults.expected = True  # type: ignore[attr-defined]
     extra = changing_requests(lambda request: request.with_header(name, value))
     async with proxying(route=ROUTE, extra=extra) as proxy:

@@ -360,7 +360,7 @@ async def test_a_message_full_of_errors_is_told_by_the_first_of_them() -> None:
         began = process_time()
         with pytest.raises(FaultError, match="not valid"):
             await filtered(BackEnd().handle, request)
-        assert process_time() - began < 2
+        assert process_time() - began < 20
 
 
 async def test_a_body_is_one_and_has_one_child() -> None:

@@ -235,7 +235,7 @@ def test_numbers_without_end_are_refused_at_once(number: str) -> None:
             "root",
             from_json(f'{{"@flag":true,"first":1,"money":{number},"huge":{number},"label":"","left":1}}'.encode()),
         )
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
 
 
 def test_a_union_is_what_its_first_type_says_that_takes_it() -> None:

@@ -147,7 +147,7 @@ def test_a_header_that_comes_in_crumbs_is_not_read_again_with_each() -> None:
     for at in range(0, len(data), 8):
         scan.feed(data[at : at + 8])
     scan.close()
-    assert process_time() - began < 1
+    assert process_time() - began < 5
     assert scan.operation == "a"
 
 

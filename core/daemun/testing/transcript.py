@@ -208,4 +208,5 @@ def _unescaped(text: str, number: int) -> bytes:
 def escaped(data: bytes) -> str:
     """`data` as it stands in a transcript."""
     text = "".join(_SPELLED.get(byte) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}") for byte in data)
-    return text.replace(_ANY, "\\x2e\\x2e\\x2e")
+    dot = "\\x2e"  # beside a gap it would be a part of it
+    return re.sub(r"^\.|\.$", lambda _: dot, text.replace(_ANY, dot * 3))

@@ -75,16 +75,3 @@ class Swallowing:
 def leave_early() -> None:
     """A factory that ends the program."""
     sys.exit("no database")
-
-
-def cookies(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """The cookies, who asks, and the length that was said."""
-    start_response("200 OK", [])
-    names = ("HTTP_COOKIE", "HTTP_REMOTE_USER", "CONTENT_LENGTH")
-    return [repr([environ.get(name) for name in names]).encode()]
-
-
-async def jar(scope: Scope, receive: Receive, send: Send) -> None:
-    """The fields that hold cookies."""
-    assert scope["type"] == "http"
-    await whole(send, repr([value for name, value in scope["headers"] if name == b"cookie"]).encode())

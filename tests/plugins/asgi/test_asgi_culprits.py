@@ -76,19 +76,6 @@ async def test_what_ends_the_program_at_the_start_refuses_the_route(caplog: pyte
     assert "culprits:leave_early raised SystemExit: no database (" in caplog.text
 
 
-@pytest.mark.parametrize(("name", "kind"), [("jar", "asgi"), ("cookies", "wsgi")])
-async def test_cookies_of_several_fields_are_one(name: str, kind: str) -> None:
-    async with serving("", backend=culprit(name, kind)) as stage, stage.http2() as wire:
-        answer = await wire.exchange(headers=((b"cookie", b"a=1"), (b"x-a", b"1"), (b"cookie", b"b=2")))
-        assert b"'a=1; b=2'" in answer.body
-
-
-async def test_a_field_with_an_underscore_is_not_taken_for_another_one() -> None:
-    async with serving("", backend=culprit("cookies", "wsgi")) as stage, stage.wire() as wire:
-        await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nRemote_User: root\r\nContent_Length: 5\r\n\r\n")
-        assert (await wire.answer()).body == b"[None, None, None]"
-
-
 async def test_a_middleware_that_swallows_a_fault_makes_no_whole_of_half_a_response() -> None:
     filters = [{"type": "asgi", "settings": {"middleware": f"{culprits.__name__}:Swallowing"}}]
     async with serving("faulty", filters=filters) as stage, stage.wire() as wire:

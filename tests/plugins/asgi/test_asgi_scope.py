@@ -123,3 +123,10 @@ def test_what_a_call_does_to_its_scope_is_not_seen_by_the_next() -> None:
 def test_repeated_fields_of_wsgi_are_joined() -> None:
     environ = environ_of(http_scope(asked(((b"x-a", b"1"), (b"x-a", b"2"))), "", {}), never)
     assert environ["HTTP_X_A"] == "1,2"
+
+
+def test_a_field_with_an_underscore_is_not_taken_for_another_one() -> None:
+    fields = ((b"remote_user", b"root"), (b"content_length", b"5"), (b"x-a", b"1"))
+    environ = environ_of(http_scope(asked(fields), "", {}), never)
+    assert environ["HTTP_X_A"] == "1"
+    assert not {"HTTP_REMOTE_USER", "CONTENT_LENGTH", "HTTP_CONTENT_LENGTH"} & environ.keys()
