@@ -273,6 +273,14 @@ def _around(change: Callable[[Handler, Request], Awaitable[Response]]) -> Layer:
     return layer
 
 
+async def _rewrites_the_answer(handler: Handler, request: Request) -> Response:
+    response, data = await handler(request), b""
+    while piece := await response.body.read():
+        data += piece
+    await response.body.aclose()
+    return response.with_body(Buffered(data))
+
+
 async def _reads_ahead(handler: Handler, request: Request) -> Response:
     first = await request.body.read()
     return await handler(request.with_body(Buffered(first)))
@@ -423,6 +431,7 @@ def _mixes() -> Layer:
     [
         (_reads_ahead, "pulls_requests", "1 pieces were read before the next handler was called"),
         (_reads_the_answer, "pulls_answers", "1 pieces were read before the answer was returned"),
+        (_rewrites_the_answer, "pulls_answers", "513 pieces were read before the answer was returned"),
         (_pumps, "pulls_answers", "10 pieces were read when one was asked for"),
         (_frames, "leaves_framing_alone", "in its response to GET: the field b'content-length'"),
         (_frames_requests, "leaves_framing_alone", "in the request that it passed on (GET): the field b'connection'"),

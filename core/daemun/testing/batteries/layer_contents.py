@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _PIECE = bytes(16 * 1024)
+_MANY = 512
+"""Pieces of a content that nobody should want all of."""
 _TRAILERS: Headers = ((b"x-sum", b"42"),)
 _SLACK = 2
 """Reads that a layer may be ahead of who asked, for content that it must see in whole units."""
@@ -37,7 +39,7 @@ async def pulls_requests(subject: Subject) -> None:
     """It reads a request's content only when whoever handles the request does; `buffer_bytes` has it read before."""
     if getattr(subject.thing, "buffer_bytes", 0):
         cannot_tell("`buffer_bytes`: the gateway reads the content before it")
-    body, before, after = ListenedBody(repeat(_PIECE)), [0], [0]
+    body, before, after = ListenedBody(repeat(_PIECE, _MANY)), [0], [0]
 
     async def answer(request: Request) -> Response:
         before[0] = body.reads
@@ -56,7 +58,7 @@ async def pulls_requests(subject: Subject) -> None:
 
 async def pulls_answers(subject: Subject) -> None:
     """It reads an answer's content only when it is asked for it: a slow client slows the sender."""
-    body = ListenedBody(repeat(_PIECE))
+    body = ListenedBody(repeat(_PIECE, _MANY))
     async with subject.opened() as layer:
         response = await passed(layer, answering(lambda: Response(200, subject.content, body)), subject.request())
         await turns()

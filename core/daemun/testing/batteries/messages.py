@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 import anyio
+import anyio.lowlevel
 
 from daemun.headers import Headers
 from daemun.message import Body, Request, Response
@@ -113,6 +114,8 @@ class ListenedBody:
 
     async def read(self) -> bytes:
         self.reads += 1
+        if self.reads % 64 == 0:
+            await anyio.lowlevel.checkpoint()  # who reads without end can be cancelled
         piece = next(self._pieces, b"")
         if isinstance(piece, Exception):
             raise piece
