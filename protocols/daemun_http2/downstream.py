@@ -79,7 +79,7 @@ class Downstream(Session):
             )
             if connection.draining:
                 self._drain()
-            if stream.lost:
+            if stream.lost or stream.at_eof:
                 self.lost()
             while not self.over:
                 await self._ended.wait()
