@@ -194,6 +194,10 @@ class Response(Struct, frozen=True, eq=False):
         """The same response with other fields."""
         return replace(self, headers=headers)
 
+    def without_header(self, name: bytes) -> Response:
+        """The same response without any field `name`."""
+        return replace(self, headers=tuple(pair for pair in self.headers if pair[0] != name))
+
     def with_status(self, status: int) -> Response:
         """The same response with another status."""
         return replace(self, status=status)

@@ -16,6 +16,7 @@ from daemun import ExchangeError, Headers, Reason, Request, Response, Waker
 from daemun_asgi.answer import Answer
 from daemun_asgi.call import App, ApplicationFault, ClientGone, cancel_later
 from daemun_asgi.fields import response_fields
+from daemun_asgi.frames import Frames
 from daemun_asgi.pipe import Pipe
 from daemun_asgi.runners import Runners
 from daemun_asgi.scope import Scope
@@ -188,7 +189,11 @@ class WebSocketCall:
             if subprotocol not in self.sees["subprotocols"]:
                 raise ValueError(f"the client does not offer the subprotocol {subprotocol!r}")
             headers = ((b"sec-websocket-protocol", subprotocol.encode()), *headers)
-        self._response = Response(101, ((b"sec-websocket-accept", accept_key(key)), *headers), _Frames(self))
+        self._response = Response(
+            101,
+            ((b"sec-websocket-accept", accept_key(key)), *headers),
+            Frames(self.pipe, self.request.body, self.leave),
+        )
         self._waker.wake()
 
     async def _send(self, message: Mapping[str, Any]) -> None:
@@ -287,24 +292,3 @@ class WebSocketCall:
         came, self._came = self._came, None
         if came is not None:
             came.set()
-
-
-class _Frames:
-    """What the client gets to read."""
-
-    __slots__ = ("_call", "length", "trailers")
-
-    def __init__(self, call: WebSocketCall) -> None:
-        self.length: int | None = None
-        self.trailers: Headers = ()
-        self._call = call
-
-    def read_nowait(self) -> bytes:
-        return self._call.pipe.read_nowait()
-
-    async def read(self) -> bytes:
-        return await self._call.pipe.read()
-
-    async def aclose(self) -> None:
-        await self._call.leave()
-        await self._call.request.body.aclose()

@@ -140,7 +140,7 @@ def _check_filters(route: RouteSpec, registry: Registry) -> None:
 # --- what is run ---
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
 @by_readme([one for one in READMES if any(b.language == "console" or b.kind == "script" for b in blocks(one))])
 def test_its_commands_print_what_it_says(readme: Path, loop: str, tmp_path: Path) -> None:

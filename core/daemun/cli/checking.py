@@ -74,7 +74,11 @@ def _check_settings(file: str, json_: bool) -> int:
     else:
         for fault in faults:
             click.secho(f"{fault.origin or file}: {fault.kind} {fault.name}: {fault.error}", fg="red")
-        words = f"{len(faults)} of {len(statuses)} objects refused" if faults else f"{len(statuses)} objects, all good"
+        words = (
+            f"{len(faults)} of {len(statuses)} objects refused"
+            if faults
+            else f"{len(statuses)} object{'s' * (len(statuses) != 1)}, all good"
+        )
         click.echo(f"{file}: {words}")
     return 1 if faults else 0
 

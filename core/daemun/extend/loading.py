@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -17,6 +19,8 @@ from daemun.errors import PluginError
 __all__ = ["GROUP", "deprecated_hooks", "exchanged", "installed", "load_plugins"]
 
 log = logging.getLogger("daemun.plugins")
+
+_UNKNOWN = re.compile(r"unknown hook '(\w+)'")
 
 GROUP = "daemun"
 """The entry-point group; built-ins stand in it like a stranger's plugins."""
@@ -129,5 +133,11 @@ def _misspelt(plugin: object) -> object:
 
 
 def _spelling(error: Exception) -> str:
-    known = ", ".join(name for name in vars(hookspecs) if name.startswith("daemun_"))
-    return f"{' '.join(str(error).split())}; hooks are: {known}"
+    known = [name for name in vars(hookspecs) if name.startswith("daemun_")]
+    words = " ".join(str(error).split())
+    unknown = _UNKNOWN.match(words)
+    if unknown is None:
+        return f"{words}; hooks are: {', '.join(known)}"
+    near = difflib.get_close_matches(unknown[1], known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown hook {unknown[1]!r}{hint} (hooks are: {', '.join(known)})"

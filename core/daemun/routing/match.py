@@ -67,7 +67,9 @@ def mismatch(spec: RouteSpec, request: Request) -> str:
     if spec.methods and request.method.decode("latin-1") not in spec.methods:
         return f"method {request.method.decode('latin-1')} is not one of {', '.join(spec.methods)}"
     if spec.listeners and request.exchange.peer.listener not in spec.listeners:
-        return f"listener {request.exchange.peer.listener} is not one of {', '.join(spec.listeners)}"
+        listener = request.exchange.peer.listener
+        came = f"listener {listener} is" if listener else "no listener is named (--listener), which would be"
+        return f"{came} {'not ' if listener else ''}one of {', '.join(spec.listeners)}"
     for match in spec.headers:
         if not ValueTest(match).holds(header_values(request.headers, match.name.lower().encode())):
             return f"header {match.name} is not {match.kind.value} {match.value}".rstrip()
