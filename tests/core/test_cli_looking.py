@@ -222,7 +222,7 @@ def test_explain_knows_listeners(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(yaml.safe_dump({"sources": [{"type": "inline", "routes": routes}]}))
     assert cli("explain", "GET", "a", "-s", file).exit_code == 1
-    assert "listener  is not one of inner" in cli("explain", "GET", "a", "-s", file).stdout
+    assert "no listener is named (--listener)" in cli("explain", "GET", "a", "-s", file).stdout
     assert cli("explain", "GET", "a", "--listener", "inner", "-s", file).exit_code == 0
 
 

@@ -311,6 +311,24 @@ async def test_the_timeout_of_a_route_is_a_504() -> None:
     assert [reason for _, reason in service.seen.ends] == [Reason.ROUTE_TIMEOUT]
 
 
+async def test_who_forgets_to_return_is_told_so_and_floods_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def forgetful(request: Request) -> Response:
+        if request.path == b"/raises":
+            raise LookupError("again")
+        return None  # type: ignore[return-value]
+
+    async with edge(forgetful) as service:
+        wire = await service.connect()
+        for path in (b"/ ", b"/raises ", b"/raises ", b"/raises "):
+            await wire.send(GET.replace(b"/ ", path, 1))
+            assert (await wire.answer()).status == 500
+        await wire.aclose()
+    first, *others = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert first.getMessage().endswith("is at fault: it returned a NoneType; accepted: a Response")
+    assert [record.exc_info is not None for record in others] == [True, False, False]
+    assert len({record.getMessage() for record in others}) == 1
+
+
 async def test_a_filter_may_shorten_the_deadline_and_not_lengthen_it() -> None:
     def layer(handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:

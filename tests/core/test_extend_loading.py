@@ -123,7 +123,8 @@ def test_two_distributions_with_one_name_are_told_apart(install: Install) -> Non
 
 def test_a_misspelt_hook_fails_at_start_and_names_the_plugin() -> None:
     plugin = make_plugin("sloppy", daemun_filtres=lambda: ())
-    with pytest.raises(PluginError, match=r"plugin sloppy: .*daemun_filtres.*; hooks are: .*daemun_filters") as raised:
+    words = r"plugin sloppy: .*daemun_filtres.; did you mean .daemun_filters.* \(hooks are: .*daemun_stopped"
+    with pytest.raises(PluginError, match=words) as raised:
         load_plugins(only=[], extra=[plugin])
     assert raised.value.plugin == "sloppy"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 
 import anyio
 
@@ -26,13 +28,25 @@ __all__ = ["DownstreamConnection", "Services"]
 log = logging.getLogger("daemun.exchange")
 
 _MAX_CONTENT_TYPES = 1024
+_NEWS_SECONDS = 60.0
+_MAX_TOLD = 256
 _MAX_CONTENT_TYPE_BYTES = 128
 
 
 class Services:
     """What all connections of a worker share."""
 
-    __slots__ = ("_by_content_type", "blame", "connections", "dialects", "lender", "observers", "table", "timers")
+    __slots__ = (
+        "_by_content_type",
+        "_told",
+        "blame",
+        "connections",
+        "dialects",
+        "lender",
+        "observers",
+        "table",
+        "timers",
+    )
 
     def __init__(
         self,
@@ -49,6 +63,7 @@ class Services:
         self.timers = timers
         self.lender = lender
         """Opens what plugins hold for a connection, or an exchange."""
+        self._told: dict[str, float] = {}
         self.use(dialects, observers, blame or Blame())
 
     def use(self, dialects: Sequence[Dialect], observers: Sequence[Observer], blame: Blame) -> None:
@@ -58,6 +73,16 @@ class Services:
         self.blame = blame
         """Who a fault is named after."""
         self._by_content_type: dict[bytes, Dialect | None] = {}
+
+    def is_news(self, culprit: str) -> bool:
+        """Whether no fault of the same place was logged within a minute: then it is worth a traceback."""
+        now, told = monotonic(), self._told
+        if now - told.get(culprit, -math.inf) < _NEWS_SECONDS:
+            return False
+        if len(told) >= _MAX_TOLD:
+            told.clear()
+        told[culprit] = now
+        return True
 
     def dialect(self, content_type: bytes) -> Dialect | None:
         """The dialect whose requests have such a `content-type`."""
@@ -206,10 +231,12 @@ class DownstreamConnection:
         exchange.plugin = culprit.plugin
         meant, route = lone(error), exchange.route or "-"
         if isinstance(meant, (ExchangeError, ContractError)):
-            log.error("route %s: %s is at fault: %s", route, culprit, meant, exc_info=meant.__cause__)
+            cause = meant.__cause__ if services.is_news(str(culprit)) else None
+            log.error("route %s: %s is at fault: %s", route, culprit, meant, exc_info=cause)
         else:
             words = "raised" if culprit.place else "is at fault:"
-            log.error("route %s: %s %s %r", route, culprit, words, error, exc_info=error)
+            trace = error if services.is_news(str(culprit)) else None
+            log.error("route %s: %s %s %r", route, culprit, words, error, exc_info=trace)
         if isinstance(meant, ExchangeError):
             return meant
         return ExchangeError(Reason.PLUGIN_FAULT, "a plugin of the gateway failed")
@@ -218,7 +245,7 @@ class DownstreamConnection:
         """The response for what a handler raised."""
         meant, exchange = lone(error), request.exchange
         if not isinstance(meant, ExchangeError):
-            failure = self.fault(exchange, error)
+            failure = self.fault(exchange, _in_words(error))
         else:
             failure = meant
             if meant.reason is Reason.PLUGIN_FAULT:
@@ -252,3 +279,11 @@ class DownstreamConnection:
     def _log_observer(self, observer: Observer, error: Exception) -> None:
         culprit = self._services.blame.of(error, (), observer)
         log.error("an observer failed: %s raised %r", culprit, error, exc_info=error)
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """`error`, or what it means: the edge asked what a handler returned for its status, and it had none."""
+    trace = error.__traceback__
+    if isinstance(error, AttributeError) and error.name == "status" and trace is not None and trace.tb_next is None:
+        return ContractError(f"it returned a {type(error.obj).__name__}; accepted: a Response", None)
+    return error
