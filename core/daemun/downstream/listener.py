@@ -21,7 +21,7 @@ from daemun.downstream.drain import Connections
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.inherited import is_inherited, take_inherited
-from daemun.downstream.negotiate import Spoken, converse
+from daemun.downstream.negotiate import Conversation, Spoken, negotiate
 from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
 from daemun.extend.wire import Connection
@@ -260,6 +260,7 @@ class Listener:
         )
 
     async def _serve(self, sock: socket.socket, connection: Connection, tasks: TaskGroup) -> None:
+        spoken = self._spoken
         try:
             if self._tcp:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -274,7 +275,10 @@ class Listener:
                 return
             if self._context is not None:
                 self._note_tls(stream, connection.peer)
-            await converse(stream, connection, self._spoken)
+            async with Conversation(stream):
+                protocol = await negotiate(stream, connection, spoken.protocols, spoken.silence_seconds)
+                if protocol is not None and protocol.serve is not None:
+                    await protocol.serve(stream, connection, spoken.settings[protocol.name])
         except BaseException as error:
             if not is_fault(error):
                 raise

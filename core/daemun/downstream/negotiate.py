@@ -12,7 +12,9 @@ from daemun.errors import SettingsError
 from daemun.extend.wire import Connection, Sniff, WireProtocol
 from daemun.transport.stream import Stream
 
-__all__ = ["Spoken", "converse", "negotiate"]
+__all__ = ["Conversation", "Spoken", "negotiate"]
+
+_GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 _ENOUGH_BYTES = 24
 """The longest preface that tells a protocol (HTTP/2: RFC 9113 §3.4)."""
@@ -37,16 +39,23 @@ class Spoken:
         """How long a client is waited for that says nothing."""
 
 
-async def converse(stream: Stream, connection: Connection, spoken: Spoken) -> None:
-    """Serves `connection` in the protocol that it speaks, to its end, and closes `stream`. See `negotiate`."""
-    try:
-        protocol = await negotiate(stream, connection, spoken.protocols, spoken.silence_seconds)
-        if protocol is not None and protocol.serve is not None:
-            await protocol.serve(stream, connection, spoken.settings[protocol.name])
-    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+class Conversation:
+    """`async with Conversation(stream)`: what is done inside ends in peace when the peer goes; `stream` is then closed.
+
+    A coroutine around it would be resumed with the connection, for each request.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def __aenter__(self) -> None:
         pass
-    finally:
-        await stream.aclose()
+
+    async def __aexit__(self, _: object, error: BaseException | None, trace: object) -> bool:
+        await self._stream.aclose()
+        return isinstance(error, _GONE)
 
 
 async def negotiate(

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from daemun.downstream.exchange import DownstreamConnection, Services
 from daemun.downstream.forwarded import Forwarding
-from daemun.downstream.negotiate import Spoken, converse
+from daemun.downstream.negotiate import Conversation, Spoken, negotiate
 from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
 from daemun.process.gateway import lend_services
@@ -91,9 +91,13 @@ class MemoryListener:
         return far
 
     async def _serve(self, end: MemoryEnd, connection: DownstreamConnection, tasks: TaskGroup) -> None:
+        spoken = self._spoken
         try:
             stream = WatchedStream(end, tasks)
-            await converse(stream, connection, self._spoken)
+            async with Conversation(stream):
+                protocol = await negotiate(stream, connection, spoken.protocols, spoken.silence_seconds)
+                if protocol is not None and protocol.serve is not None:
+                    await protocol.serve(stream, connection, spoken.settings[protocol.name])
         except BaseException as error:
             if not is_fault(error):
                 raise
