@@ -22,7 +22,10 @@ import yaml
 __all__ = ["Load", "Program", "children", "program", "soon"]
 
 
-def soon(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+_LOG_CHARACTERS = 8000
+
+
+def soon(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What `condition` returns, once that is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -109,6 +112,9 @@ def program(folder: Path, settings: dict[str, Any], **environment: str) -> Itera
         one = Program(process, log)
         try:
             yield one
+        except AssertionError:
+            print(one.log()[-_LOG_CHARACTERS:], file=sys.stderr)  # what somebody looks for whose test failed
+            raise
         finally:
             for pid in (*one.workers(), process.pid):
                 try:
