@@ -92,7 +92,8 @@ class Downstream:
 
     async def _exchanges(self) -> None:
         heads, reader, responder, stream = self._heads, self._reader, self._responder, self._stream
-        run_exchange, respond, deadline = self._connection.run_exchange, self._respond, self._watch.deadline
+        connection, respond, deadline = self._connection, self._respond, self._watch.deadline
+        run_exchange = connection.run_exchange
         try:
             while True:
                 incoming = heads.take() if reader.waiting or stream.unread_bytes else None
@@ -108,7 +109,7 @@ class Downstream:
                     if responder.body is None:
                         await run_exchange(request, respond)
                     else:
-                        await self._run_with_tasks(request)
+                        await connection.run_streaming(request, respond, self._unanswered)
                 except ExchangeError as error:
                     if not responder.head_sent:
                         await self._refuse(error)
@@ -154,35 +155,10 @@ class Downstream:
         if responder.keep_alive and isinstance(body, RequestBody):
             responder.keep_alive = await body.skip(self._settings.drain_bytes)
 
-    async def _run_with_tasks(self, request: Request) -> None:
-        """Runs an exchange whose request streams, with a task group to lend."""
-        broken: ExchangeError | None = None
-        ended = False
-        try:
-            async with anyio.create_task_group() as tasks:
-                request.exchange.tasks, request.exchange.timers = tasks, self._connection.timers
-                try:
-                    await self._connection.run_exchange(request, self._respond)
-                    ended = True
-                except ExchangeError as error:
-                    broken = error  # not through the group, which would wrap it
-                finally:
-                    tasks.cancel_scope.cancel()
-        except ExceptionGroup as group:
-            request.exchange.reason = Reason.PLUGIN_FAULT
-            broken = self._connection.fault(request.exchange, group)
-        if broken is None and not ended:
-            request.exchange.reason = Reason.PLUGIN_FAULT
-            why = ExchangeError(Reason.PLUGIN_FAULT, "a plugin cancelled the tasks of the exchange")
-            broken = self._connection.fault(request.exchange, why)
-            if not self._responder.head_sent:
-                self._responder.keep_alive = False
-                waits = self._respond(self._connection.render(request, broken))
-                if waits is not None:
-                    await waits
-                return
-        if broken is not None:
-            raise broken
+    def _unanswered(self) -> bool:
+        """Whether an answer can still be sent; it is the last one."""
+        self._responder.keep_alive = False
+        return not self._responder.head_sent
 
     def _open_body(self, incoming: Incoming, exchange: Exchange) -> Body:
         reader, responder = self._reader, self._responder

@@ -115,7 +115,7 @@ class Served(Responder):
         )
         try:
             if body is inflow:
-                await self._run_with_tasks(request, exchange)
+                await lent.run_streaming(request, self.respond, lambda: not self._head_sent)
             else:
                 await lent.run_exchange(request, self.respond)
         except ExchangeError:
@@ -123,36 +123,6 @@ class Served(Responder):
         if inflow is not None:
             exchange.received_bytes = inflow.came_bytes
         self.finish()
-
-    async def _run_with_tasks(self, request: Request, exchange: Exchange) -> None:
-        """Runs an exchange whose request streams, with a task group to lend."""
-        broken: ExchangeError | None = None
-        ended = False
-        lent = self._connection.connection
-        try:
-            async with anyio.create_task_group() as tasks:
-                exchange.tasks, exchange.timers = tasks, lent.timers
-                try:
-                    await lent.run_exchange(request, self.respond)
-                    ended = True
-                except ExchangeError as error:
-                    broken = error  # not through the group, which would wrap it
-                finally:
-                    tasks.cancel_scope.cancel()
-        except ExceptionGroup as group:
-            exchange.reason = Reason.PLUGIN_FAULT
-            broken = lent.fault(exchange, group)
-        if broken is None and not ended:
-            exchange.reason = Reason.PLUGIN_FAULT
-            why = ExchangeError(Reason.PLUGIN_FAULT, "a plugin cancelled the tasks of the exchange")
-            broken = lent.fault(exchange, why)
-            if not self._head_sent:
-                waits = self.respond(lent.render(request, broken))
-                if waits is not None:
-                    await waits
-                return
-        if broken is not None:
-            raise broken
 
     def drain(self) -> None:
         """The gateway drains: tells who outlives requests."""

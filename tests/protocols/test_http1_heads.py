@@ -118,6 +118,14 @@ class Lent:
         )
         assert respond(Response(200, (), Buffered(b"ok"))) is None
 
+    async def run_streaming(
+        self,
+        request: Request,
+        respond: Callable[[Response], Awaitable[None] | None],
+        unanswered: Callable[[], bool],
+    ) -> None:
+        await self.run_exchange(request, respond)
+
     def refused(self, error: ExchangeError) -> None:
         """Nobody observes."""
 

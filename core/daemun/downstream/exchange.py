@@ -3,99 +3,25 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
+from collections.abc import Awaitable, Callable
 
 import anyio
 
-from daemun.downstream.drain import Connections
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.render import render
+from daemun.downstream.services import Services
 from daemun.errors import ExchangeError, Reason, is_fault, lone
 from daemun.exchange import Exchange, Peer
-from daemun.extend.culprit import Blame, ContractError
+from daemun.extend.culprit import ContractError
 from daemun.extend.observe import Observer
 from daemun.extend.types import Dialect
 from daemun.message import Buffered, NoContent, Request, Response
-from daemun.routing.table import Table
-from daemun.scopes import ENDED, Lender
+from daemun.scopes import ENDED
 from daemun.transport.standing import Standing
-from daemun.transport.timers import Timers
 
-__all__ = ["DownstreamConnection", "Services"]
+__all__ = ["DownstreamConnection"]
 
 log = logging.getLogger("daemun.exchange")
-
-_MAX_CONTENT_TYPES = 1024
-_NEWS_SECONDS = 60.0
-_MAX_TOLD = 256
-_MAX_CONTENT_TYPE_BYTES = 128
-
-
-class Services:
-    """What all connections of a worker share."""
-
-    __slots__ = (
-        "_by_content_type",
-        "_told",
-        "blame",
-        "connections",
-        "dialects",
-        "lender",
-        "observers",
-        "table",
-        "timers",
-    )
-
-    def __init__(
-        self,
-        table: Table,
-        connections: Connections,
-        timers: Timers,
-        dialects: Sequence[Dialect] = (),
-        observers: Sequence[Observer] = (),
-        blame: Blame | None = None,
-        lender: Lender | None = None,
-    ) -> None:
-        self.table = table
-        self.connections = connections
-        self.timers = timers
-        self.lender = lender
-        """Opens what plugins hold for a connection, or an exchange."""
-        self._told: dict[str, float] = {}
-        self.use(dialects, observers, blame or Blame())
-
-    def use(self, dialects: Sequence[Dialect], observers: Sequence[Observer], blame: Blame) -> None:
-        """From now on these are asked and told, also of what runs."""
-        self.dialects = tuple(dialects)
-        self.observers = tuple(observers)
-        self.blame = blame
-        """Who a fault is named after."""
-        self._by_content_type: dict[bytes, Dialect | None] = {}
-
-    def is_news(self, culprit: str) -> bool:
-        """Whether no fault of the same place was logged within a minute: then it is worth a traceback."""
-        now, told = monotonic(), self._told
-        if now - told.get(culprit, -math.inf) < _NEWS_SECONDS:
-            return False
-        if len(told) >= _MAX_TOLD:
-            told.clear()
-        told[culprit] = now
-        return True
-
-    def dialect(self, content_type: bytes) -> Dialect | None:
-        """The dialect whose requests have such a `content-type`."""
-        known = self._by_content_type
-        if content_type in known:
-            return known[content_type]
-        lower = content_type.lower()
-        found = next((one for one in self.dialects if one.content_types and lower.startswith(one.content_types)), None)
-        if len(content_type) <= _MAX_CONTENT_TYPE_BYTES:
-            if len(known) >= _MAX_CONTENT_TYPES:
-                known.clear()
-            known[content_type] = found
-        return found
 
 
 class DownstreamConnection:
@@ -180,6 +106,42 @@ class DownstreamConnection:
                 self._observe(request, response)
             if exchange._stash is not None:
                 exchange._stash = None  # now, and not when somebody lets go of the exchange
+
+    async def run_streaming(
+        self,
+        request: Request,
+        respond: Callable[[Response], Awaitable[None] | None],
+        unanswered: Callable[[], bool],
+    ) -> None:
+        """`run_exchange` for a request whose body streams: with a task group to lend, which ends with it.
+
+        `unanswered` is asked where a plugin has cancelled these tasks: whether an answer can still be sent.
+        """
+        exchange, broken, ended = request.exchange, None, False
+        try:
+            async with anyio.create_task_group() as tasks:
+                exchange.tasks, exchange.timers = tasks, self.timers
+                try:
+                    await self.run_exchange(request, respond)
+                    ended = True
+                except ExchangeError as error:
+                    broken = error  # not through the group, which would wrap it
+                finally:
+                    tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            exchange.reason = Reason.PLUGIN_FAULT
+            broken = self.fault(exchange, group)
+        if broken is None and not ended:
+            exchange.reason = Reason.PLUGIN_FAULT
+            why = ExchangeError(Reason.PLUGIN_FAULT, "a plugin cancelled the tasks of the exchange")
+            broken = self.fault(exchange, why)
+            if unanswered():
+                waits = respond(self.render(request, broken))
+                if waits is not None:
+                    await waits
+                return
+        if broken is not None:
+            raise broken
 
     def refused(self, error: ExchangeError) -> None:
         """Tells observers of a request that was refused before it became an exchange."""

@@ -18,10 +18,11 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute
 
 from daemun.downstream.drain import Connections
-from daemun.downstream.exchange import DownstreamConnection, Services
+from daemun.downstream.exchange import DownstreamConnection
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.inherited import is_inherited, take_inherited
 from daemun.downstream.negotiate import Conversation, Spoken, negotiate
+from daemun.downstream.services import Services
 from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
 from daemun.extend.wire import Connection

@@ -59,6 +59,20 @@ class Connection(Protocol):
         """
         ...
 
+    async def run_streaming(
+        self,
+        request: Request,
+        respond: Callable[[Response], Awaitable[None] | None],
+        unanswered: Callable[[], bool],
+    ) -> None:
+        """`run_exchange` for a request whose body is not in memory: it has a task group in `exchange.tasks`, and
+        `exchange.timers`, as long as it runs.
+
+        `unanswered` says whether an answer can still be sent. It is asked where a plugin has cancelled these tasks: its
+        client is told so instead of being left to wait.
+        """
+        ...
+
     def refused(self, error: ExchangeError) -> None:
         """Tells observers of a request that was refused before it became an exchange."""
         ...

@@ -15,9 +15,9 @@ import anyio
 import pluggy
 from anyio.abc import TaskGroup
 
-from daemun.downstream.exchange import Services
 from daemun.downstream.listener import Listener, Turn, bind, raise_descriptor_limit
 from daemun.downstream.negotiate import Spoken
+from daemun.downstream.services import Services
 from daemun.extend.culprit import Blame, Thing
 from daemun.extend.registry import Registry
 from daemun.process.info import GatewayInfo, ListenerInfo

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from daemun.downstream.drain import Connections
-from daemun.downstream.exchange import Services
+from daemun.downstream.services import Services
 from daemun.errors import SettingsError, ungrouped
 from daemun.extend.observe import Observer, Worker
 from daemun.extend.registry import Registry

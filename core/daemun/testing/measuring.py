@@ -24,8 +24,9 @@ import anyio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from daemun.downstream.exchange import DownstreamConnection, Services
+from daemun.downstream.exchange import DownstreamConnection
 from daemun.downstream.forwarded import Forwarding
+from daemun.downstream.services import Services
 from daemun.errors import ExchangeError, Reason, SettingsError
 from daemun.exchange import Peer
 from daemun.extend.loading import load_plugins

@@ -13,9 +13,10 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from daemun.downstream.exchange import DownstreamConnection, Services
+from daemun.downstream.exchange import DownstreamConnection
 from daemun.downstream.forwarded import Forwarding
 from daemun.downstream.negotiate import Conversation, Spoken, negotiate
+from daemun.downstream.services import Services
 from daemun.errors import SettingsError, is_fault
 from daemun.exchange import Peer
 from daemun.process.gateway import lend_services
