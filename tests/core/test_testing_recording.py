@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import anyio
@@ -122,11 +123,14 @@ async def test_what_is_filled_once_is_no_leak() -> None:
 
 
 async def test_memory_that_stays_is_told_although_no_object_does() -> None:
-    kept = bytearray()
+    kept = mmap.mmap(-1, 1)  # pages of its own, and none that others gave back before
 
     async def leak() -> None:
-        kept.extend(bytes(range(256)) * 4096)
+        size = len(kept)
+        kept.resize(size + 4 * 1024 * 1024)
+        kept[size:] = bytes(range(256)) * 4 * 4096
         await anyio.lowlevel.checkpoint()
 
     with pytest.raises(AssertionError, match=r"after 40 times the process holds \d+\.\d MiB more"):
         await check_leaks(leak, times=20, warm_up=1)
+    kept.close()
