@@ -123,7 +123,9 @@ async def test_what_is_filled_once_is_no_leak() -> None:
 
 
 async def test_memory_that_stays_is_told_although_no_object_does() -> None:
-    kept = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # pages of its own, and none that others gave back before
+    kept = mmap.mmap(
+        -1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )  # pages of its own, and none that others gave back before
 
     async def leak() -> None:
         size = len(kept)
