@@ -14,28 +14,31 @@ Dotted = Annotated[str, Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[
 _RootPath = Annotated[str, Meta(pattern=r"^(/[!-\"$&->@-~]*[!-\"$&-.0->@-~])?$(?!\n)", max_length=1000)]
 
 
+_Factory = Annotated[bool, Meta(description="The attribute is called without arguments to get the application.")]
+_AppDir = Annotated[str, Meta(description='Folder that modules are found in too; "": that of the settings file.')]
+_Lifespan = Annotated[
+    Literal["auto", "on", "off"],
+    Meta(description="Whether it is told of start and stop; `auto`: if it can be, `on`: it must."),
+]
+_StartupSeconds = Annotated[float, Meta(gt=0, le=600, description="Limit of its start.")]
+_ShutdownSeconds = Annotated[
+    float, Meta(gt=0, le=600, description="What calls that still run, and then its stop, may take at the end.")
+]
+
+
 class AsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the back end `asgi`."""
 
     app: Annotated[Dotted, Meta(description="The application, as `module:attribute`.")]
-    factory: Annotated[bool, Meta(description="The attribute is called without arguments to get the application.")] = (
-        False
-    )
-    app_dir: Annotated[
-        str, Meta(description='Folder that modules are found in too; "": that of the settings file.')
-    ] = ""
+    factory: _Factory = False
+    app_dir: _AppDir = ""
     root_path: Annotated[
         _RootPath,
         Meta(description="Where the application is mounted; in front of a path that does not begin with it."),
     ] = ""
-    lifespan: Annotated[
-        Literal["auto", "on", "off"],
-        Meta(description="Whether it is told of start and stop; `auto`: if it can be, `on`: it must."),
-    ] = "auto"
-    startup_timeout_seconds: Annotated[float, Meta(gt=0, le=600, description="Limit of its start.")] = 30.0
-    shutdown_timeout_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="What calls that still run, and then its stop, may take at the end.")
-    ] = 10.0
+    lifespan: _Lifespan = "auto"
+    startup_timeout_seconds: _StartupSeconds = 30.0
+    shutdown_timeout_seconds: _ShutdownSeconds = 10.0
     disconnect_grace_seconds: Annotated[
         float, Meta(ge=0, le=600, description="What a call may still take after its client left; then it is cancelled.")
     ] = 5.0
@@ -54,12 +57,8 @@ class WsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the back end `wsgi`."""
 
     app: Annotated[Dotted, Meta(description="The application, as `module:attribute`.")]
-    factory: Annotated[bool, Meta(description="The attribute is called without arguments to get the application.")] = (
-        False
-    )
-    app_dir: Annotated[
-        str, Meta(description='Folder that modules are found in too; "": that of the settings file.')
-    ] = ""
+    factory: _Factory = False
+    app_dir: _AppDir = ""
     root_path: Annotated[_RootPath, Meta(description="`SCRIPT_NAME`: where the application is mounted.")] = ""
     threads: Annotated[int, Meta(ge=1, le=1000, description="Calls that run at once; more wait.")] = 16
     shutdown_timeout_seconds: Annotated[
@@ -75,15 +74,8 @@ class MiddlewareSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Dotted, Meta(description="The class, as `module:attribute`; it is called with an application and the options.")
     ]
     options: Annotated[dict[str, Any], Meta(description="Keyword arguments.")] = {}
-    app_dir: Annotated[
-        str, Meta(description='Folder that modules are found in too; "": that of the settings file.')
-    ] = ""
-    lifespan: Annotated[
-        Literal["auto", "on", "off"],
-        Meta(description="Whether it is told of start and stop; `auto`: if it can be, `on`: it must."),
-    ] = "auto"
-    startup_timeout_seconds: Annotated[float, Meta(gt=0, le=600, description="Limit of its start.")] = 30.0
-    shutdown_timeout_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="What calls that still run, and then its stop, may take at the end.")
-    ] = 10.0
+    app_dir: _AppDir = ""
+    lifespan: _Lifespan = "auto"
+    startup_timeout_seconds: _StartupSeconds = 30.0
+    shutdown_timeout_seconds: _ShutdownSeconds = 10.0
     max_running: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls at once; 503 above.")] = 10_000
