@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from daemun.binary import inside
 from daemun.binary.carried import EXCLUDED, PRUNED, Carried, programs, standard_library
 from daemun.errors import SettingsError
 
 __all__ = ["freeze"]
 
+_PROGRAM = Path(__file__).with_name("inside.py")
+"""What runs first in the binary; not imported here, for it imports the commands, of which `build` is one."""
 _LAST_LINES = 12
 _ZLIB = "libz.so.1"
 
@@ -29,7 +30,7 @@ def freeze(what: Carried, work: Path, include: Sequence[str] = ()) -> Path:
             "a binary needs the module PyInstaller, which is not installed (pip install 'daemun[binary]')"
         )
     log = work / "freeze.log"
-    command = [sys.executable, "-m", "PyInstaller", *_arguments(what, work, include), str(inside.__file__)]
+    command = [sys.executable, "-m", "PyInstaller", *_arguments(what, work, include), str(_PROGRAM)]
     with log.open("wb") as output:
         done = subprocess.run(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
