@@ -134,10 +134,9 @@ async def serve_can_be_cancelled(subject: Subject) -> None:
 async def ends_idle_connections_on_drain(subject: Subject) -> None:
     """When the gateway drains, an idle connection ends: `connection.on_drain` is set, and is called."""
     async with talking(subject, hello) as talk:
-        if subject.thing.connect is None:
-            await turns()
-        else:
+        if subject.thing.connect is not None:
             await first_exchange(subject, talk)
+        await turns()
         talk.connection.drain()
         await talk.ended()
         expect(not talk.connection.begun_while_draining, "an exchange began while it drained", "none")
