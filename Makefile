@@ -35,7 +35,7 @@ bench-peers: $(READY) ## beside every proxy that can be installed, an hour and m
 	$(BIN)/python -m bench.peers run --full
 
 conformance: $(READY) ## suites that nobody here wrote
-	$(BIN)/python -m pytest -m conformance
+	$(BIN)/python -m pytest -m conformance --numprocesses 2 --dist loadgroup
 
 faults: $(READY) ## killed upstreams, full descriptors, gigabytes
 	$(BIN)/python -m pytest -m faults

@@ -79,6 +79,7 @@ from daemun.transport.timers import Timer, Timers
 from daemun.transport.waker import Waker, new_waker, waker_factory
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.endpoints import Endpoint, Endpoints
+from daemun.watching import watch_folders
 
 __all__ = [
     "EMPTY",
@@ -181,4 +182,5 @@ __all__ = [
     "render",
     "serve",
     "waker_factory",
+    "watch_folders",
 ]

@@ -4,7 +4,7 @@ document, translate   what a person writes, and the specs that it stands for; `f
 places, precedence    hosts and URLs; which route wins
 parse, explain        bytes to data with lines; faults in words
 find, load            paths to files; files to objects, with the last good version of each
-watch, source         what tells of changes; the sources
+source                the sources, which read again when something changed
 objects               the objects of a document of routes
 
 Another source of objects in files builds on `Reader` and `FileSource`, as `daemun_knative` does.

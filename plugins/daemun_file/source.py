@@ -10,13 +10,12 @@ from typing import Generic, TypeVar
 import anyio
 from anyio import CancelScope, to_thread
 
-from daemun import ObjectStatus, Publish, Snapshot, Source, SourceContext
+from daemun import ObjectStatus, Publish, Snapshot, Source, SourceContext, watch_folders
 from daemun_file.explain import ObjectError, show_path
 from daemun_file.find import WatchPlan
 from daemun_file.load import Entry, Reader, Reading
 from daemun_file.objects import Specs, assemble, decode_object, split_document
 from daemun_file.settings import FileSettings, InlineSettings
-from daemun_file.watch import watch
 
 __all__ = ["FileSource", "InlineSource", "open_file", "open_inline"]
 
@@ -89,7 +88,10 @@ class FileSource(Generic[T]):
 
     async def _watch(self, plan: WatchPlan, scope: CancelScope) -> None:
         with scope:
-            await watch(plan, lambda: self._changed.set())
+            try:
+                await watch_folders(plan.folders, lambda: self._changed.set(), concerns=plan.concerns)
+            except OSError as error:
+                log.warning("changes of files are not seen without SIGHUP: %s", error)
 
 
 class InlineSource:

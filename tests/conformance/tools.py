@@ -120,12 +120,14 @@ def debian_tool(name: str, package: str) -> str:
         pytest.skip(f"{name}: not installed, and only root installs {package} with apt-get")
     install = [apt, "install", "-y", "--no-install-recommends", package]
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    cache_folder().mkdir(parents=True, exist_ok=True)
     try:
-        try:
-            run_tool(install, Path("/"), quiet)
-        except subprocess.CalledProcessError:
-            run_tool([apt, "update"], Path("/"), quiet)
-            run_tool(install, Path("/"), quiet)
+        with _alone(cache_folder() / "apt.lock"):
+            try:
+                run_tool(install, Path("/"), quiet)
+            except subprocess.CalledProcessError:
+                run_tool([apt, "update"], Path("/"), quiet)
+                run_tool(install, Path("/"), quiet)
     except (subprocess.SubprocessError, OSError) as error:
         pytest.skip(f"{name}: apt-get does not install {package}: {_words(error)}")
     return _present(name, package)

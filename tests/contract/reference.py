@@ -86,6 +86,7 @@ GROUPS = (
         "DaemunError SettingsError PluginError ExchangeError Reason Side Retry",
     ),
     _group("State and scopes", "Values of a plugin's own, and things that are opened once.", "Stash StashKey Scope"),
+    _group("Files", "What tells a plugin that something on the disk changed.", "watch_folders"),
     _group("Streams and time", "What wire protocols work with.", "Stream Timers Timer Waker new_waker waker_factory"),
     _group("A gateway", "From a program of your own.", "load_settings Settings serve"),
     _group("Gateways in tests", "In memory, or on a port.", "in_memory MemoryGateway running RunningGateway", _KIT),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from daemun.testing.program import soon
+from daemun.testing.program import logged, soon
 
 PLUGIN = """
 from contextlib import asynccontextmanager
@@ -58,11 +58,6 @@ def test_an_edit_is_served(tmp_path: Path) -> None:
             command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path, env=environment
         ) as process,
     ):
-
-        def logged() -> str:
-            log.seek(0)
-            return log.read()
-
         try:
             assert process.stdout is not None
             info = json.loads(process.stdout.readline())
@@ -81,19 +76,19 @@ def test_an_edit_is_served(tmp_path: Path) -> None:
             file.write_text(PLUGIN.replace("one", "two"))
             soon(lambda: get() == b"two")
             file.write_text(PLUGIN.replace("yield", "yeld"))
-            soon(lambda: "not reloaded, generation 2 stays in use\n  my_backend.py:12\n" in logged())
+            soon(lambda: "not reloaded, generation 2 stays in use\n  my_backend.py:12\n" in logged(log))
             assert get() == b"two"
             file.write_text(PLUGIN.replace("one", "six"))
             soon(lambda: get() == b"six")
-            soon(lambda: "my_backend: good again, generation 3 after " in logged())
+            soon(lambda: "my_backend: good again, generation 3 after " in logged(log))
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
-        assert logged().startswith(
+        assert logged(log).startswith(
             "workers: 2 in daemun.yaml, and 1 with --dev\nmy_backend: reloaded on save (my_backend.py)\n"
         )
-        assert "Traceback" not in logged()
+        assert "Traceback" not in logged(log)
 
 
 def test_a_plugin_that_cannot_be_imported_at_first_is_shown_with_its_line(

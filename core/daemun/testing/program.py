@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 
 import yaml
 
-__all__ = ["Load", "Program", "children", "program", "soon"]
+__all__ = ["Load", "Program", "children", "logged", "program", "soon"]
 
 
 _LOG_CHARACTERS = 8000
@@ -58,8 +58,7 @@ class Program:
 
     def log(self) -> str:
         """What it logged so far."""
-        self._log.seek(0)
-        return self._log.read()
+        return logged(self._log)
 
     def workers(self) -> list[int]:
         """The processes that serve or drain now: children of its fork server."""
@@ -94,6 +93,14 @@ class Program:
     def end(self, seconds: float = 10.0) -> int:
         """Its exit code, once it ended."""
         return self.process.wait(timeout=seconds)
+
+
+def logged(log: IO[str]) -> str:
+    """What a process that was given `log` wrote to it so far.
+
+    Where the next line goes is shared with the process: whoever moved that to read would have it overwrite one.
+    """
+    return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
@@ -22,11 +23,13 @@ from daemun.process.dev.fault import Fault, fault_of
 from daemun.process.dev.fresh import FromSource, imported_anew
 from daemun.process.dev.sources import Sources
 from daemun.process.dev.swap import swap
-from daemun.process.dev.watch import watch
 from daemun.process.gateway import Gateway, open_gateway
 from daemun.settings import Settings
+from daemun.watching import watch_folders
 
 __all__ = ["Developer", "Reload", "open_developed", "open_developer"]
+
+log = logging.getLogger("daemun.dev")
 
 _PATIENCE_SECONDS = 30.0
 _GONE_SECONDS = 0.5
@@ -164,7 +167,10 @@ class Developer:
 
     async def _watch(self, folders: set[Path], scope: anyio.CancelScope) -> None:
         with scope:
-            await watch(folders, lambda: self._changed.set())
+            try:
+                await watch_folders(folders, lambda: self._changed.set())
+            except OSError as error:
+                log.warning("changes of code are not seen: %s", error)
 
 
 def _brings(registry: Registry, name: str) -> tuple[str, ...]:
