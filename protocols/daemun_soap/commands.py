@@ -25,4 +25,4 @@ def _commands() -> dict[str, click.Command]:
     return COMMANDS
 
 
-soap = _Later("soap", help="Work with a WSDL, a file or a URL: list its operations, print its OpenAPI, call it.")
+soap = _Later("soap", help="Work with a WSDL, which is a file or a URL.")

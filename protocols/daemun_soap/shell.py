@@ -87,9 +87,10 @@ def _call(
     timeout: float,
     raw: bool,
 ) -> None:
-    """Call OPERATION of WSDL with JSON, from standard input if it is `-`, and print the answer as JSON.
+    """Call OPERATION of WSDL with JSON.
 
-    What went wrong, a Fault or anything else, is a problem document on standard error, and exit code 1.
+    The JSON comes from standard input if it is `-`; the answer is printed as JSON. What went wrong, a Fault or anything
+    else, is a problem document on standard error, and exit code 1.
     """
     fields = _fields(headers)
     read = _read(wsdl)

@@ -347,8 +347,10 @@ def test_help_lists_every_command_with_those_of_plugins(cli: Cli) -> None:
     assert "Exit codes: 0 it worked, 1 a fault in settings, plugins or objects, 2 wrong usage." in " ".join(
         result.stdout.split()
     )
-    for name in listed:
-        assert cli(name, "--help").exit_code == 0
+    for name in [[], *([one] for one in listed)]:
+        result = cli(*name, "--help")
+        assert result.exit_code == 0
+        assert "..." not in result.stdout.partition("Commands:")[2]  # what each does is said whole
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,11 @@ _MIB = 1024 * 1024
     help="The file.",
 )
 def build(with_: tuple[str, ...], include: tuple[str, ...], output: Path) -> None:
-    """Make one file with Python, daemun and the plugins of this environment, which runs where there is no Python.
+    """Make one file that runs where there is no Python.
 
-    With --with it is made in an environment of its own, with this daemun and the given plugins. It needs a C compiler
-    and the extra `binary`. What it was built on must have a C library no newer than what it is to run on.
+    It holds Python, daemun and the plugins of this environment. With --with it is made in an environment of its own,
+    with this daemun and the given plugins. It needs a C compiler and the extra `binary`. What it was built on must have
+    a C library no newer than what it is to run on.
     """
     began = time.monotonic()
     if getattr(sys, "frozen", False):

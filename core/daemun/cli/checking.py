@@ -52,7 +52,10 @@ def _parameter(kind: CheckType) -> str:
 @settings_option
 @json_option
 def check(file: str, json_: bool, **wanted: bool) -> None:
-    """Compile everything and print every fault with its place; exit 1 if there is one."""
+    """Compile everything and print every fault.
+
+    Each has its place. Exit code 1 if there is one.
+    """
     kinds = [kind for kind in _checks() if wanted.get(_parameter(kind))]
     if not kinds:
         sys.exit(_check_settings(file, json_))

@@ -53,11 +53,11 @@ def bench(
     seconds: float,
     json_: bool,
 ) -> None:
-    """Measure what PLUGIN adds to one request, beside what small filters add.
+    """Measure what PLUGIN adds to one request.
 
     PLUGIN is the name of an installed plugin, a module of the current folder, or a .py file. Requests come from memory
-    and run through the real protocol and the compiled route, with the plugin and without it in turn. Exit code 1 if
-    something that it brings cannot be measured.
+    and run through the real protocol and the compiled route, with the plugin and without it in turn. What small filters
+    add stands beside it. Exit code 1 if something that it brings cannot be measured.
     """
     from daemun.testing.costs import cost_of
     from daemun.testing.measuring import Message

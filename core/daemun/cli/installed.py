@@ -58,9 +58,10 @@ class _Row(Struct):
 @click.option("--cost", is_flag=True, help="Measure what each adds to a request (half a second for each plugin).")
 @json_option
 def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
-    """List the installed plugins, or those that are named: version, hooks, what they bring.
+    """List the installed plugins, or those that are named.
 
-    Of filters also their phase, what they need of the content, and what their failures mean.
+    Each has its version, its hooks and what it brings. Of filters also their phase, what they need of the content, and
+    what their failures mean.
     """
     manager = load_plugins()
     registry, points = Registry(manager), installed()

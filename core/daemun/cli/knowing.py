@@ -22,7 +22,7 @@ _WITHOUT = ("dialect", "command", "check")
 @click.command()
 @json_option
 def hooks(json_: bool) -> None:
-    """List every hook with its signature and who implements it."""
+    """List every hook, and who implements it."""
     manager = load_plugins()
     rows = []
     for name, spec in vars(hookspecs).items():
@@ -42,7 +42,10 @@ def hooks(json_: bool) -> None:
 
 @click.command()
 def schema() -> None:
-    """Print the JSON schema of the settings file, and of what each plugin takes in it."""
+    """Print the JSON schema of the settings file.
+
+    What each plugin takes in it is part of it.
+    """
     registry = Registry(load_plugins())
     words = {f"{word.replace(' ', '_')}s": kind for word, kind in registry.kinds.items() if word not in _WITHOUT}
     document = msgspec.json.schema(Settings)

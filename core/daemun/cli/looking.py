@@ -47,7 +47,10 @@ def with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
 @settings_option
 @json_option
 def routes(file: str, json_: bool) -> None:
-    """Print every object with what became of it, and the chain that a request of each route runs."""
+    """Print every object with what became of it.
+
+    Routes are told with the chain that a request of each runs.
+    """
 
     def look(_: Settings, of: Table) -> tuple[list[CompiledRoute], tuple[ObjectStatus, ...]]:
         return list(of.current.routes), of.statuses
@@ -78,7 +81,10 @@ def routes(file: str, json_: bool) -> None:
 @settings_option
 @json_option
 def explain(method: str, url: str, headers: tuple[str, ...], listener: str, file: str, json_: bool) -> None:
-    """Say which route wins for METHOD URL, why the next two lost, and the compiled chain in order."""
+    """Say which route wins for METHOD URL, and why.
+
+    The next two are named with why they lost, and the compiled chain is told in order.
+    """
     request = _request(method, url, headers, listener)
 
     def look(_: Settings, of: Table) -> tuple[CompiledRoute | None, list[tuple[str, str]]]:

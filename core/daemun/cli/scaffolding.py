@@ -44,7 +44,7 @@ def plugin() -> None:
 @click.option(
     "--kind",
     "-k",
-    required=True,
+    default="",
     metavar="KIND",
     callback=_read_as(kind_named),
     help=f"One of {', '.join(kind.name for kind in KINDS)}.",
@@ -57,10 +57,10 @@ def plugin() -> None:
 @json_option
 @click.pass_context
 def new(ctx: click.Context, name: ProjectName, kind: PluginKind, into: Path | None, json_: bool) -> None:
-    """Make a project for a plugin NAME: complete, typed, tested, to be installed as it is.
+    """Make a project for a plugin NAME, to be installed as it is.
 
-    The plugin does something small and real; its comments say what to change. Exit code 1 if the folder is not empty or
-    the name is taken, and nothing is written then.
+    It is complete, typed and tested, and does something small and real; its comments say what to change. Exit code 1 if
+    the folder is not empty or the name is taken, and nothing is written then.
     """
     check_free(name, kind, Registry(load_plugins()))
     own = ctx.find_root().command

@@ -90,8 +90,9 @@ WantedBy=sockets.target
 @click.option("--name", default="daemun", show_default=True, help="Name of the units.")
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="Write the files into this folder.")
 def systemd_unit(file: str, listen: tuple[str, ...], name: str, into: Path | None) -> None:
-    """Print the systemd units of a gateway with the settings in FILE: a service, and a socket for each listener whose
-    `bind` is `systemd:NAME`.
+    """Print the systemd units of a gateway.
+
+    FILE has its settings. They are a service, and a socket for each listener whose `bind` is `systemd:NAME`.
 
     systemd holds those sockets: connections wait while the gateway is restarted, none is refused, and it needs no
     right to bind a port.

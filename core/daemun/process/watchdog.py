@@ -72,7 +72,10 @@ class Watchdog:
         self._thread = 0
         self._sentenced = -1
         """The turn in which the loop is to be interrupted."""
+        self._sentenced_after = 0.0
+        """How long it had been blocked then."""
         self._interrupted: Culprit | None = None
+        """Who was, until it is told."""
 
     async def run(self) -> None:
         """Watches until cancelled."""
@@ -103,6 +106,7 @@ class Watchdog:
     def _watch(self) -> None:
         seen, missed = -1, 0
         while not self._over.wait(self._look_seconds):
+            self._tell()
             if self.turns != seen:
                 if missed >= self._warn_after:
                     log.warning("the event loop turns again; it was blocked for %.1f s", self._blocked_seconds)
@@ -130,15 +134,20 @@ class Watchdog:
         return f"{self._blame.described(found[0], self._things(route))} on route {route}"
 
     def _sentence(self, turn: int, *, first: bool) -> None:
-        self._interrupted = None
         self._sentenced = turn
         if first and self._victim(sys._current_frames().get(self._thread)) is None:
             log.error("the event loop is still blocked, and cannot be interrupted there: %s", self._words())
-        late_seconds = self._late_seconds
+        self._sentenced_after = self._late_seconds
         signal.pthread_kill(self._thread, _SIGNAL)
         self._over.wait(self._look_seconds / 4)
-        if self._interrupted is not None:
-            log.error("interrupted after %.1f s: %s", late_seconds, self._interrupted)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Who was interrupted. On a busy machine the handler runs long after its signal."""
+        culprit = self._interrupted
+        if culprit is not None:
+            self._interrupted = None
+            log.error("interrupted after %.1f s: %s", self._sentenced_after, culprit)
 
     # --- in the thread of the event loop ---
 

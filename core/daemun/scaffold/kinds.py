@@ -50,4 +50,5 @@ def kind_named(name: str) -> PluginKind:
     names = [kind.name for kind in KINDS]
     near = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise SettingsError(f"unknown kind of plugin {name!r}{hint} (accepted: {', '.join(names)})")
+    words = f"unknown kind of plugin {name!r}{hint}" if name else "which kind of plugin?"
+    raise SettingsError(f"{words} (accepted: {', '.join(names)})")

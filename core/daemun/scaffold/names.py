@@ -17,7 +17,7 @@ __all__ = ["ProjectName", "check_free", "project_name"]
 
 _MAX_LENGTH = 24
 """So that no line of the templates gets longer than their line length."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_][A-Za-z0-9]+)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
 class ProjectName(Struct, frozen=True):
@@ -35,15 +35,18 @@ class ProjectName(Struct, frozen=True):
 
 def project_name(name: str) -> ProjectName:
     """The spellings of `name`. Raises `SettingsError` that says what would be accepted."""
-    accepted = f"(accepted: letters, digits, - and _ between them, a letter first, up to {_MAX_LENGTH} characters)"
+    accepted = (
+        f"(accepted: lower-case letters, digits, - and _ between them, a letter first, up to {_MAX_LENGTH} characters)"
+    )
     if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH:
-        raise SettingsError(f"{name!r} is no name for a plugin {accepted}")
+        hint = f"; did you mean {name.lower()!r}?" if _NAME.fullmatch(name.lower()) and len(name) <= _MAX_LENGTH else ""
+        raise SettingsError(f"{name!r} is no name for a plugin{hint} {accepted}")
     words = re.split("[-_]", name)
     if words[0].lower() == "daemun":
         rest = name[len("daemun") + 1 :]
         hint = f"{rest!r}" if rest else "a name of its own"
         raise SettingsError(f"{name!r} begins with `daemun`, which its project has anyway (accepted: {hint})")
-    plain = "_".join(words).lower()
+    plain = "_".join(words)
     if plain in sys.stdlib_module_names:
         raise SettingsError(f"{name!r} is a module of the standard library (accepted: another name)")
     camel = "".join(word[0].upper() + word[1:] for word in words)

@@ -14,7 +14,9 @@ __all__ = ["demo"]
 @click.command()
 @click.option("--print-settings", is_flag=True, help="Print the settings of the demo and stop.")
 def demo(print_settings: bool) -> None:
-    """Serve a hello-world Knative Service that starts with the first request and stops a minute after the last.
+    """Serve a hello-world Knative Service, from zero.
+
+    It starts with the first request and stops a minute after the last.
 
     Try: curl -H "Host: helloworld-go.default.example.com" http://127.0.0.1:8080
     """

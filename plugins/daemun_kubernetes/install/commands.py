@@ -40,9 +40,9 @@ _knative_namespace = click.option(
 
 @click.group()
 def install() -> None:
-    """Put a gateway into a Kubernetes cluster, or print the manifests.
+    """Put a gateway into a Kubernetes cluster.
 
-    --dry-run prints them for `kubectl apply -f -`. `daemun uninstall` removes what this made.
+    --dry-run prints the manifests for `kubectl apply -f -`. `daemun uninstall` removes what this made.
     """
 
 
@@ -60,7 +60,10 @@ def install() -> None:
     help="Whether Knative Serving is told to ask this gateway; only: that, and nothing else.",
 )
 def _install_knative(config_network: Literal["yes", "no", "only"], **options: Any) -> None:
-    """The gateway of Knative Serving: it serves KIngresses, and takes the place of Istio, Kourier or Gloo."""
+    """The gateway of Knative Serving.
+
+    It serves KIngresses, and takes the place of Istio, Kourier or Gloo.
+    """
     _install(Mode.KNATIVE, options, config_network)
 
 
@@ -71,7 +74,10 @@ def _install_knative(config_network: Literal["yes", "no", "only"], **options: An
 @cluster_options
 @click.option("--default-class", is_flag=True, help="Serve Ingresses that name no class, too.")
 def _install_ingress(**options: Any) -> None:
-    """A gateway for Ingresses of the class NAME (`ingressClassName: daemun`)."""
+    """A gateway for Ingresses of the class NAME.
+
+    They say so with `ingressClassName: daemun`.
+    """
     _install(Mode.INGRESS, options)
 
 
@@ -87,7 +93,10 @@ def _install_ingress(**options: Any) -> None:
     help="Secret with tls.crt and tls.key of the listener https; none: no https.",
 )
 def _install_gateway(**options: Any) -> None:
-    """A gateway for documents of routes in the ConfigMap NAME-routes. It asks the API server nothing."""
+    """A gateway for documents in the ConfigMap NAME-routes.
+
+    They are documents of routes. It asks the API server nothing.
+    """
     _install(Mode.GATEWAY, options)
 
 
@@ -149,7 +158,10 @@ def proxy() -> None:
 @cluster_options
 @click.option("--json", "json_", is_flag=True, help="Print JSON for programs.")
 def _url(name: str, namespace: str, listener: str, kubeconfig: str, context: str, json_: bool) -> None:
-    """Print the address that answers: of the load balancer, else a port of a node."""
+    """Print the address that answers.
+
+    It is that of the load balancer, else a port of a node.
+    """
     from daemun_kubernetes.install.run import run_url
 
     run_url(namespace, name, listener, json=json_, kubeconfig=kubeconfig, context=context)
