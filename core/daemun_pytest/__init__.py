@@ -61,14 +61,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> bool | None:
-    """With `--daemun-conformance` what is asked for is all that runs."""
-    if not session.config.getoption("--daemun-conformance"):
+    """With `--daemun-conformance` what is asked for is all that runs, but for what `-k` or `--deselect` leave out."""
+    config, hook = session.config, session.config.hook
+    if not config.getoption("--daemun-conformance"):
+        for option in ("--daemun-settings", "--daemun-header"):
+            if config.getoption(option):
+                raise pytest.UsageError(f"{option} does nothing without --daemun-conformance")
         return None
     from daemun.testing.batteries.collecting import collect
 
     session.items = list(collect(session))
+    for item in session.items:
+        hook.pytest_itemcollected(item=item)
+    report = pytest.CollectReport("", "passed", None, list(session.items))
+    hook.pytest_collectreport(report=report)
+    hook.pytest_collection_modifyitems(session=session, config=config, items=session.items)
     session.testscollected = len(session.items)
-    session.config.hook.pytest_collection_finish(session=session)
+    hook.pytest_collection_finish(session=session)
     return True
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 from daemun import (
     Applied,
     BackendSpec,
     BackendType,
+    CertificateSpec,
     EndpointSpec,
     ExchangeError,
     FilterSpec,
@@ -54,6 +56,35 @@ async def test_a_request_that_no_route_takes_is_told_so() -> None:
         with pytest.raises(ExchangeError) as raised:
             await table.handle(make_request())
     assert (raised.value.reason, raised.value.status) == (Reason.NO_ROUTE, 404)
+
+
+async def test_what_stays_refused_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A source publishes again whenever anything changes, and as often as that is."""
+
+    def told() -> list[str]:
+        words = [record.getMessage() for record in caplog.records if record.name == "daemun.routing"]
+        caplog.clear()
+        return words
+
+    half = CertificateSpec("half", ("a.test",), "no pem", "no pem", origin="Secret half")
+    missing = ObjectStatus("Ingress", "lost", "Ingress lost", "its Service is not there")
+    async with routed() as table:
+        for _ in range(3):
+            snapshot = Snapshot((answer(200), answer(200, "bad", path=BAD)), refused=(missing,), certificates=(half,))
+            await table.table.apply("hand", snapshot)
+        assert sorted(word.partition(" refused: ")[0] for word in told()) == [
+            "Ingress lost: Ingress lost",
+            "Secret half: certificate half",
+            "hand: route bad",
+        ]
+        await table.table.apply("hand", Snapshot((answer(200),)))
+        assert told() == []
+        other = Snapshot((answer(200), answer(200, "bad", path=BAD)), refused=(structs.replace(missing, error="gone"),))
+        await table.table.apply("hand", other)
+        assert sorted(word.partition(" refused: ")[0] for word in told()) == [
+            "Ingress lost: Ingress lost",
+            "hand: route bad",
+        ]
 
 
 async def test_one_bad_route_is_refused_and_the_rest_serve() -> None:

@@ -6,6 +6,8 @@ import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
@@ -35,15 +37,34 @@ def find_plugin(word: str) -> FoundPlugin:
         if word in (name, point.value):
             return FoundPlugin(name, None, f"installed, {point.value}")
     path = Path(word)
-    if path.suffix == ".py" or "/" in word:
+    if path.suffix == ".py" or "/" in word or not word.strip("."):
+        path = path.resolve()
+        if path.is_dir() and not (path / "__init__.py").is_file():
+            return _from_project(word, path, points)
         return _from_file(word, path / "__init__.py" if path.is_dir() else path)
+    if word.partition(".")[0] == "daemun":
+        raise PluginError("it is the gateway itself (accepted: a plugin)", plugin=word)
     return _from_module(word, list(points))
+
+
+def _from_project(word: str, folder: Path, points: Mapping[str, EntryPoint]) -> FoundPlugin:
+    """The installed plugin whose code is somewhere in `folder`."""
+    found = []
+    for name, point in points.items():
+        spec = importlib.util.find_spec(point.module.partition(".")[0])
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve().is_relative_to(folder):
+            found.append(name)
+    if len(found) == 1:
+        return FoundPlugin(found[0], None, f"installed, {points[found[0]].value}")
+    if found:
+        raise PluginError(f"{len(found)} plugins are in this folder (accepted: {', '.join(found)})", plugin=word)
+    words = "it has no __init__.py, and no installed plugin is in it (accepted: a .py file, the folder of a package)"
+    raise PluginError(words, plugin=word)
 
 
 def _from_file(word: str, path: Path) -> FoundPlugin:
     if not path.is_file():
         raise PluginError("there is no such file (accepted: a .py file, the folder of a package)", plugin=word)
-    path = path.resolve()
     is_package = path.name == "__init__.py"
     name = path.parent.name if is_package else path.stem
     _look_in(path.parents[1] if is_package else path.parent)

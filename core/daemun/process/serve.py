@@ -59,5 +59,6 @@ def print_started(info: GatewayInfo, seconds: float) -> None:
         pids = ", ".join(map(str, info.workers))
         click.echo(f"  {'workers':<10} {len(info.workers)} (pids {pids})")
     click.echo(f"  {'plugins':<10} {', '.join(info.plugins)}")
-    refused = f", {info.refused} objects refused (see `daemun check`)" if info.refused else ""
+    objects = "object" if info.refused == 1 else "objects"
+    refused = f", {info.refused} {objects} refused (see `daemun check`)" if info.refused else ""
     click.echo(f"  {'routes':<10} {info.routes}{click.style(refused, fg='yellow')}")

@@ -10,6 +10,7 @@ compile.py     a route becomes one handler
 publish.py     one publish on its way: compiles what changed, in slices
 certificates.py  which certificate is presented to whom
 table.py       all routes of all sources, swapped with one assignment; order.py: positions that leave room
+refused.py     tells an operator what is not in use, and why
 shared.py      what is opened once for equal settings, and outlives a reload
 generation.py  what a table opened, leased by exchanges, drained and closed
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -18,12 +17,11 @@ from daemun.routing.compile import CompiledRoute, Compiler
 from daemun.routing.generation import Generation
 from daemun.routing.index import Index
 from daemun.routing.publish import Publish, Published
+from daemun.routing.refused import log_refused
 from daemun.routing.spec import ObjectStatus, Snapshot
 from daemun.upstream.endpoints import Endpoints
 
 __all__ = ["Table"]
-
-log = logging.getLogger("daemun.routing")
 
 
 class Table:
@@ -75,7 +73,8 @@ class Table:
         """
         async with self._lock:
             self.add_source(source)
-            publish = Publish(self._compiler, source, self._sources[source])
+            before = self._sources[source]
+            publish = Publish(self._compiler, source, before)
             try:
                 certificates = await self.certificates.draft(source, snapshot.certificates)
                 await publish.compile(snapshot)
@@ -89,8 +88,7 @@ class Table:
             self.certificates.use(source, certificates)
             self._swap(index, publish.fresh, publish.gone)
             applied = Applied(self.current.number, publish.after.statuses)
-        for status in publish.refused:
-            log.warning("%s: %s %s refused: %s", status.origin or source, status.kind, status.name, status.error)
+        log_refused(publish.refused, source, before.statuses)
         if self._on_applied is not None:
             self._on_applied(applied)
         return applied

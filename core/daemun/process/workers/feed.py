@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -14,11 +13,10 @@ from daemun.extend.types import Applied
 from daemun.process.workers.channel import ChannelError, framed
 from daemun.process.workers.frames import Outcome, encode
 from daemun.process.workers.patch import difference
+from daemun.routing.refused import log_refused
 from daemun.routing.spec import BackendSpec, CertificateSpec, ObjectStatus, RouteSpec, Snapshot
 
-__all__ = ["Feed", "Reader", "gathered", "log_refused"]
-
-log = logging.getLogger("daemun.routing")
+__all__ = ["Feed", "Reader", "gathered"]
 
 S = TypeVar("S", RouteSpec, BackendSpec, CertificateSpec)
 
@@ -98,16 +96,10 @@ class Feed:
             return self._applied(source, gathered(snapshot, outcomes, unfit))
 
     def _applied(self, source: str, applied: Applied) -> Applied:
+        log_refused(applied.refused, source, self.statuses.get(source, ()))
         self.statuses[source] = applied.objects
-        log_refused(applied.refused, source)
         self._on_applied(applied)
         return applied
-
-
-def log_refused(refused: Iterable[ObjectStatus], source: str = "") -> None:
-    """Tells an operator which objects are not in use, and why."""
-    for status in refused:
-        log.warning("%s: %s %s refused: %s", status.origin or source, status.kind, status.name, status.error)
 
 
 def _fit(kind: str, old: Sequence[S], new: Iterable[S], unfit: dict[tuple[str, str, str], str]) -> tuple[S, ...]:

@@ -27,12 +27,13 @@ from daemun.process.parts import check_listeners
 from daemun.process.workers.activations import Activations
 from daemun.process.workers.balance import Board
 from daemun.process.workers.crew import Crew, Edition
-from daemun.process.workers.feed import Feed, log_refused
+from daemun.process.workers.feed import Feed
 from daemun.process.workers.forking import Forking
 from daemun.process.workers.frames import Reopen, encode
 from daemun.process.workers.running_sources import RunningSources
 from daemun.process.workers.sockets import Sockets
 from daemun.process.workers.zygote import MAX_DESCRIPTORS
+from daemun.routing.refused import log_refused
 from daemun.settings import Settings
 
 __all__ = ["Supervisor", "count_workers", "open_supervisor"]

@@ -93,9 +93,7 @@ def run_worker(descriptors: Sequence[int], manager: pluggy.PluginManager) -> Non
 
 def _tell_refusals_once() -> None:
     """The supervisor logs objects that are refused, for all workers at once."""
-    logging.getLogger("daemun.routing").addFilter(
-        lambda record: record.module != "table" or record.levelno != logging.WARNING
-    )
+    logging.getLogger("daemun.routing").addFilter(lambda record: record.module != "refused")
 
 
 class _Life:

@@ -24,6 +24,7 @@ from daemun.testing.batteries.dialects import DIALECT, dialect_subject
 from daemun.testing.batteries.filters import FILTER, filter_subject
 from daemun.testing.batteries.health_checks import HEALTH_CHECK, health_check_subject
 from daemun.testing.batteries.matchers import MATCHER, matcher_subject
+from daemun.testing.batteries.messages import field_fault
 from daemun.testing.batteries.observers import OBSERVER, observer_subject
 from daemun.testing.batteries.protocols import PROTOCOL, protocol_subject
 from daemun.testing.batteries.rules import Breach, Check, Unseen, look
@@ -122,15 +123,21 @@ def collect(session: pytest.Session) -> Iterator[pytest.Item]:
         base_dir = Path(file).resolve().parent if file else Path.cwd()
         headers: Headers = tuple(map(_field, config.getoption("--daemun-header")))
         found: list[tuple[str, Subject]] = []
+        names: list[str] = []
         for wanted in config.getoption("--daemun-conformance"):
             word, _, name = wanted.partition(":")
             if word not in BATTERIES or not name:
                 accepted = ", ".join(BATTERIES)
-                raise pytest.UsageError(f"--daemun-conformance={wanted}: accepted: KIND:NAME, KIND one of {accepted}")
+                words = f"--daemun-conformance {wanted!r} is not KIND:NAME (KIND is one of {accepted})"
+                raise pytest.UsageError(words)
             kind: Kind[Any] = getattr(registry, BATTERIES[word].registry)
             thing = kind.get(name)
             options = {"settings": settings.get(name), "base_dir": base_dir, "headers": headers}
             found.append((wanted, subject_of(word, thing, **options)))
+            names.append(name)
+        if unknown := sorted(settings.keys() - set(names)):
+            words = f"{file}: {unknown[0]!r} is not checked (accepted: {', '.join(names)})"
+            raise pytest.UsageError(words)
     except DaemunError as error:
         raise pytest.UsageError(str(error)) from None
     for wanted, subject in found:
@@ -152,6 +159,9 @@ def _settings(file: str | None) -> dict[str, Any]:
 
 def _field(header: str) -> tuple[bytes, bytes]:
     name, colon, value = header.partition(":")
-    if not colon or not name.strip() or "\n" in header or "\r" in header:
+    if not colon:
         raise pytest.UsageError(f"--daemun-header {header!r} is not `name: value`")
-    return name.strip().lower().encode(), value.strip().encode()
+    field = name.strip().lower().encode(), value.strip().encode()
+    if fault := field_fault((field,)):
+        raise pytest.UsageError(f"--daemun-header {header!r}: {fault}")
+    return field
