@@ -14,32 +14,30 @@ from daemun.downstream.render import render
 from daemun.errors import DaemunError, ExchangeError, PluginError, Reason, Retry, SettingsError, Side
 from daemun.exchange import Exchange, Peer
 from daemun.extend.checks import CheckType, Finding, Severity
-from daemun.extend.failure import DisableAfter, FailurePolicy
-from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
-from daemun.extend.types import (
+from daemun.extend.endpoints import (
     Activator,
     ActivatorContext,
     ActivatorType,
-    Applied,
-    BackendContext,
-    BackendType,
     Balancer,
     BalancerType,
+    HealthCheck,
+    HealthCheckType,
+)
+from daemun.extend.failure import DisableAfter, FailurePolicy
+from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
+from daemun.extend.sources import Applied, Publish, Source, SourceContext, SourceType
+from daemun.extend.types import (
+    BackendContext,
+    BackendType,
     Dialect,
     FilterContext,
     FilterType,
-    HealthCheck,
-    HealthCheckType,
     Matcher,
     MatcherContext,
     MatcherType,
     NoSettings,
     Peek,
     Phase,
-    Publish,
-    Source,
-    SourceContext,
-    SourceType,
 )
 from daemun.extend.wire import Connection, Sniff, WireProtocol
 from daemun.handler import Handler, Layer, compose

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import enum
 import math
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -197,12 +199,25 @@ class ExchangeError(DaemunError):
 def is_fault(error: BaseException) -> bool:
     """Whether `error` is somebody's fault, to be dealt with where it comes out: an exception (`sys.exit` too), or a
     cancellation that nobody asked for, as a library's cancelled future raises it in whom awaits it. To be asked where
-    it was caught."""
+    it was caught.
+
+    What is neither, such as `KeyboardInterrupt` or the panic of an extension, is a fault in a gateway that takes SIGINT
+    itself, as `daemun run` does. In anybody else's program, such as a test, it is for that program.
+    """
     if isinstance(error, (Exception, SystemExit)):
         return True
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_fault, error.exceptions))
-    return isinstance(error, anyio.get_cancelled_exc_class()) and anyio.current_effective_deadline() != -math.inf
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return anyio.current_effective_deadline() != -math.inf
+    return not isinstance(error, GeneratorExit) and not _sigint_raises()
+
+
+def _sigint_raises() -> bool:
+    """Whether Ctrl-C may raise `KeyboardInterrupt` anywhere: by Python's own handler, that of `asyncio.run`, or trio's."""
+    handler = signal.getsignal(signal.SIGINT)
+    of_trio = getattr(handler, "__module__", "").startswith("trio._core.")
+    return handler is signal.default_int_handler or isinstance(handler, partial) or of_trio
 
 
 def lone(error: BaseException) -> BaseException:

@@ -19,18 +19,10 @@ if TYPE_CHECKING:
     import click
 
     from daemun.extend.checks import CheckType
+    from daemun.extend.endpoints import ActivatorType, BalancerType, HealthCheckType
     from daemun.extend.observe import ObserverType
-    from daemun.extend.types import (
-        ActivatorType,
-        Applied,
-        BackendType,
-        BalancerType,
-        Dialect,
-        FilterType,
-        HealthCheckType,
-        MatcherType,
-        SourceType,
-    )
+    from daemun.extend.sources import Applied, SourceType
+    from daemun.extend.types import BackendType, Dialect, FilterType, MatcherType
     from daemun.extend.wire import WireProtocol
     from daemun.process.info import GatewayInfo
     from daemun.routing.spec import FilterSpec, RouteSpec

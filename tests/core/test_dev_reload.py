@@ -456,7 +456,7 @@ async def test_a_source_that_hangs_is_given_up_and_the_old_one_comes_back(
 async def test_a_source_whose_old_code_hangs_before_it_is_open_gives_way(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemun.process.sources._FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("daemun.process.source_run._FIRST_PAUSE_SECONDS", 0)
     hangs = """    if Path(context.base_dir, "ledger").read_text():
         note(context, "hangs")
         await anyio.sleep_forever()
@@ -509,7 +509,7 @@ async def build"""
             else:
                 await eventually(lambda: one.ledger[-1] == "stubborn 2")
                 module = one.module
-            monkeypatch.setattr("daemun.process.sources._USUAL_PATIENCE_SECONDS", 0.05)
+            monkeypatch.setattr("daemun.process.sources.USUAL_PATIENCE_SECONDS", 0.05)
         assert f"sources mine are not open again after 0.05 s: plugin {one.name}" in caplog.text
         await one.route()
         module.go.set()

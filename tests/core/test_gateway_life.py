@@ -30,7 +30,7 @@ from daemun import (
     Snapshot,
     SourceType,
 )
-from daemun.process import sources
+from daemun.process import source_run
 from daemun.process.loop import choose_loop, current_loop, run_on
 from daemun.testing import CutOff, HandSource, RunningGateway, Wire, built, eventually, make_plugin, running
 
@@ -447,7 +447,7 @@ class Faltering:
 
 
 async def test_a_source_that_fails_is_begun_again_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(source_run, "_FIRST_PAUSE_SECONDS", 0.01)
     source = Faltering()
     async with running({"sources": [{"type": "faltering"}]}, only=["http1"], extra=[source.plugin]) as gateway:
         assert gateway.gateway.info.routes == 1, "it had published before the gateway accepted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -152,6 +153,47 @@ async def test_http2_refuses_an_answer_that_cannot_be_sent_and_goes_on(caplog: p
             blamed(caplog)
             assert (what, (await wire.exchange(target=b"/fine")).body) == (what, b"fine")
         await wire.aclose()
+
+
+class Panic(BaseException):
+    """As extensions in other languages raise it."""
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, Panic, SystemExit])
+@pytest.mark.parametrize("wire", [Wire, Http2Wire])
+@pytest.mark.parametrize("deep", [False, True])
+async def test_what_is_no_exception_ends_its_exchange_and_nothing_else(
+    raised: type[BaseException], wire: type[Any], deep: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a gateway that takes SIGINT itself; in a test Ctrl-C is not for plugins."""
+
+    async def handle(request: Request) -> Response:
+        if request.path == b"/fine":
+            return Response(200, (), Buffered(b"fine"))
+        if not deep:
+            raise raised
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            raise raised
+        raise AssertionError
+
+    odder = Odder()
+    odder.handle = handle  # type: ignore[method-assign]
+    with anyio.open_signal_receiver(signal.SIGINT):
+        async with gateway_of(odder) as gateway:
+            client = wire(await gateway.connect())
+            if wire is Http2Wire:
+                await client.start()
+            for target, status in ((b"/odd", 500), (b"/fine", 200), (b"/odd", 500)):
+                if wire is Http2Wire:
+                    answer = await client.exchange(target=target)
+                else:
+                    await client.send(GET % target)
+                    answer = await client.answer()
+                assert (target, answer.status) == (target, status)
+            await client.aclose()
+    assert "plugin joker (back end type odd)" in caplog.text
+    assert raised.__name__ in caplog.text
 
 
 async def test_http1_cuts_an_answer_off_that_breaks_on_its_way(caplog: pytest.LogCaptureFixture) -> None:

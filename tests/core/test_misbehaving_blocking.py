@@ -32,7 +32,9 @@ def sleep() -> None:
 
 
 def hold(seconds: float) -> None:
-    time.sleep(seconds)
+    """In pieces: while the whole machine stands still nothing of it passes."""
+    for _ in range(int(seconds * 100)):
+        time.sleep(0.01)
 
 
 def spin() -> None:

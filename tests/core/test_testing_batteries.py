@@ -1606,6 +1606,7 @@ def conformance(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
     """Runs pytest with the given options in a folder in which the plugin `shouting` is as good as installed."""
     (tmp_path / "shouting.py").write_text(PLUGIN)
     (tmp_path / "test_never_run.py").write_text("def test_never_run():\n    raise AssertionError\n")
+    (tmp_path / "shot.yaml").write_text("shot: {}\n")
     information = tmp_path / "shouting-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
@@ -1634,13 +1635,33 @@ def test_the_option_runs_the_rules_and_nothing_else(
 
 
 @pytest.mark.conformance
+def test_one_rule_can_be_run_alone(conformance: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = conformance("--daemun-conformance=filter:shout", "-k", "name_fits")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    listed = conformance("--daemun-conformance=filter:shout", "--collect-only", "-q", "-k", "name_fits or messages")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    assert "filter:shout::name_fits\nfilter:shout::messages_are_valid\n" in listed.stdout
+
+
+@pytest.mark.conformance
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--daemun-conformance=filter:whisper"], "unknown filter 'whisper' (accepted: "),
-        (["--daemun-conformance=sieve:shout"], "accepted: KIND:NAME, KIND one of filter, backend,"),
+        (["--daemun-conformance=sieve:shout"], "'sieve:shout' is not KIND:NAME (KIND is one of filter, backend,"),
+        (["--daemun-conformance=filter:"], "'filter:' is not KIND:NAME"),
         (["--daemun-conformance=filter:shout", "--daemun-header=no colon"], "'no colon' is not `name: value`"),
         (["--daemun-conformance=filter:shout", "--daemun-settings=nowhere.yaml"], "nowhere.yaml"),
+        (
+            ["--daemun-conformance=filter:shout", "--daemun-settings=shot.yaml"],
+            "'shot' is not checked (accepted: shout)",
+        ),
+        (
+            ["--daemun-conformance=filter:shout", "--daemun-header=X Y: 1"],
+            "'X Y: 1': the field name b'x y' is no token",
+        ),
+        (["--daemun-header=x: 1"], "--daemun-header does nothing without --daemun-conformance"),
     ],
 )
 def test_options_that_fit_nothing(

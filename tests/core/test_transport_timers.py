@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +17,9 @@ import pytest
 
 from daemun.testing import eventually
 from daemun.transport.timers import Timers
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -170,7 +174,7 @@ async def test_many_timers_each_fire_at_their_last_time() -> None:
         assert min(late) >= 0
 
 
-async def test_what_came_while_the_process_stood_still_counts_before_a_timer_does() -> None:
+async def test_what_came_while_the_process_stood_still_counts_before_a_timer_does(clock: Clock) -> None:
     """Bytes that lie in the kernel were in time: it is not their sender who stood still."""
     fired: list[str] = []
     ours, theirs = socket.socketpair()
@@ -186,11 +190,12 @@ async def test_what_came_while_the_process_stood_still_counts_before_a_timer_doe
             timer.cancel()
 
         async with anyio.create_task_group() as tasks:
-            timer.set(monotonic() + 2 * TICK)
+            timer.set(clock() + 2 * TICK)
             tasks.start_soon(read)
             await anyio.wait_all_tasks_blocked()
             theirs.send(b"x")
             time.sleep(8 * TICK)  # noqa: ASYNC251 - the process stands still
+            clock.advance(8 * TICK)
     ours.close()
     theirs.close()
     assert fired == ["came"]

@@ -16,7 +16,7 @@ from daemun.extend.loading import load_plugins
 from daemun.message import EMPTY, Request
 from daemun.process.gateway import open_table
 from daemun.process.loop import choose_loop, run_on
-from daemun.routing.compile import CompiledRoute
+from daemun.routing.compiled import CompiledRoute
 from daemun.routing.match import mismatch
 from daemun.routing.spec import HostKind, HostMatch, ObjectStatus, RouteSpec
 from daemun.routing.table import Table

@@ -235,10 +235,12 @@ class DownstreamConnection:
         for observer in self._services.observers:
             try:
                 observer.finished(request, response, exchange)
-            except Exception as error:
+            except BaseException as error:
+                if not is_fault(error):
+                    raise
                 self._log_observer(observer, error)
 
-    def _log_observer(self, observer: Observer, error: Exception) -> None:
+    def _log_observer(self, observer: Observer, error: BaseException) -> None:
         culprit = self._services.blame.of(error, (), observer)
         log.error("an observer failed: %s raised %r", culprit, error, exc_info=error)
 

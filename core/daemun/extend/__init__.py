@@ -1,6 +1,8 @@
 """How plugins join: the types they register, the registry that holds them, and how they are found.
 
-types.py     what each kind of plugin is: name, settings, build
+types.py     filters, matchers, back ends, dialects: name, settings, build
+sources.py   sources, and what becomes of what they publish
+endpoints.py balancers, health checks, activators
 failure.py   what becomes of an exchange when a filter fails
 checks.py    checks of what is around a gateway
 observe.py   observers, and what they may look at

@@ -13,18 +13,11 @@ from msgspec import Struct
 from daemun.errors import PluginError, SettingsError
 from daemun.extend.checks import CheckType
 from daemun.extend.culprit import Blame, Thing
+from daemun.extend.endpoints import ActivatorType, BalancerType, HealthCheckType
 from daemun.extend.fitting import misfit
 from daemun.extend.observe import ObserverType
-from daemun.extend.types import (
-    ActivatorType,
-    BackendType,
-    BalancerType,
-    Dialect,
-    FilterType,
-    HealthCheckType,
-    MatcherType,
-    SourceType,
-)
+from daemun.extend.sources import SourceType
+from daemun.extend.types import BackendType, Dialect, FilterType, MatcherType
 from daemun.extend.wire import WireProtocol
 from daemun.upstream.balance import BALANCERS
 from daemun.upstream.health_http import HEALTH_CHECKS

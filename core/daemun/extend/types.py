@@ -1,4 +1,4 @@
-"""What each kind of plugin registers: a name, a settings struct, and a `build` that provisions and cleans up.
+"""What a plugin registers for the way of a request: a name, a settings struct, a `build` that provisions and cleans up.
 
 `build(settings, context)` returns an async context manager: what it yields is used until it exits. A settings
 struct is decoded strictly: an unknown or ill-typed key is refused with its path, and nothing else is lost.
@@ -18,100 +18,25 @@ from daemun.errors import ExchangeError
 from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.handler import Handler, Layer
 from daemun.message import Request, Response
-from daemun.routing.spec import ObjectStatus, Snapshot
 from daemun.scopes import Scope
-from daemun.upstream.endpoints import Endpoint, Endpoints
 
 __all__ = [
-    "Activator",
-    "ActivatorContext",
-    "ActivatorType",
-    "Applied",
     "BackendContext",
     "BackendType",
-    "Balancer",
-    "BalancerType",
     "Dialect",
     "FilterContext",
     "FilterType",
-    "HealthCheck",
-    "HealthCheckType",
     "Matcher",
     "MatcherContext",
     "MatcherType",
     "NoSettings",
     "Peek",
     "Phase",
-    "Publish",
-    "Source",
-    "SourceContext",
-    "SourceType",
 ]
 
 
 class NoSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of what needs none."""
-
-
-class Applied(Struct, frozen=True):
-    """What a publish led to: every object with what became of it."""
-
-    generation: int
-    """Number of the generation that runs now; it rises."""
-    objects: tuple[ObjectStatus, ...]
-    """Every object of the snapshot, in use or refused."""
-
-    @property
-    def refused(self) -> tuple[ObjectStatus, ...]:
-        """The objects that are not in use, each with its error."""
-        return tuple(status for status in self.objects if status.error)
-
-
-Publish = Callable[[Snapshot], Awaitable[Applied]]
-"""Replaces the source's last snapshot; returns once traffic runs on it. One bad object never hurts the rest."""
-
-
-class SourceContext(Struct, frozen=True):
-    """What a source may use."""
-
-    name: str
-    """Unique among the gateway's sources; logs and routes' origins use it."""
-    base_dir: Path
-    """Folder that relative paths start from: where the settings file is."""
-    workers: int = 1
-    """Processes that serve what it publishes."""
-    serving: bool = True
-    """Whether anybody is served. If not, what it publishes is only looked at (`daemun check`, `routes`, `explain`), and
-    it changes nothing outside."""
-
-
-class Source(Protocol):
-    """Something that knows routes."""
-
-    async def run(self, publish: Publish) -> None:
-        """Publishes now and whenever something changes, until cancelled. Returning means: nothing will change.
-
-        An exception is logged with the source's name; what it published last stays in use. The source is then built
-        and run again, after a pause that grows to a minute.
-        """
-        ...
-
-    def reload(self) -> None:
-        """Reads everything again soon (SIGHUP). Never raises."""
-        ...
-
-
-class SourceType(Struct, frozen=True):
-    """A kind of source: `sources: [{type: NAME, …settings}]`."""
-
-    name: str
-    """What `type` of a source calls it."""
-    settings: type[Struct]
-    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
-    build: Callable[[Any, SourceContext], AbstractAsyncContextManager[Source]]
-    """`build(settings, context)`: entered once, and again after the source has failed."""
-    patience_seconds: float = 10.0
-    """How long the gateway waits for its first snapshot before it accepts without; `math.inf`: until it comes."""
 
 
 class Phase(enum.IntEnum):
@@ -235,79 +160,6 @@ class BackendType(Struct, frozen=True):
     """Decoded strictly before `build` is called; `NoSettings` where there are none."""
     build: Callable[[Any, BackendContext], AbstractAsyncContextManager[Handler]]
     """`build(settings, context)`: entered once for equal settings, exited when nothing uses it any more."""
-
-
-class Balancer(Protocol):
-    """Picks one of several endpoints. Synchronous, called for each try: it may not block."""
-
-    def pick(self, endpoints: tuple[Endpoint, ...], request: Request) -> Endpoint | None:
-        """One of `endpoints` with `Endpoint.available`, or None if all are full."""
-        ...
-
-
-class BalancerType(Struct, frozen=True):
-    """A kind of balancer: `balancer: {type: NAME, …settings}` of a back end."""
-
-    name: str
-    """What a back end's `balancer` calls it."""
-    settings: type[Struct]
-    """Decoded strictly before `build` is called; `NoSettings` where there are none."""
-    build: Callable[[Any], Balancer]
-    """`build(settings)`: one balancer for one back end."""
-
-
-HealthCheck = Callable[[Handler, Endpoint], Awaitable[None]]
-"""`await check(send, endpoint)`: returns if `endpoint` is well; raises `ExchangeError` with words for what is wrong.
-
-`send` sends a request to this endpoint and no other, on a new connection that is closed when the check is over. An
-endpoint has one check at a time, which is cancelled when it takes too long. Whatever else it raises is logged, and
-counts as not well too.
-"""
-
-
-class HealthCheckType(Struct, frozen=True):
-    """A kind of health check: `health_check: {type: NAME, …settings}` of a back end."""
-
-    name: str
-    """What `type` of a back end's `health_check` calls it."""
-    settings: type[Struct]
-    """Beside what all kinds have: none of its keys is `type` or one of theirs (`interval_seconds` …)."""
-    build: Callable[[Any], HealthCheck]
-    """`build(settings)`: one check for all endpoints of a back end."""
-
-
-class ActivatorContext(Struct, frozen=True):
-    """What an activator may use while it is built."""
-
-    backend: str
-    """Name of the back end that it starts endpoints for."""
-    endpoints: Endpoints
-    """The live view to publish into, with the counts that scaling needs."""
-    base_dir: Path
-    """Folder that relative paths start from: where the settings file is."""
-
-
-class Activator(Protocol):
-    """Makes endpoints exist when there are none."""
-
-    async def activate(self) -> None:
-        """Returns once `context.endpoints` holds one that answers.
-
-        Called once for all who wait, in a task of the back end: a client that leaves does not cancel it. Raises
-        `ExchangeError` (`ACTIVATION_FAILED`) with words for the client when it gives up.
-        """
-        ...
-
-
-class ActivatorType(Struct, frozen=True):
-    """A kind of activator: `activator: NAME` of a back end."""
-
-    name: str
-    """What a back end's `activator` calls it."""
-    settings: type[Struct]
-    """Of the back end's `activation`. Decoded strictly before `build` is called; `NoSettings` where there are none."""
-    build: Callable[[Any, ActivatorContext], AbstractAsyncContextManager[Activator]]
-    """`build(settings, context)`: entered before the back end is used, exited after its last exchange."""
 
 
 def _as_it_is(request: Request) -> Request:

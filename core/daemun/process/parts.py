@@ -15,7 +15,7 @@ from daemun.downstream.services import Services
 from daemun.errors import SettingsError, ungrouped
 from daemun.extend.observe import Observer, Worker
 from daemun.extend.registry import Registry
-from daemun.extend.types import Applied
+from daemun.extend.sources import Applied
 from daemun.process.observing import Observing
 from daemun.process.sources import Sources, source_names
 from daemun.process.view import View

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from daemun.errors import DaemunError, SettingsError, is_fault, ungrouped
+from daemun.errors import DaemunError, SettingsError
 from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
-from daemun.extend.types import Applied, Publish, Source, SourceContext
-from daemun.routing.spec import Snapshot
-from daemun.settings import Settings, convert
+from daemun.extend.sources import Source, SourceContext
+from daemun.process.source_run import USUAL_PATIENCE_SECONDS, Apply, Opening, SourceRun
+from daemun.settings import Settings
 from daemun.transport.standing import Standing
 
-__all__ = ["SourceRun", "Sources", "open_sources", "source_names", "typed"]
+__all__ = ["Sources", "open_sources", "source_names", "typed"]
 
 log = logging.getLogger("daemun")
-
-_USUAL_PATIENCE_SECONDS = 10.0
-_FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Sources:
@@ -41,7 +36,7 @@ class Sources:
         """Closes the sources that `registry` has other code for, and opens them anew; what they published stays in use
         meanwhile. Raises `SettingsError`; all are as they were then, or come back once they can: none is waited for
         longer than 10 s."""
-        done: list[tuple[SourceRun, _Opening]] = []
+        done: list[tuple[SourceRun, Opening]] = []
         try:
             for run in self.runs:
                 opening = run.opening.by(registry)
@@ -56,7 +51,7 @@ class Sources:
             raise
 
     async def _come_back(self, runs: Sequence[SourceRun]) -> None:
-        with anyio.move_on_after(_USUAL_PATIENCE_SECONDS, shield=True):
+        with anyio.move_on_after(USUAL_PATIENCE_SECONDS, shield=True):
             for run in runs:
                 try:
                     await run.wait_until_open()
@@ -66,7 +61,7 @@ class Sources:
         if left:
             culprits = self.blame.standing_in(SourceRun.own.__code__, Standing().stacks())
             words = "sources %s are not open again after %g s: %s; what they published last stays in use"
-            log.error(words, left, _USUAL_PATIENCE_SECONDS, culprits)
+            log.error(words, left, USUAL_PATIENCE_SECONDS, culprits)
 
     def reload(self) -> None:
         """Tells every source to read everything again."""
@@ -104,31 +99,12 @@ def _named(settings: Settings) -> Iterator[tuple[str, str, str, dict[str, Any]]]
         yield name, path, kind, rest
 
 
-class _Opening:
-    """How a source is opened: its settings, and the code that makes one of them."""
-
-    def __init__(self, registry: Registry, path: str, kind: str, raw: dict[str, Any], context: SourceContext) -> None:
-        """Raises `SettingsError`."""
-        found = registry.sources.get(kind)
-        decoded = convert(raw, found.settings, path=path)
-        self.code = registry.sources.code(kind)
-        self.thing = registry.sources.thing(kind)
-        self.patience_seconds = found.patience_seconds
-        self.build = partial(found.build, decoded, context)
-        self.path = path
-        self._again = partial(_Opening, path=path, kind=kind, raw=raw, context=context)
-
-    def by(self, registry: Registry) -> _Opening:
-        """The same, with the code that `registry` holds. Raises `SettingsError`."""
-        return self._again(registry)
-
-
 @asynccontextmanager
 async def open_sources(
     settings: Settings,
     registry: Registry,
     base_dir: Path,
-    apply: Callable[[str, Snapshot], Awaitable[Applied]],
+    apply: Apply,
     *,
     workers: int = 1,
     serving: bool = True,
@@ -143,11 +119,11 @@ async def open_sources(
     async with anyio.create_task_group() as tasks:
         try:
             for name, path, kind_name, rest in _named(settings):
-                opening = _Opening(registry, path, kind_name, rest, SourceContext(name, base_dir, workers, serving))
+                opening = Opening(registry, path, kind_name, rest, SourceContext(name, base_dir, workers, serving))
                 patience = opening.patience_seconds
-                one = SourceRun(name, opening, patience if serving else min(patience, _USUAL_PATIENCE_SECONDS))
+                one = SourceRun(name, opening, patience if serving else min(patience, USUAL_PATIENCE_SECONDS))
                 runs.append(one)
-                tasks.start_soon(one.own, sources, apply)
+                tasks.start_soon(one.own, sources.by_name, sources.blame, apply)
                 await one.wait_until_open()
             began = anyio.current_time()
             for one in runs:
@@ -171,138 +147,3 @@ async def _close_within(seconds: float, runs: Sequence[SourceRun], blame: Blame)
     if left:
         culprits = blame.standing_in(SourceRun.own.__code__, Standing().stacks())
         log.error("sources %s did not close within %g s and are cut off: %s", ", ".join(left), seconds, culprits)
-
-
-class SourceRun:
-    """A source, in a task of its own: opened, run, and begun again after a failure."""
-
-    def __init__(self, name: str, opening: _Opening, patience_seconds: float) -> None:
-        self.opening = opening
-        self.go = anyio.Event()
-        """It may run."""
-        self.closed = anyio.Event()
-        self._opened = anyio.Event()
-        """It could be opened, or `_error` says why not."""
-        self._error: Exception | None = None
-        self.name = name
-        self._patience_seconds = patience_seconds
-        self._first = anyio.Event()
-        self._over = False
-        self._again = False
-        self._scope = anyio.CancelScope()
-        """Of what it does now, not of how it is opened and closed."""
-        self._whole = anyio.CancelScope()
-        """Of that too."""
-        self._opens = False
-        self._works = False
-        """It is open, and is not closed yet."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it could be opened since it was to begin, the first time or again."""
-        return self._opened.is_set()
-
-    def end(self) -> None:
-        """Lets it close; one that is not open yet is given up."""
-        self._over = True
-        self._stop(self._opens)
-        self.go.set()
-
-    def _stop(self, at_once: bool) -> None:
-        self._scope.cancel()
-        if at_once:
-            self._whole.cancel()
-
-    async def wait_until_open(self) -> None:
-        """Raises `SettingsError`, or another error of ours, if it cannot be opened."""
-        await self._opened.wait()
-        error, self._error = self._error, None
-        if isinstance(error, DaemunError):
-            raise error
-        if error is not None:
-            raise SettingsError(f"source {self.name} cannot be opened: {error}", path=self.opening.path) from error
-
-    def begin_again(self, opening: _Opening, *, at_once: bool = False) -> None:
-        """Lets it close, and open as `opening` says; one that is not open yet is given up. With `at_once` one that
-        closes already is cut off."""
-        self.opening = opening
-        self._opened = anyio.Event()
-        self._error = None
-        self._again = True
-        self._stop(self._opens or (at_once and not self._works))
-
-    async def wait(self, began: float) -> None:
-        """Returns once it has published, or its patience is over."""
-        with anyio.CancelScope(deadline=began + min(self._patience_seconds, _USUAL_PATIENCE_SECONDS)):
-            await self._first.wait()
-        if not self._first.is_set() and self._patience_seconds > _USUAL_PATIENCE_SECONDS:
-            log.warning("source %s has published nothing yet; the gateway accepts once it has", self.name)
-            with anyio.CancelScope(deadline=began + self._patience_seconds):
-                await self._first.wait()
-
-    async def own(self, sources: Sources, apply: Callable[[str, Snapshot], Awaitable[Applied]]) -> None:
-        """Until `end`."""
-        try:
-            await self._own(sources, apply)
-        finally:
-            self.closed.set()
-
-    async def _own(self, sources: Sources, apply: Callable[[str, Snapshot], Awaitable[Applied]]) -> None:
-
-        async def publish(snapshot: Snapshot) -> Applied:
-            applied = await apply(self.name, snapshot)
-            self._first.set()
-            return applied
-
-        pause = _FIRST_PAUSE_SECONDS
-        while not self._over:
-            began = anyio.current_time()
-            self._again = False
-            opening, opened = self.opening, self._opened  # others' by the time that this one is given up
-            self._opens = True
-            try:
-                with ungrouped(), anyio.CancelScope() as self._whole:
-                    async with opening.build() as source:
-                        sources.by_name[self.name] = source
-                        self._opens, self._works = False, True
-                        opened.set()
-                        await self.go.wait()
-                        try:
-                            await self._within(self._serve(source, publish))
-                        finally:
-                            self._works = False
-            except BaseException as error:
-                if not is_fault(error):
-                    raise
-                if not opened.is_set():
-                    if opened is self._opened:
-                        self._error = error if isinstance(error, Exception) else RuntimeError(f"it ended by {error!r}")
-                    opened.set()
-                    if not self.go.is_set():
-                        return
-                else:
-                    culprit, words = (
-                        sources.blame.of(error, [opening.thing], sources.by_name.get(self.name)),
-                        "source %s failed: %s raised %r; what it published last stays",
-                    )
-                    log.error(f"{words} in use", self.name, culprit, error, exc_info=error)
-            finally:
-                self._opens = False
-            if self._patience_seconds <= _USUAL_PATIENCE_SECONDS:
-                self._first.set()
-            if self._again or anyio.current_time() - began > _LONGEST_PAUSE_SECONDS:
-                pause = _FIRST_PAUSE_SECONDS
-            await self._within(anyio.sleep(pause))
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    async def _serve(self, source: Source, publish: Publish) -> None:
-        await source.run(publish)
-        self._first.set()
-        await anyio.sleep_forever()
-
-    async def _within(self, work: Awaitable[None]) -> None:
-        """Does `work` until `end`."""
-        with anyio.CancelScope() as self._scope:
-            if self._over or self._again:
-                self._scope.cancel()
-            await work

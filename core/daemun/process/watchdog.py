@@ -22,7 +22,7 @@ import anyio
 from daemun.downstream.exchange import DownstreamConnection
 from daemun.errors import PluginError
 from daemun.extend.culprit import Blame, Culprit, Thing, frames_of
-from daemun.process.sources import SourceRun
+from daemun.process.source_run import SourceRun
 from daemun.settings import BlockingSettings
 from daemun.upstream.activation import WaitingRoom
 from daemun.upstream.health import Checks

@@ -12,7 +12,6 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from daemun.errors import DaemunError, PluginError, Reason, SettingsError
-from daemun.extend.culprit import Thing
 from daemun.extend.failure import DisableAfter, FailurePolicy
 from daemun.extend.ordering import in_order
 from daemun.extend.registry import Registry
@@ -21,17 +20,15 @@ from daemun.handler import Handler, Layer
 from daemun.message import Request
 from daemun.routing.actions import redirect, respond, split
 from daemun.routing.buffering import buffered
+from daemun.routing.compiled import CompiledRoute, apart, check_spec, used_backends
 from daemun.routing.edit import edit_headers, edit_requests, header_editor, rewriter
 from daemun.routing.failing import with_policy
-from daemun.routing.index import Index
-from daemun.routing.shared import Resource, Shared
+from daemun.routing.shared import Shared
 from daemun.routing.spec import (
     BackendSpec,
     FilterSpec,
     Forward,
-    HostKind,
     MatcherSpec,
-    PathKind,
     Redirect,
     Respond,
     RouteSpec,
@@ -45,35 +42,9 @@ from daemun.upstream.backend import Backend, open_backend
 from daemun.upstream.endpoints import Endpoints
 from daemun.upstream.forward import retrying
 
-__all__ = ["CompiledRoute", "Compiler", "apart", "used_backends"]
+__all__ = ["Compiler"]
 
 T = TypeVar("T")
-
-
-class CompiledRoute:
-    """A route that can run: its handler, what it holds open, and its chain in words."""
-
-    __slots__ = ("backends", "chain", "handler", "matchers", "resources", "since", "spec", "things")
-
-    def __init__(self, spec: RouteSpec, backends: tuple[BackendSpec, ...]) -> None:
-        self.spec = spec
-        self.backends = backends
-        """Those that it uses, apart from their endpoints."""
-        self.handler: Handler
-        self.matchers: tuple[tuple[Matcher, int], ...] = ()
-        """What it asks of the content, each with how many bytes it may look at."""
-        self.resources: list[Resource] = []
-        self.chain: list[str] = []
-        """What a request passes, outermost first; printed by `daemun routes` and `explain`."""
-        self.things: list[Thing] = []
-        """What plugins brought of it: who may be to blame for its faults."""
-        self.since = 0
-        """Number of the first generation that has it."""
-
-    @property
-    def broken(self) -> bool:
-        """Whether something that it holds open has ended by itself."""
-        return any(resource.broken for resource in self.resources)
 
 
 class Compiler:
@@ -153,11 +124,11 @@ class Compiler:
 
     async def _compile(self, route: CompiledRoute, source: str, backends: Mapping[str, BackendSpec]) -> None:
         spec = route.spec
-        _check(spec)
+        check_spec(spec)
         route.matchers = tuple([await self._matcher(route, matcher) for matcher in spec.matchers])
         named: list[tuple[str, Layer | None]] = []
         if spec.timeout_seconds:
-            named.append((f"timeout {spec.timeout_seconds:g} s", _timeout(spec.timeout_seconds)))
+            named.append((f"timeout {spec.timeout_seconds:g} s", _time_limit(spec.timeout_seconds)))
         named += await self._filters(route, source)
         named.append(("rewrite", rewriter(spec)))
         named.append(("headers", edit_headers(spec)))
@@ -323,39 +294,10 @@ def _called(made: Any, route: CompiledRoute, words: str, accepted: str) -> Any:
     return made
 
 
-def used_backends(spec: RouteSpec, backends: Mapping[str, BackendSpec]) -> tuple[BackendSpec, ...]:
-    """The back ends that a route names. Raises `SettingsError` for one that does not exist."""
-    if not isinstance(spec.action, Forward):
-        return ()
-    missing = [share.backend for share in spec.action.splits if share.backend not in backends]
-    if missing:
-        known = ", ".join(sorted(backends)) or "none"
-        raise SettingsError(f"unknown back end {missing[0]!r} (accepted: {known})")
-    return tuple(backends[share.backend] for share in spec.action.splits)
-
-
-def apart(spec: BackendSpec) -> BackendSpec:
-    """`spec` apart from endpoints that may change without a route being compiled."""
-    if spec.type != "endpoints" or spec.activator or not spec.endpoints:
-        return spec
-    return msgspec.structs.replace(spec, endpoints=())
-
-
 def _type_of(setting: Any) -> str:
     """The name in a setting that is a name, or `{type: NAME, …}`; "" for any other."""
     name = setting.get("type") if isinstance(setting, Mapping) else setting
     return name if isinstance(name, str) else ""
-
-
-def _check(spec: RouteSpec) -> None:
-    Index([(spec, None)])
-    for host in spec.hosts:
-        if host.kind in (HostKind.ONE_LABEL, HostKind.ANY_DEPTH) and not host.value:
-            raise SettingsError("a wildcard host names a domain; for any host use HostKind.ANY")
-    if spec.path.kind is not PathKind.REGEX and not spec.path.value.startswith("/"):
-        raise SettingsError(f"path {spec.path.value!r} does not start with /")
-    if isinstance(spec.action, Forward) and not spec.action.splits:
-        raise SettingsError("a route that forwards needs a back end")
 
 
 def _share_words(share: Split, count: int) -> str:
@@ -367,7 +309,7 @@ def _with_request_headers(share: Split, handler: Handler) -> Handler:
     return handler if editor is None else edit_requests(editor)(handler)
 
 
-def _timeout(seconds: float) -> Layer:
+def _time_limit(seconds: float) -> Layer:
     def layer(handler: Handler) -> Handler:
         def handle(request: Request) -> Any:
             request.exchange.expire_in(seconds, Reason.ROUTE_TIMEOUT)

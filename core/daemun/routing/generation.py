@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from daemun.errors import ExchangeError, Reason
 from daemun.message import Request, Response
-from daemun.routing.compile import CompiledRoute
+from daemun.routing.compiled import CompiledRoute
 from daemun.routing.content import first_match
 from daemun.routing.index import Index
 from daemun.routing.publish import Published

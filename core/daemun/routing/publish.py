@@ -10,7 +10,8 @@ from time import monotonic
 import anyio.lowlevel
 
 from daemun.errors import DaemunError, SettingsError
-from daemun.routing.compile import CompiledRoute, Compiler, apart, used_backends
+from daemun.routing.compile import Compiler
+from daemun.routing.compiled import CompiledRoute, apart, used_backends
 from daemun.routing.index import Index
 from daemun.routing.order import new_positions
 from daemun.routing.spec import BackendSpec, ObjectStatus, RouteSpec, Snapshot

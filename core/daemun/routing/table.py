@@ -11,9 +11,10 @@ import anyio
 from daemun.errors import SettingsError
 from daemun.extend.culprit import Thing
 from daemun.extend.registry import Registry
-from daemun.extend.types import Applied
+from daemun.extend.sources import Applied
 from daemun.routing.certificates import Certificates
-from daemun.routing.compile import CompiledRoute, Compiler
+from daemun.routing.compile import Compiler
+from daemun.routing.compiled import CompiledRoute
 from daemun.routing.generation import Generation
 from daemun.routing.index import Index
 from daemun.routing.publish import Publish, Published

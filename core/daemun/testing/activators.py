@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from daemun.extend.types import ActivatorContext, ActivatorType, NoSettings
+from daemun.extend.endpoints import ActivatorContext, ActivatorType
+from daemun.extend.types import NoSettings
 from daemun.routing.spec import EndpointSpec
 from daemun.testing.plugins import make_plugin
 from daemun.upstream.endpoints import Endpoints

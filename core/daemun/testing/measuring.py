@@ -36,7 +36,7 @@ from daemun.headers import Headers
 from daemun.message import Buffered, Request, Response
 from daemun.process.gateway import open_table
 from daemun.process.memory import settle_memory
-from daemun.routing.compile import CompiledRoute
+from daemun.routing.compiled import CompiledRoute
 from daemun.routing.spec import BackendSpec, EndpointSpec, FilterSpec, Forward, RouteSpec, Snapshot, Split
 from daemun.settings import ForwardedSettings, Settings, convert
 from daemun.testing.memory import MemoryClient, MemoryServer

@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from daemun.extend.loading import load_plugins
-from daemun.extend.types import Applied, NoSettings, Publish, SourceContext, SourceType
+from daemun.extend.sources import Applied, Publish, SourceContext, SourceType
+from daemun.extend.types import NoSettings
 from daemun.message import Request, Response
 from daemun.process.gateway import open_table
 from daemun.process.parts import Parts

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from daemun.errors import ExchangeError, Reason, is_fault
 from daemun.extend.culprit import Blame
-from daemun.extend.types import Activator, Balancer
+from daemun.extend.endpoints import Activator, Balancer
 from daemun.message import Buffered, Request
 from daemun.upstream.endpoints import Endpoint, Endpoints
 

@@ -13,8 +13,8 @@ import anyio
 from msgspec import Meta, Struct
 
 from daemun.errors import SettingsError
+from daemun.extend.endpoints import Activator, ActivatorContext
 from daemun.extend.registry import Registry
-from daemun.extend.types import Activator, ActivatorContext
 from daemun.handler import Handler
 from daemun.routing.spec import BackendSpec
 from daemun.settings import convert

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from daemun.extend.culprit import ContractError
-from daemun.extend.types import Balancer, BalancerType, NoSettings
+from daemun.extend.endpoints import Balancer, BalancerType
+from daemun.extend.types import NoSettings
 from daemun.message import Request
 from daemun.upstream.endpoints import Endpoint
 

@@ -17,8 +17,8 @@ from msgspec import Meta, Struct
 
 from daemun.errors import ExchangeError, SettingsError, is_fault
 from daemun.extend.culprit import Blame
+from daemun.extend.endpoints import HealthCheck
 from daemun.extend.registry import Registry
-from daemun.extend.types import HealthCheck
 from daemun.message import Request, Response
 from daemun.settings import convert
 from daemun.upstream.connection import UpstreamConnection

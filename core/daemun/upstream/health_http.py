@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from daemun.errors import ExchangeError, Reason, SettingsError
 from daemun.exchange import Exchange, Peer
-from daemun.extend.types import HealthCheck, HealthCheckType
+from daemun.extend.endpoints import HealthCheck, HealthCheckType
 from daemun.handler import Handler
 from daemun.message import EMPTY, Request
 from daemun.upstream.endpoints import Endpoint

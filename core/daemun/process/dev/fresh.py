@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from types import CodeType, ModuleType
 
-from daemun.errors import PluginError
+from daemun.errors import PluginError, is_fault
 from daemun.process.dev.sources import Sources
 
 __all__ = ["FromSource", "imported_anew"]
@@ -96,6 +96,8 @@ def _import(plugin: Sources) -> ModuleType:
     except ModuleNotFoundError as error:
         words = f"needs the module {error.name}, which is not there" if error.name else str(error)
         raise PluginError(words, plugin=plugin.plugin) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         words = error.msg if isinstance(error, SyntaxError) else str(error)
         raise PluginError(f"its import failed: {type(error).__name__}: {words}", plugin=plugin.plugin) from error

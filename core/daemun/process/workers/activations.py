@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup
 
 from daemun.errors import ExchangeError, Reason
 from daemun.extend.culprit import Blame
+from daemun.extend.endpoints import Activator, ActivatorContext
 from daemun.extend.registry import Registry
-from daemun.extend.types import Activator, ActivatorContext
 from daemun.process.workers.frames import Activate, Activated, Failed, Hold, Holding, Let, Usage, encode
 from daemun.process.workers.pooled import Asker, Place, PooledEndpoints
 from daemun.routing.shared import Shared

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 import msgspec
 
-from daemun.extend.types import Applied
+from daemun.extend.sources import Applied
 from daemun.process.workers.channel import ChannelError, framed
 from daemun.process.workers.frames import Outcome, encode
 from daemun.process.workers.patch import difference

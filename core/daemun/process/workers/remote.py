@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import msgspec
 
+from daemun.extend.endpoints import Activator, ActivatorContext, ActivatorType
 from daemun.extend.registry import Kind, Registry
-from daemun.extend.types import Activator, ActivatorContext, ActivatorType
 from daemun.process.workers.frames import Activate, Activated, Count, Failed, Hold, Holding, Let, Usage, Use, encode
 from daemun.upstream.endpoints import Endpoint, Endpoints
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from daemun.errors import ExchangeError, Reason
-from daemun.extend.types import Activator, ActivatorContext, ActivatorType
+from daemun.extend.endpoints import Activator, ActivatorContext, ActivatorType
 from daemun.testing.batteries.common import BUILT, CODE, NAMED, SETTINGS
 from daemun.testing.batteries.rules import Check, Unseen, cannot_tell, expect, run_battery
 from daemun.testing.batteries.subject import Subject

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from daemun.exchange import Peer
-from daemun.extend.types import BalancerType
+from daemun.extend.endpoints import BalancerType
 from daemun.message import EMPTY, Request
 from daemun.routing.spec import EndpointSpec
 from daemun.testing.batteries.common import CODE, NAMED, SETTINGS

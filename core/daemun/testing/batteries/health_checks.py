@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from daemun.errors import ExchangeError, Reason
-from daemun.extend.types import HealthCheckType
+from daemun.extend.endpoints import HealthCheckType
 from daemun.message import Buffered, Request, Response
 from daemun.routing.spec import EndpointSpec
 from daemun.testing.batteries.common import CODE, NAMED, SETTINGS

@@ -12,7 +12,7 @@ import anyio
 
 from daemun.errors import ungrouped
 from daemun.extend.loading import installed
-from daemun.extend.types import Applied, Source, SourceContext, SourceType
+from daemun.extend.sources import Applied, Source, SourceContext, SourceType
 from daemun.routing.spec import Forward, ObjectStatus, Snapshot
 from daemun.testing.batteries.common import BUILT, CODE, NAMED, SETTINGS
 from daemun.testing.batteries.rules import Check, Unseen, cannot_tell, expect, run_battery, shown
