@@ -210,11 +210,11 @@ def is_fault(error: BaseException) -> bool:
         return all(map(is_fault, error.exceptions))
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return anyio.current_effective_deadline() != -math.inf
-    return not isinstance(error, GeneratorExit) and not _sigint_raises()
+    return not _sigint_raises()
 
 
 def _sigint_raises() -> bool:
-    """Whether Ctrl-C may raise `KeyboardInterrupt` anywhere: by Python's own handler, that of `asyncio.run`, or trio's."""
+    """Whether Ctrl-C may raise `KeyboardInterrupt` anywhere: by the handler of Python, `asyncio.run` or trio."""
     handler = signal.getsignal(signal.SIGINT)
     of_trio = getattr(handler, "__module__", "").startswith("trio._core.")
     return handler is signal.default_int_handler or isinstance(handler, partial) or of_trio

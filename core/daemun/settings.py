@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import msgspec
 import yaml
 from msgspec import Meta, Struct, field
 
 from daemun.errors import SettingsError
 from daemun.extend.failure import DisableAfter, FailurePolicy
+from daemun.strict import convert
 
 __all__ = [
     "BlockingSettings",
@@ -25,12 +23,9 @@ __all__ = [
     "Settings",
     "SupervisorSettings",
     "TlsSettings",
-    "convert",
     "load_settings",
     "read_document",
 ]
-
-T = TypeVar("T")
 
 
 class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,56 +193,3 @@ class _StrictLoader(yaml.SafeLoader):
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?: - at `(?P<path>[^`]*)`)?")
-_OTHER = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
-
-
-def convert(raw: Any, kind: type[T], *, file: str = "", path: str = "$") -> T:
-    """`raw` as a `kind`, strictly. Raises `SettingsError` with the path of the first fault, which starts at `path`."""
-    try:
-        return msgspec.convert(raw, kind, strict=True)
-    except msgspec.ValidationError as error:
-        unknown = _UNKNOWN.match(str(error))
-        if unknown:
-            inner = unknown["path"] or "$"
-            accepted = _accepted(kind, inner)
-            near = difflib.get_close_matches(unknown["name"], accepted, 1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
-            words = f"unknown key `{unknown['name']}`{hint} (accepted: {', '.join(accepted)})"
-        else:
-            other = _OTHER.match(str(error))
-            assert other is not None
-            inner = other["path"] or "$"
-            words = other["what"][:1].lower() + other["what"][1:] + (" as a key" if other["key"] else "")
-        raise SettingsError(words, file=file, path=path + inner[1:], wanted=kind) from error
-
-
-def _accepted(kind: Any, path: str) -> list[str]:
-    """Names of the keys that the struct at `path` inside `kind` takes."""
-    info = msgspec.inspect.type_info(kind)
-    for step in re.findall(r"\.([^.\[]+)|(\[[^\]]*\])", path):
-        info = _step(info, step[0])
-        if info is None:
-            return []
-    found = _struct(info)
-    return [item.encode_name for item in found.fields] if found is not None else []
-
-
-def _struct(info: Any) -> msgspec.inspect.StructType | None:
-    if isinstance(info, msgspec.inspect.StructType):
-        return info
-    for option in getattr(info, "types", ()):
-        if isinstance(option, msgspec.inspect.StructType):
-            return option
-    return None
-
-
-def _step(info: Any, name: str) -> Any:
-    if name:
-        found = _struct(info)
-        if found is not None:
-            return next((item.type for item in found.fields if item.encode_name == name), None)
-        return getattr(info, "value_type", None)
-    return getattr(info, "item_type", None) or getattr(info, "value_type", None)

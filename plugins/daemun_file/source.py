@@ -1,4 +1,4 @@
-"""The sources: one publishes what files say whenever it is new, one what its settings say, once."""
+"""The sources: one publishes what files say whenever it is new, one what its settings say."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _SETTLE_TRIES = 8
 
 
 class FileSource(Generic[T]):
-    """Publishes what a reader reads: at once, and whenever a watched file or `reload` changes it."""
+    """Publishes what a reader reads: at once, whenever a watched file changes it, and at each `reload`.
+
+    What was refused for something outside of the files may be taken then.
+    """
 
     def __init__(
         self,
@@ -51,9 +54,10 @@ class FileSource(Generic[T]):
         watching: CancelScope | None = None
         async with anyio.create_task_group() as tasks:
             while True:
-                reading = await self._read(patient=published is not None)
+                distrustful, self._distrustful = self._distrustful, False
+                reading = await self._read(patient=published is not None, distrustful=distrustful)
                 snapshot = self._assemble(reading.entries, reading.refused)
-                if snapshot != published:
+                if snapshot != published or distrustful:
                     applied = await publish(snapshot)
                     published = snapshot
                     log.info(
@@ -75,8 +79,7 @@ class FileSource(Generic[T]):
         self._distrustful = True
         self._changed.set()
 
-    async def _read(self, *, patient: bool) -> Reading[T]:
-        distrustful, self._distrustful = self._distrustful, False
+    async def _read(self, *, patient: bool, distrustful: bool) -> Reading[T]:
         for _ in range(_SETTLE_TRIES if patient else 0):
             reading = await to_thread.run_sync(lambda: self._reader.read(patient=True, distrustful=distrustful))
             if reading is not None:
@@ -95,13 +98,24 @@ class FileSource(Generic[T]):
 
 
 class InlineSource:
-    """Publishes the document in its settings, once."""
+    """Publishes the document in its settings: at once, and at each `reload`."""
 
     def __init__(self, settings: InlineSettings, name: str) -> None:
         self._settings = settings
         self._name = name
+        self._asked = anyio.Event()
 
     async def run(self, publish: Publish) -> None:
+        snapshot = self._snapshot()
+        while True:
+            await publish(snapshot)
+            await self._asked.wait()
+            self._asked = anyio.Event()
+
+    def reload(self) -> None:
+        self._asked.set()
+
+    def _snapshot(self) -> Snapshot:
         entries: dict[tuple[str, str], Entry[Specs]] = {}
         refused: list[ObjectStatus] = []
         for item in split_document({"backends": self._settings.backends, "routes": self._settings.routes}):
@@ -118,10 +132,7 @@ class InlineSource:
                 refused.append(ObjectStatus(item.kind, item.name, origin, words))
                 continue
             entries[item.kind, item.name] = Entry(item.kind, item.name, value)
-        await publish(assemble(entries.values(), tuple(refused)))
-
-    def reload(self) -> None:
-        """There is nothing to read again."""
+        return assemble(entries.values(), tuple(refused))
 
 
 @asynccontextmanager

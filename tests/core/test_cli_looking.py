@@ -404,6 +404,32 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return install
 
 
+MUTE = """
+from daemun import NoSettings, SourceType, hookimpl
+from daemun.testing import built
+
+class Mute:
+    async def run(self, publish):
+        raise LookupError("nothing is found")
+    def reload(self):
+        pass
+
+@hookimpl
+def daemun_sources(): return [SourceType("mute", NoSettings, built(Mute()))]
+"""
+
+
+def test_a_source_that_published_nothing_is_a_fault(cli: Cli, stranger: Any, tmp_path: Path) -> None:
+    stranger("mute", MUTE)
+    file = tmp_path / "mute.yaml"
+    file.write_text("sources: [{type: mute}, {type: inline, routes: [{name: a, respond: {status: 204}}]}]\n")
+    result = cli("check", "--settings", str(file))
+    assert result.exit_code == 1
+    assert "source mute: it has published nothing; it was waited for up to 10 s" in result.stdout
+    assert result.stdout.endswith(": 1 of 2 objects refused\n")
+    assert "it has published nothing" in cli("routes", "--settings", str(file)).stdout
+
+
 def test_a_command_of_a_plugin(cli: Cli, stranger: Any) -> None:
     stranger(
         "greeter",

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from daemun import SettingsError
-from daemun.settings import DrainSettings, ListenerSettings, Settings, convert, load_settings, read_document
+from daemun.settings import DrainSettings, ListenerSettings, Settings, load_settings, read_document
+from daemun.strict import convert
 
 FULL = {
     "listeners": [
@@ -110,11 +111,27 @@ def test_a_document_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> 
             {"drain": {"zzz": 1}},
             "s.yaml: $.drain: unknown key `zzz` (accepted: grace_seconds, delay_seconds, close_seconds)",
         ),
+        (
+            {"plugins": {"failure": {"ratelimit": "open", "asgi": "opne"}}},
+            "s.yaml: $.plugins.failure.asgi: invalid enum value 'opne' (accepted: closed, open)",
+        ),
+        (
+            {"plugins": {"failure": {"ratelimit": "open", "asgi": {"faults": "x"}}}},
+            "s.yaml: $.plugins.failure.asgi.faults: expected `int`, got `str`",
+        ),
+        (
+            {"protocols": {"http2": {}, "http1": 7}},
+            "s.yaml: $.protocols.http1: expected `object`, got `int`",
+        ),
+        (
+            {"workers": "many"},
+            "s.yaml: $.workers: invalid enum value 'many' (accepted: a number, auto)",
+        ),
         ({"drain": {"grace_seconds": -1}}, "s.yaml: $.drain.grace_seconds: expected `float` >= 0"),
         ({"drain": {"grace_seconds": "1"}}, "s.yaml: $.drain.grace_seconds: expected `float`, got `str`"),
         ({"listeners": [{"name": "a"}]}, "s.yaml: $.listeners[0]: object missing required field `bind`"),
         ({"sources": {"type": "inline"}}, "s.yaml: $.sources: expected `array`, got `object`"),
-        ({"protocols": {"http1": 1}}, "s.yaml: $.protocols[...]: expected `object`, got `int`"),
+        ({"protocols": {"http1": 1}}, "s.yaml: $.protocols.http1: expected `object`, got `int`"),
         ({"drain": {1: 2}}, "s.yaml: $.drain: expected `str` as a key"),
     ],
 )
@@ -263,7 +280,7 @@ def test_a_fault_deep_inside_a_choice_is_told_with_what_that_takes() -> None:
     with pytest.raises(SettingsError) as raised:
         convert({"drain": {"a": {"grace_second": 1}}}, Every)
     assert str(raised.value) == (
-        "$.drain[...]: unknown key `grace_second`; did you mean `grace_seconds`? (accepted: grace_seconds, delay_seconds, close_seconds)"
+        "$.drain.a: unknown key `grace_second`; did you mean `grace_seconds`? (accepted: grace_seconds, delay_seconds, close_seconds)"
     )
     with pytest.raises(SettingsError) as raised:
         convert({"name": {"bin": 1}}, Every)

@@ -34,7 +34,8 @@ from daemun.errors import PluginError
 from daemun.extend.loading import load_plugins
 from daemun.process.dev.developer import Developer, Reload, open_developer
 from daemun.process.gateway import Gateway, open_gateway
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing import HandSource, RunningGateway, eventually, make_plugin, make_request
 
 pytestmark = pytest.mark.anyio

@@ -159,7 +159,7 @@ class Panic(BaseException):
     """As extensions in other languages raise it."""
 
 
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, Panic, SystemExit])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, Panic, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("wire", [Wire, Http2Wire])
 @pytest.mark.parametrize("deep", [False, True])
 async def test_what_is_no_exception_ends_its_exchange_and_nothing_else(

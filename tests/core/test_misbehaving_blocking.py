@@ -224,6 +224,21 @@ def test_a_stop_comes_to_its_end_and_says_who_held_it_up(
 
 
 @pytest.mark.conformance
+def test_a_second_signal_does_not_wait_for_the_grace(tmp_path: Path, nasty: dict[str, str]) -> None:
+    settings = {**settings_of("uvloop"), "drain": {"grace_seconds": 3600}}
+    with program(tmp_path, settings, **nasty) as one:
+        client = http.client.HTTPConnection("127.0.0.1", one.port)
+        client.request("GET", "/sticky", headers={"Host": "a.test"})
+        for _ in range(2):
+            time.sleep(0.5)  # nothing tells that the request hangs, nor that a signal was heard
+            one.tell(signal.SIGINT)
+        assert one.end(60) == 1
+        assert "1 connection was cut off after " in one.log()
+        assert "the gateway does not stop and is ended: what hangs is plugin nasty at " in one.log()
+        client.close()
+
+
+@pytest.mark.conformance
 def test_a_worker_that_hangs_is_replaced_and_the_log_says_by_whom(tmp_path: Path, nasty: dict[str, str]) -> None:
     more = {
         "workers": 2,

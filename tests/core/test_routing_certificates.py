@@ -16,7 +16,8 @@ from bench.peers.origin import certificate
 from daemun import CertificateSpec, HostKind, HostMatch, Respond, RouteSpec, SettingsError
 from daemun.extend.loading import load_plugins
 from daemun.process.gateway import Gateway, open_gateway
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing import HandSource
 from daemun.testing.routes import routed
 

@@ -38,7 +38,8 @@ from daemun import (
 from daemun.extend.loading import load_plugins
 from daemun.process.gateway import open_table
 from daemun.routing.table import Table
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing import HandSource, built, make_plugin, make_request, routed
 
 pytestmark = pytest.mark.anyio

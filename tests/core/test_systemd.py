@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemun import SettingsError
 from daemun.cli.main import main
+from daemun.cli.unit_words import stream_address
 from daemun.downstream.listener import bind, remove_socket_file
 from daemun.settings import ListenerSettings
 from daemun.testing.program import Program, soon
@@ -230,11 +233,92 @@ def test_a_low_port_of_its_own_needs_a_capability_and_no_socket(tmp_path: Path) 
     ("words", "code", "said"),
     [
         ([], 1, "listener l0 has no address: say --listen web=0.0.0.0:80"),
-        (["--listen", "web=:80", "--listen", "b=:1"], 1, "no listener is bound to systemd:b (accepted: web)"),
+        (["--listen", "web=80", "--listen", "b=1"], 1, "no listener is bound to systemd:b (accepted: web)"),
         (["--listen", "web"], 2, "--listen 'web' is not NAME=ADDRESS"),
+        (["--listen", "web=nonsense"], 2, "--listen 'web=nonsense': it is none of them; accepted: a port, IPv4:port, "),
+        (["--listen", "web=0.0.0.0:99999"], 2, "it has no port from 1 to 65535; accepted: "),
+        (["--listen", "web=:80"], 2, "it names no host before the port; accepted: "),
+        (["--listen", "web=a.test:80"], 2, "it has no address of IP before the port; accepted: "),
+        (["--listen", "web=/run/a b"], 2, "a path holds a blank or a control"),
+        (["--listen", "web=80", "--name", "a b"], 2, "--name 'a b' is no name of a unit; accepted: letters, digits"),
+        (["--listen", "web=80", "--into", "/proc/x"], 1, "/proc/x/daemun.service: cannot be written: "),
     ],
 )
 def test_an_address_that_misses_or_is_too_many_is_told(tmp_path: Path, words: list[str], code: int, said: str) -> None:
     result = unit(tmp_path, settings("systemd:web"), *words)
     assert result.exit_code == code
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("80", "80"),
+        ("[::]:80", "[::]:80"),
+        ("[fe80::1%eth0]:80", "[fe80::1%%eth0]:80"),
+        ("unix:/run/web.sock", "/run/web.sock"),
+        ("/run/web.sock", "/run/web.sock"),
+        ("@web", "@web"),
+    ],
+)
+def test_addresses_as_systemd_takes_them(tmp_path: Path, said: str, written: str) -> None:
+    result = unit(tmp_path, settings("systemd:web"), "--listen", f"web={said}")
+    assert result.exit_code == 0
+    assert f"\nListenStream={written}\n" in result.stdout
+
+
+@given(st.text(min_size=1, max_size=40) | st.from_regex(r"(unix:)?[/@\[0-9.:a-f%\]]*:?[0-9]{0,6}", fullmatch=True))
+def test_no_address_adds_lines_to_a_unit(address: str) -> None:
+    try:
+        written = stream_address(address)
+    except ValueError as error:
+        assert "accepted: " in str(error) or "blank" in str(error)
+    else:
+        assert written
+        assert not set(written) & set(" \t\r\n")
+        assert stream_address(written.replace("%%", "%")) == written
+
+
+def test_a_name_of_a_socket_that_is_none_of_a_unit_is_told(tmp_path: Path) -> None:
+    result = unit(tmp_path, settings("systemd:a b"), "--listen", "a b=80")
+    assert result.exit_code == 1
+    assert "listener l0: 'a b' is no name of a socket's unit; accepted: letters, digits" in result.stderr
+
+
+def test_no_line_of_a_unit_ends_with_a_blank(tmp_path: Path) -> None:
+    for result in (
+        unit(tmp_path, settings("127.0.0.1:8080")),
+        unit(tmp_path, settings("systemd:a"), "--listen", "a=80"),
+    ):
+        assert "After=network-online.target" in result.stdout
+        assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
+
+
+def test_the_folder_of_a_socket_in_run_is_made_by_systemd(tmp_path: Path) -> None:
+    binds = ("unix:/run/daemun/web.sock", "unix:/run/daemun/admin.sock", "unix:/run/shop/deep/d.sock")
+    result = unit(tmp_path, settings(*binds))
+    assert "\nRuntimeDirectory=daemun shop/deep\n" in result.stdout
+    assert "listener" not in result.stderr
+    assert "RuntimeDirectory" not in unit(tmp_path, settings("127.0.0.1:8080")).stdout
+
+
+def test_what_would_keep_the_service_from_starting_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEMUN_BINARY", "/home/ada/daemun")
+    result = unit(tmp_path, settings("unix:/run/d.sock", "unix:/srv/d.sock"), "--name", "edge")
+    assert result.exit_code == 0
+    said = result.stderr.splitlines()
+    assert (
+        "! the service does not see /home/ada/daemun: ProtectHome=yes hides /home (accepted: a place elsewhere)" in said
+    )
+    assert said[-2:] == [
+        "! listener l0: the service may make no socket /run/d.sock (accepted: unix:/run/edge/d.sock)",
+        "! listener l1: the service may make no socket /srv/d.sock (accepted: unix:/run/edge/d.sock)",
+    ]
+    assert "!" not in result.stdout
+
+
+def test_files_with_odd_names_are_quoted(tmp_path: Path) -> None:
+    folder = tmp_path / "it's 100% $ure"
+    folder.mkdir()
+    result = unit(folder, settings("127.0.0.1:8080"))
+    assert f'run "{tmp_path}/it\'s 100%% $$ure/daemun.yaml"\n' in result.stdout

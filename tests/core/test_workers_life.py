@@ -22,7 +22,8 @@ from daemun import SettingsError
 from daemun.process.info import GatewayInfo, ListenerInfo
 from daemun.process.serve import print_started
 from daemun.process.workers.supervisor import count_workers
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing.program import Load, Program, program, soon
 
 LISTENER = {"name": "http", "bind": "127.0.0.1:0"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,12 +14,12 @@ from pathlib import Path
 from daemun.binary.carried import EXCLUDED, PRUNED, Carried, programs, standard_library
 from daemun.errors import SettingsError
 
-__all__ = ["freeze"]
+__all__ = ["freeze", "libraries_of_system"]
 
 _PROGRAM = Path(__file__).with_name("inside.py")
 """What runs first in the binary; not imported here, for it imports the commands, of which `build` is one."""
 _LAST_LINES = 12
-_ZLIB = "libz.so.1"
+_of_c_library = re.compile(r"(ld-|lib(anl|c|dl|m|pthread|resolv|rt|util)\.).*").fullmatch
 
 
 def freeze(what: Carried, work: Path, include: Sequence[str] = ()) -> Path:
@@ -40,17 +42,35 @@ def freeze(what: Carried, work: Path, include: Sequence[str] = ()) -> Path:
     for pattern in PRUNED:
         for path in (folder / "_internal").glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    _bring_zlib(folder)
+    _bring_libraries(folder)
     return folder
 
 
-def _bring_zlib(folder: Path) -> None:
-    """PyInstaller's own program needs zlib, which is not of the C library; a Python that has it within brings none."""
-    if not (folder / "_internal" / _ZLIB).exists():
-        said = subprocess.run(["ldd", folder / "daemun"], capture_output=True, text=True, check=False).stdout
-        for word in said.split():
-            if Path(word).is_absolute() and Path(word).name == _ZLIB:
-                shutil.copy(word, folder / "_internal" / _ZLIB)
+def libraries_of_system(folder: Path) -> list[Path]:
+    """The parts of the C library that what is in `folder` needs."""
+    return sorted(path for path in _linked(folder) if _of_c_library(path.name))
+
+
+def _bring_libraries(folder: Path) -> None:
+    """PyInstaller leaves some libraries to the system that are none of the C library: zlib, which its own program needs
+    where Python has it within, and libcrypt."""
+    for path in _linked(folder):
+        if not _of_c_library(path.name):
+            shutil.copy(path, folder / "_internal" / path.name)
+
+
+def _linked(folder: Path) -> set[Path]:
+    """The libraries outside of `folder` that what is in it is linked with."""
+    programs = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_elf(path)]
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder / "_internal")}
+    said = subprocess.run(["ldd", *programs], env=environment, capture_output=True, text=True, check=False).stdout
+    found = map(Path, re.findall(r"=> (/\S+) \(", said))
+    return {path for path in found if not path.is_relative_to(folder)}
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 def _arguments(what: Carried, work: Path, include: Sequence[str]) -> Iterator[str]:

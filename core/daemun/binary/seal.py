@@ -8,7 +8,7 @@ import shlex
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -21,10 +21,11 @@ _MAGIC = b"daemun-1"
 _COMPILERS = ("cc", "gcc", "clang")
 
 
-def compile_launcher(work: Path) -> Path:
-    """The launcher as a program, which needs the C library only. `CC` names another compiler than the system's.
+def compile_launcher(work: Path, needs: Collection[Path] = ()) -> Path:
+    """The launcher as a program. `CC` names another compiler than the system's.
 
-    Raises `SettingsError` if there is none, or with what it said.
+    `needs` are libraries that it names beside the C library, for what it becomes needs them: who asks for what the one
+    file needs, as `ldd` does, learns of them. Raises `SettingsError` if there is no compiler, or with what it said.
     """
     compiler = shlex.split(os.environ.get("CC", "")) or [one for one in _COMPILERS if shutil.which(one)][:1]
     if not compiler:
@@ -34,6 +35,7 @@ def compile_launcher(work: Path) -> Path:
     program = work / "launcher"
     with as_file(files("daemun.binary") / "launcher.c") as source:
         command = [*compiler, "-std=gnu11", "-O2", "-s", "-o", str(program), str(source)]
+        command += ["-Wl,--no-as-needed,--allow-shlib-undefined", *map(str, needs)] if needs else []
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from daemun.cli.output import writing
 from daemun.errors import SettingsError
 
 __all__ = ["build"]
@@ -42,7 +43,10 @@ def build(with_: tuple[str, ...], include: tuple[str, ...], output: Path) -> Non
     if getattr(sys, "frozen", False):
         raise SettingsError("a binary cannot build another one: it has no pip (accepted: a daemun that pip installed)")
     output = output.absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with writing(output):  # before anybody waits for it
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _beside(output).touch()
+        _beside(output).unlink()
     with tempfile.TemporaryDirectory(prefix="daemun-build-") as work:
         if with_:
             _build_apart(Path(work), with_, include, output)
@@ -72,21 +76,26 @@ def _build_here(work: Path, include: tuple[str, ...], output: Path) -> tuple[str
     """Builds, and puts the file where it belongs once it has listed its plugins."""
     from daemun.binary.carried import carried
     from daemun.binary.check import check_binary
-    from daemun.binary.freeze import freeze
+    from daemun.binary.freeze import freeze, libraries_of_system
     from daemun.binary.seal import compile_launcher, seal
 
     what = carried()
-    launcher = compile_launcher(work)
+    compile_launcher(work)  # where that cannot be, nobody waits for what follows
     _say(f"packing {len(what.plugins)} plugins of {', '.join(what.distributions)} (half a minute)")
     folder = freeze(what, work, include)
     _say("checking that it starts, and that every plugin can be imported in it")
     fresh = work / "daemun"
-    seal(folder, launcher, fresh)
+    seal(folder, compile_launcher(work, libraries_of_system(folder)), fresh)
     check_binary(fresh, what.plugins, work)
-    beside = output.with_name(f".{output.name}.new")
-    shutil.copy(fresh, beside)
-    beside.replace(output)
+    with writing(output):
+        shutil.copy(fresh, _beside(output))
+        _beside(output).replace(output)
     return what.plugins
+
+
+def _beside(output: Path) -> Path:
+    """Where the file lies until it is whole."""
+    return output.with_name(f".{output.name}.new")
 
 
 def _say(words: str) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from daemun.cli.looking import with_table
-from daemun.cli.output import as_json, json_option, settings_option
+from daemun.cli.looking import statuses_of, with_parts
+from daemun.cli.output import as_json, json_option, settings_file
 from daemun.errors import PluginError
 from daemun.extend.checks import CheckType, Finding, Severity
 from daemun.extend.loading import load_plugins
 from daemun.extend.registry import Registry
 from daemun.process.loop import choose_loop, run_on
+from daemun.process.parts import Parts
 from daemun.routing.spec import ObjectStatus
-from daemun.routing.table import Table
 from daemun.settings import Settings
 from daemun.transport.tls import load_files, server_context
 
@@ -49,7 +49,7 @@ def _parameter(kind: CheckType) -> str:
 
 
 @click.command(cls=_Check)
-@settings_option
+@settings_file
 @json_option
 def check(file: str, json_: bool, **wanted: bool) -> None:
     """Compile everything and print every fault.
@@ -70,7 +70,7 @@ def check(file: str, json_: bool, **wanted: bool) -> None:
 
 
 def _check_settings(file: str, json_: bool) -> int:
-    statuses = with_table(file, lambda settings, of: _statuses(file, settings, of))
+    statuses = with_parts(file, lambda settings, of: _statuses(file, settings, of))
     faults = [status for status in statuses if status.error]
     if json_:
         as_json({"objects": statuses, "faults": len(faults)})
@@ -86,12 +86,12 @@ def _check_settings(file: str, json_: bool) -> int:
     return 1 if faults else 0
 
 
-def _statuses(file: str, settings: Settings, of: Table) -> tuple[ObjectStatus, ...]:
+def _statuses(file: str, settings: Settings, of: Parts) -> tuple[ObjectStatus, ...]:
     base = Path(file).resolve().parent
     for listener in settings.listeners:
         if listener.tls is not None and listener.tls.certificate:
             load_files(server_context(()), base / listener.tls.certificate, base / listener.tls.key)
-    return of.statuses
+    return statuses_of(of)
 
 
 def _print(found: Sequence[Finding]) -> None:

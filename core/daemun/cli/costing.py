@@ -18,21 +18,23 @@ from daemun.settings import read_document
 if TYPE_CHECKING:
     from daemun.testing.costs import Part, Report
 
-__all__ = ["bench"]
+__all__ = ["bench", "folder_of", "read_things", "things_option"]
 
 _BAR = 24
 _LEAK_BLOCKS = 0.5
 
-
-@click.command()
-@click.argument("plugin")
-@click.option(
+things_option = click.option(
     "--settings",
     "-s",
     "file",
     type=click.Path(dir_okay=False),
-    help="YAML file with the settings of what the plugin brings: `name: {key: value}`.",
+    help="YAML file with the settings of what is measured: `name: {key: value}`.",
 )
+
+
+@click.command()
+@click.argument("plugin")
+@things_option
 @click.option("--header", "-H", "headers", multiple=True, help="A field of the request, `name: value`; repeatable.")
 @click.option("--target", default="/hello", show_default=True, help="Path and query of the request.")
 @click.option("--content", type=click.IntRange(0, 1 << 20), default=0, help="Bytes of content that it has (POST).")
@@ -62,12 +64,12 @@ def bench(
     from daemun.testing.costs import cost_of
     from daemun.testing.measuring import Message
 
-    settings = _settings(file)
+    settings = read_things(file)
     if target[:1] != "/" or any(not "!" <= character <= "~" for character in target):
         raise click.UsageError(f"--target {target!r} is not / and what follows, without blanks")
     method = "POST" if content else "GET"
     message = Message(method, target, (*Message().headers, *map(_field, headers)), content)
-    base_dir = Path(file).resolve().parent if file else Path.cwd()
+    base_dir = folder_of(file)
     with bar("measuring") as progress, muted():
         found = find_plugin(plugin)
 
@@ -91,13 +93,19 @@ def bench(
     sys.exit(1 if any(one.fault for one in report.not_measured) else 0)
 
 
-def _settings(file: str | None) -> dict[str, Any]:
+def read_things(file: str | None) -> dict[str, dict[str, Any]]:
+    """The settings in `file` of things that plugins bring, by their names. Raises `SettingsError`."""
     if file is None:
         return {}
     document = read_document(Path(file))
     if not isinstance(document, dict) or not all(isinstance(value, dict) for value in document.values()):
-        raise SettingsError("accepted: `name: {key: value}` for each thing that the plugin brings", file=file)
+        raise SettingsError("accepted: `name: {key: value}` for each thing that is measured", file=file)
     return document
+
+
+def folder_of(file: str | None) -> Path:
+    """What paths in those settings are relative to."""
+    return Path(file).resolve().parent if file else Path.cwd()
 
 
 def _field(header: str) -> tuple[bytes, bytes]:

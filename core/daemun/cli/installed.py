@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct
 
+from daemun.cli.costing import folder_of, read_things, things_option
 from daemun.cli.output import as_json, bar, json_option, muted, table
-from daemun.errors import DaemunError, PluginError
+from daemun.errors import DaemunError, PluginError, SettingsError
 from daemun.extend.failure import DisableAfter
 from daemun.extend.loading import deprecated_hooks, installed, load_plugins
 from daemun.extend.registry import Registry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["plugins"]
 
 _SECONDS_EACH = 0.5
+_WITH_SETTINGS = ("filter", "backend", "observer", "balancer")
 _HEAD = ("PLUGIN", "VERSION", "MODULE", "HOOKS", "BRINGS", "PHASE", "CONTENT", "FAILURE", "COST")
 
 
@@ -38,7 +41,9 @@ class _Thing(Struct):
     failure: str = ""
     """What its exceptions mean."""
     cost: str = ""
-    """CPU that it adds to one request; "–": it never runs for one; else why there is no figure."""
+    """CPU that it adds to one request; "–": it never runs for one."""
+    why: str = ""
+    """Why there is no figure, where there should be one."""
 
 
 class _Row(Struct):
@@ -56,13 +61,17 @@ class _Row(Struct):
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--cost", is_flag=True, help="Measure what each adds to a request (half a second for each plugin).")
+@things_option
 @json_option
-def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
+def plugins(names: tuple[str, ...], cost: bool, file: str | None, json_: bool) -> None:
     """List the installed plugins, or those that are named.
 
     Each has its version, its hooks and what it brings. Of filters also their phase, what they need of the content, and
-    what their failures mean.
+    what their failures mean. With --cost, --settings has those of what cannot do without.
     """
+    if file is not None and not cost:
+        raise click.UsageError("--settings is for --cost")
+    settings = read_things(file)
     manager = load_plugins()
     registry, points = Registry(manager), installed()
     known = dict(manager.list_name_plugin())
@@ -84,8 +93,9 @@ def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
                 deprecated_hooks(manager, plugin),
             )
         )
+    _check_known(settings, rows, file)
     if cost:
-        _measure(rows)
+        _measure(rows, settings, folder_of(file))
     if json_:
         as_json(rows)
         return
@@ -94,6 +104,9 @@ def plugins(names: tuple[str, ...], cost: bool, json_: bool) -> None:
     for row in rows:
         for words in row.deprecated:
             click.secho(f"{row.name}: {words}", fg="yellow")
+        for thing in row.things:
+            if thing.why:
+                click.secho(f"{row.name}: {thing.kind} {thing.name}: not measured: {thing.why}", fg="yellow")
 
 
 def _thing(word: str, one: Any) -> _Thing:
@@ -129,21 +142,32 @@ def _lines(row: _Row) -> Iterator[tuple[str, ...]]:
         first = ("", "", "")
 
 
-def _measure(rows: list[_Row]) -> None:
+def _check_known(settings: Mapping[str, Any], rows: Sequence[_Row], file: str | None) -> None:
+    known = {thing.name for row in rows for thing in row.things if thing.kind in _WITH_SETTINGS}
+    for key in settings:
+        if key not in known:
+            raise SettingsError(
+                f"settings for {key!r}, which nobody brings (accepted: {', '.join(sorted(known))})", file=file or ""
+            )
+
+
+def _measure(rows: Sequence[_Row], settings: Mapping[str, dict[str, Any]], base_dir: Path) -> None:
     """Fills in what each thing costs. A plugin that cannot be measured says why, and the others are measured."""
     from daemun.testing.costs import cost_of
 
     with bar("measuring") as progress, muted():
         for number, row in enumerate(rows):
+            names = {thing.name for thing in row.things if thing.kind in _WITH_SETTINGS}
+            given = {name: settings[name] for name in names & set(settings)}
 
-            async def main(name: str = row.name) -> Report:
-                return await cost_of(name, seconds=_SECONDS_EACH)
+            async def main(name: str = row.name, given: Mapping[str, Any] = given) -> Report:
+                return await cost_of(name, settings=given, seconds=_SECONDS_EACH, base_dir=base_dir)
 
             try:
                 report = run_on(choose_loop("auto"), main)
             except DaemunError as error:
                 for thing in row.things:
-                    thing.cost = str(error)
+                    thing.why = str(error)
             else:
                 _fill(row, report)
             progress((number + 1) / len(rows))
@@ -151,11 +175,13 @@ def _measure(rows: list[_Row]) -> None:
 
 def _fill(row: _Row, report: Report) -> None:
     figures = {part.what: _figure(part) for part in report.parts}
-    whys = {one.what: one.why.partition("; put")[0] if one.fault else "–" for one in report.not_measured}
+    never = {one.what for one in report.not_measured if not one.fault}
+    whys = {one.what: one.why for one in report.not_measured if one.fault}
     dialects = next((words for what, words in figures.items() if what.startswith("dialect ")), "")  # all at once
     for thing in row.things:
         what = f"{thing.kind} {thing.name}"
-        thing.cost = figures.get(what) or whys.get(what) or (dialects if thing.kind == "dialect" else "")
+        thing.cost = figures.get(what) or ("–" if what in never else dialects if thing.kind == "dialect" else "")
+        thing.why = whys.get(what, "")
 
 
 def _figure(part: Part) -> str:

@@ -10,27 +10,28 @@ from urllib.parse import urlsplit
 
 import click
 
-from daemun.cli.output import as_json, json_option, settings_option, table
+from daemun.cli.output import as_json, json_option, settings_file, settings_option, table
 from daemun.exchange import Exchange, Peer
 from daemun.extend.loading import load_plugins
 from daemun.message import EMPTY, Request
 from daemun.process.gateway import open_table
 from daemun.process.loop import choose_loop, run_on
+from daemun.process.parts import Parts
 from daemun.routing.compiled import CompiledRoute
 from daemun.routing.match import mismatch
 from daemun.routing.spec import HostKind, HostMatch, ObjectStatus, RouteSpec
 from daemun.routing.table import Table
 from daemun.settings import Settings, load_settings
 
-__all__ = ["explain", "routes", "with_table"]
+__all__ = ["explain", "routes", "statuses_of", "with_parts"]
 
 T = TypeVar("T")
 
 _LOSERS = 2
 
 
-def with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
-    """What `look` says of the table that the settings in `file` lead to. Raises `SettingsError` or `PluginError`."""
+def with_parts(file: str, look: Callable[[Settings, Parts], T]) -> T:
+    """What `look` says of what the settings in `file` lead to. Raises `SettingsError` or `PluginError`."""
     path = Path(file)
     settings = load_settings(path)
     manager = load_plugins(settings.plugins.block, settings.plugins.only)
@@ -38,13 +39,18 @@ def with_table(file: str, look: Callable[[Settings, Table], T]) -> T:
 
     async def main() -> T:
         async with open_table(settings, manager, base_dir, observed=False) as parts:
-            return look(settings, parts.table)
+            return look(settings, parts)
 
     return run_on(choose_loop(settings.event_loop), main)
 
 
+def statuses_of(parts: Parts) -> tuple[ObjectStatus, ...]:
+    """What became of every object; a source that has published none is one that is refused."""
+    return (*parts.sources.unheard, *parts.table.statuses)
+
+
 @click.command()
-@settings_option
+@settings_file
 @json_option
 def routes(file: str, json_: bool) -> None:
     """Print every object with what became of it.
@@ -52,10 +58,10 @@ def routes(file: str, json_: bool) -> None:
     Routes are told with the chain that a request of each runs.
     """
 
-    def look(_: Settings, of: Table) -> tuple[list[CompiledRoute], tuple[ObjectStatus, ...]]:
-        return list(of.current.routes), of.statuses
+    def look(_: Settings, of: Parts) -> tuple[list[CompiledRoute], tuple[ObjectStatus, ...]]:
+        return list(of.table.current.routes), statuses_of(of)
 
-    compiled, statuses = with_table(file, look)
+    compiled, statuses = with_parts(file, look)
     if json_:
         as_json({"routes": [_as_data(route) for route in compiled], "objects": statuses})
         return
@@ -87,11 +93,11 @@ def explain(method: str, url: str, headers: tuple[str, ...], listener: str, file
     """
     request = _request(method, url, headers, listener)
 
-    def look(_: Settings, of: Table) -> tuple[CompiledRoute | None, list[tuple[str, str]]]:
-        winner = of.current.winner(request)
-        return winner, _losers(of, winner, request)
+    def look(_: Settings, of: Parts) -> tuple[CompiledRoute | None, list[tuple[str, str]]]:
+        winner = of.table.current.winner(request)
+        return winner, _losers(of.table, winner, request)
 
-    winner, losers = with_table(file, look)
+    winner, losers = with_parts(file, look)
     if json_:
         as_json(
             {

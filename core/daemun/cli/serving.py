@@ -14,7 +14,8 @@ from daemun.cli.finding import FoundPlugin, find_plugin
 from daemun.cli.output import json_option
 from daemun.errors import PluginError, SettingsError
 from daemun.process.serve import serve
-from daemun.settings import Settings, convert, load_settings
+from daemun.settings import Settings, load_settings
+from daemun.strict import convert
 
 __all__ = ["file_server", "reverse_proxy", "run"]
 

@@ -29,11 +29,20 @@ from daemun.process.sources import open_sources
 from daemun.settings import ListenerSettings, Settings
 from daemun.transport.open import Dial, dial
 
-__all__ = ["Accepting", "Gateway", "lend_services", "open_gateway", "open_listeners", "open_table", "serving"]
+__all__ = [
+    "CUT_OFF_SECONDS",
+    "Accepting",
+    "Gateway",
+    "lend_services",
+    "open_gateway",
+    "open_listeners",
+    "open_table",
+    "serving",
+]
 
 log = logging.getLogger("daemun")
 
-_CUT_OFF_SECONDS = 5.0
+CUT_OFF_SECONDS = 5.0
 """What exchanges get to end that were cut off."""
 
 
@@ -249,7 +258,7 @@ async def serving(
                 accepting.start_soon(_accept, listener, tasks, end)
             gateway = Gateway(info, parts, listeners)
             drain = settings.drain
-            gateway.stop_seconds = drain.delay_seconds + drain.grace_seconds + 2 * linger_seconds + _CUT_OFF_SECONDS
+            gateway.stop_seconds = drain.delay_seconds + drain.grace_seconds + 2 * linger_seconds + CUT_OFF_SECONDS
             tasks.start_soon(give_back_memory, lambda: parts.table.leases)
             try:
                 yield gateway
@@ -274,6 +283,7 @@ async def _accept(listener: Accepting, tasks: TaskGroup, ended: anyio.Event) -> 
 async def _drain(
     settings: Settings, gateway: Gateway, accepting: TaskGroup, ended: Sequence[anyio.Event], linger_seconds: float
 ) -> None:
+    began = monotonic()
     with gateway.drain_scope:
         try:
             gateway.connections.leave()
@@ -290,4 +300,5 @@ async def _drain(
         await gateway.connections.drain(settings.drain.grace_seconds)
     left = len(gateway.connections)
     if left:
-        log.warning("%d connections were cut off after %g s", left, settings.drain.grace_seconds)
+        words = "connection was" if left == 1 else "connections were"
+        log.warning("%d %s cut off after %.2g s", left, words, monotonic() - began)

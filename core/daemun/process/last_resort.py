@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from types import FrameType
 from typing import Any
 
+from daemun.downstream.exchange import DownstreamConnection
 from daemun.extend.culprit import Blame, frames_of
 from daemun.transport.standing import Standing
 
@@ -20,6 +21,8 @@ __all__ = ["LastResort"]
 log = logging.getLogger("daemun.watchdog")
 
 _LOOK_SECONDS = 1.0
+_EXCHANGE = DownstreamConnection.run_exchange.__code__
+"""What stands in it is waited for first: sources go on until no exchange is left."""
 
 
 class LastResort:
@@ -67,4 +70,6 @@ class LastResort:
         blocked = self._blame.in_frames(frames_of(sys._current_frames().get(self._thread)))
         if blocked is not None:
             return str(blocked[0])
-        return self._blame.standing_in(None, self._standing.stacks())
+        stacks = list(self._standing.stacks())
+        of_exchanges = [stack for stack in stacks if any(frame.f_code is _EXCHANGE for frame in stack)]
+        return self._blame.standing_in(None, of_exchanges or stacks)

@@ -14,7 +14,8 @@ from daemun.extend.registry import Registry
 from daemun.process.sources import typed
 from daemun.routing.shared import Resource, Shared
 from daemun.scopes import Scope, with_process_of
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 
 __all__ = ["Observing"]
 

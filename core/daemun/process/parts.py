@@ -23,7 +23,8 @@ from daemun.routing.compile import Compiler
 from daemun.routing.shared import Shared
 from daemun.routing.table import Table
 from daemun.scopes import Scope
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 

@@ -18,7 +18,7 @@ import pluggy
 
 from daemun.extend.culprit import Blame, Thing
 from daemun.extend.loading import load_plugins
-from daemun.process.gateway import open_gateway
+from daemun.process.gateway import CUT_OFF_SECONDS, open_gateway
 from daemun.process.info import GatewayInfo
 from daemun.process.last_resort import LastResort
 from daemun.process.loop import choose_loop, run_on
@@ -74,6 +74,9 @@ def run_gateway(
                         heed.gateway = gateway
                         last_resort = LastResort(gateway.blame)
                         last_resort.heed(gateway.stop_seconds, *_STOP)
+                        closing_seconds = _CLOSING_ROUNDS * settings.drain.close_seconds + _END_SECONDS
+                        if not gateway.info.workers:
+                            heed.hurry = partial(last_resort.end_within, CUT_OFF_SECONDS)
                         watching.start_soon(Watchdog(settings.plugins.blocking, gateway.blame, gateway.things).run)
                         if not develop:
                             settle_memory()  # code that may be replaced does not stay
@@ -83,9 +86,7 @@ def run_gateway(
                         await heed.stop.wait()
                         notify_systemd("STOPPING=1")
                         last_resort.end_within(gateway.stop_seconds)
-                        gateway.on_served = partial(
-                            last_resort.end_within, _CLOSING_ROUNDS * settings.drain.close_seconds + _END_SECONDS
-                        )
+                        gateway.on_served = partial(last_resort.end_within, closing_seconds)
                     last_resort.cancel()
                 watching.cancel_scope.cancel()
 
@@ -124,6 +125,8 @@ class _Heed:
         """A start that takes long, such as one that waits for a source, ends with the first signal to stop."""
         self.stop = anyio.Event()
         self.gateway: _Running | None = None
+        self.hurry: Callable[[], None] = lambda: None
+        """Called when a drain is cut off."""
 
     async def run(self, signals: AsyncIterable[signal.Signals]) -> None:
         """Until cancelled."""
@@ -134,6 +137,7 @@ class _Heed:
                     self.starting.cancel()
                 elif self.stop.is_set():
                     gateway.cut_off()
+                    self.hurry()
                 self.stop.set()
             elif gateway is not None:
                 (gateway.reload if number == signal.SIGHUP else gateway.reopen)()

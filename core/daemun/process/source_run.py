@@ -14,7 +14,7 @@ from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
 from daemun.extend.sources import Applied, Publish, Source, SourceContext
 from daemun.routing.spec import Snapshot
-from daemun.settings import convert
+from daemun.strict import convert
 
 __all__ = ["USUAL_PATIENCE_SECONDS", "Apply", "Opening", "SourceRun"]
 
@@ -61,7 +61,11 @@ class SourceRun:
         self._error: Exception | None = None
         self.name = name
         self._patience_seconds = patience_seconds
+        self.has_published = False
+        """What it published has been applied, the first time or since."""
         self._first = anyio.Event()
+        self._applying: anyio.Event | None = None
+        """What it published last, until that is applied."""
         self._over = False
         self._again = False
         self._scope = anyio.CancelScope()
@@ -107,13 +111,15 @@ class SourceRun:
         self._stop(self._opens or (at_once and not self._works))
 
     async def wait(self, began: float) -> None:
-        """Returns once it has published, or its patience is over."""
+        """Returns once it has published, or its patience is over. What is being applied by then is waited for."""
         with anyio.CancelScope(deadline=began + min(self._patience_seconds, USUAL_PATIENCE_SECONDS)):
             await self._first.wait()
         if not self._first.is_set() and self._patience_seconds > USUAL_PATIENCE_SECONDS:
             log.warning("source %s has published nothing yet; the gateway accepts once it has", self.name)
             with anyio.CancelScope(deadline=began + self._patience_seconds):
                 await self._first.wait()
+        if self._applying is not None and not self._first.is_set():
+            await self._applying.wait()
 
     async def own(self, opened: dict[str, Source], blame: Blame, apply: Apply) -> None:
         """Until `end`. While it is open it is among `opened`; its faults are named after whom `blame` finds."""
@@ -125,8 +131,13 @@ class SourceRun:
     async def _own(self, by_name: dict[str, Source], blame: Blame, apply: Apply) -> None:
 
         async def publish(snapshot: Snapshot) -> Applied:
-            applied = await apply(self.name, snapshot)
-            self._first.set()
+            applying = self._applying = anyio.Event()
+            try:
+                applied = await apply(self.name, snapshot)
+                self.has_published = True
+                self._first.set()
+            finally:
+                applying.set()
             return applied
 
         pause = _FIRST_PAUSE_SECONDS

@@ -15,6 +15,7 @@ from daemun.extend.culprit import Blame
 from daemun.extend.registry import Registry
 from daemun.extend.sources import Source, SourceContext
 from daemun.process.source_run import USUAL_PATIENCE_SECONDS, Apply, Opening, SourceRun
+from daemun.routing.spec import ObjectStatus
 from daemun.settings import Settings
 from daemun.transport.standing import Standing
 
@@ -62,6 +63,12 @@ class Sources:
             culprits = self.blame.standing_in(SourceRun.own.__code__, Standing().stacks())
             words = "sources %s are not open again after %g s: %s; what they published last stays in use"
             log.error(words, left, USUAL_PATIENCE_SECONDS, culprits)
+
+    @property
+    def unheard(self) -> tuple[ObjectStatus, ...]:
+        """The sources that have published nothing, as objects that are not in use."""
+        words = f"it has published nothing; it was waited for up to {USUAL_PATIENCE_SECONDS:g} s"
+        return tuple(ObjectStatus("source", run.name, "", words) for run in self.runs if not run.has_published)
 
     def reload(self) -> None:
         """Tells every source to read everything again."""

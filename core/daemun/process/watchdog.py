@@ -67,7 +67,7 @@ class Watchdog:
         """How often it has seen the loop turn."""
         self._turned = 0.0
         self._blocked_seconds = 0.0
-        """How long the loop did not turn the last time."""
+        """The longest that the loop did not turn, since the thread looked last."""
         self._over = threading.Event()
         self._thread = 0
         self._sentenced = -1
@@ -93,7 +93,7 @@ class Watchdog:
             while True:
                 await anyio.sleep(self._look_seconds)
                 now = monotonic()
-                self._blocked_seconds = now - self._turned - self._look_seconds
+                self._blocked_seconds = max(self._blocked_seconds, now - self._turned - self._look_seconds)
                 self._turned = now
                 self.turns += 1
         finally:
@@ -110,7 +110,7 @@ class Watchdog:
             if self.turns != seen:
                 if missed >= self._warn_after:
                     log.warning("the event loop turns again; it was blocked for %.1f s", self._blocked_seconds)
-                seen, missed = self.turns, 0
+                seen, missed, self._blocked_seconds = self.turns, 0, 0.0
                 continue
             missed += 1
             if missed == self._warn_after:

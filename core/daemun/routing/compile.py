@@ -35,7 +35,7 @@ from daemun.routing.spec import (
     Split,
 )
 from daemun.scopes import Scope, with_process_of
-from daemun.settings import convert
+from daemun.strict import convert
 from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 from daemun.upstream.backend import Backend, open_backend

@@ -19,7 +19,7 @@ from daemun.extend.loading import load_plugins
 from daemun.extend.registry import Registry
 from daemun.process.loop import current_loop
 from daemun.routing.spec import BackendSpec, FilterSpec
-from daemun.settings import convert
+from daemun.strict import convert
 from daemun.testing.alternating import Figure, alternate, figure
 from daemun.testing.measuring import REFUSAL, UPSTREAM, Lane, Message, open_lane, settled_collector
 from daemun.testing.sampling import Memory

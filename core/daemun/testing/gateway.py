@@ -13,7 +13,8 @@ from anyio.abc import SocketStream
 
 from daemun.extend.loading import load_plugins
 from daemun.process.gateway import Gateway, open_gateway
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing.recording import record
 
 __all__ = ["RunningGateway", "running"]

@@ -16,7 +16,8 @@ from daemun.errors import ungrouped
 from daemun.extend.loading import installed, load_plugins
 from daemun.process.gateway import Gateway, open_gateway
 from daemun.routing.spec import ObjectStatus
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing.clock import virtual
 from daemun.testing.network import MemoryNetwork
 from daemun.testing.patience import eventually

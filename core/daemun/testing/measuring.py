@@ -38,7 +38,8 @@ from daemun.process.gateway import open_table
 from daemun.process.memory import settle_memory
 from daemun.routing.compiled import CompiledRoute
 from daemun.routing.spec import BackendSpec, EndpointSpec, FilterSpec, Forward, RouteSpec, Snapshot, Split
-from daemun.settings import ForwardedSettings, Settings, convert
+from daemun.settings import ForwardedSettings, Settings
+from daemun.strict import convert
 from daemun.testing.memory import MemoryClient, MemoryServer
 from daemun.testing.plugins import built, make_plugin
 from daemun.testing.routes import HandSource

@@ -17,7 +17,8 @@ from daemun.process.parts import Parts
 from daemun.process.sources import source_names
 from daemun.routing.spec import BackendSpec, CertificateSpec, ObjectStatus, RouteSpec, Snapshot
 from daemun.routing.table import Table
-from daemun.settings import Settings, convert
+from daemun.settings import Settings
+from daemun.strict import convert
 from daemun.testing.plugins import built, make_plugin
 
 __all__ = ["HandSource", "RoutedTable", "republish", "routed"]

@@ -17,7 +17,7 @@ from daemun.extend.endpoints import Activator, ActivatorContext
 from daemun.extend.registry import Registry
 from daemun.handler import Handler
 from daemun.routing.spec import BackendSpec
-from daemun.settings import convert
+from daemun.strict import convert
 from daemun.transport.open import Dial, dial
 from daemun.transport.timers import Timers
 from daemun.transport.tls import client_context

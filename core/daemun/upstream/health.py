@@ -20,7 +20,7 @@ from daemun.extend.culprit import Blame
 from daemun.extend.endpoints import HealthCheck
 from daemun.extend.registry import Registry
 from daemun.message import Request, Response
-from daemun.settings import convert
+from daemun.strict import convert
 from daemun.upstream.connection import UpstreamConnection
 from daemun.upstream.dialling import Dialler
 from daemun.upstream.endpoints import Endpoint, Endpoints

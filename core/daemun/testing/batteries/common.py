@@ -17,7 +17,7 @@ import anyio.lowlevel
 import msgspec
 
 from daemun.errors import SettingsError
-from daemun.settings import convert
+from daemun.strict import convert
 from daemun.testing.batteries.rules import Check, cannot_tell, expect
 from daemun.testing.batteries.subject import Subject
 from daemun.testing.batteries.watching import blocking_calls, held, left_behind, turns

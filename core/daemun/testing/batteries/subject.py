@@ -16,7 +16,7 @@ from daemun.headers import Headers
 from daemun.message import EMPTY, Body, Request
 from daemun.routing.shared import Shared
 from daemun.scopes import Scope
-from daemun.settings import convert
+from daemun.strict import convert
 from daemun.testing.batteries.rules import cannot_tell, words_of
 from daemun.transport.timers import Timers
 
