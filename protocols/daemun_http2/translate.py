@@ -271,7 +271,11 @@ def request_block(request: Request, scheme: bytes, *, connects: bool) -> bytes:
     block = []
     if request.protocol and method != b"CONNECT":
         if not connects:
-            raise ExchangeError(Reason.NOT_IMPLEMENTED, "the upstream takes no extended CONNECT")
+            switch = request.protocol.decode("latin-1")
+            raise ExchangeError(
+                Reason.UPSTREAM_PROTOCOL,
+                f"the upstream takes no extended CONNECT (RFC 8441), which {switch} over HTTP/2 needs",
+            )
         headers = tuple(field for field in headers if field[0] not in (b"sec-websocket-key", b"sec-websocket-accept"))
         block.append(encode_pseudo(b":protocol", request.protocol))
         method = b"CONNECT"

@@ -8,6 +8,7 @@ message_filter.py  what a plugin derives from to filter them; kinds.py a filter 
 looking.py         how filters come to look; agreement.py what either side agrees on about compression
 lens.py            bytes become messages and bytes again; way.py in one direction, framing.py within bounds,
                    deflate.py compressed (RFC 7692)
+ending.py          how it ended, in words, for `ws_log`
 log.py             `ws_log`, limit.py `ws_limit`; lens_settings.py what may be set for filters that look at messages
 """
 

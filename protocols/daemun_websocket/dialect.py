@@ -16,6 +16,7 @@ OFFERED: StashKey[Opening] = StashKey("websocket offered")
 """What the upstream was offered, where that is not what the client offers."""
 
 _DEFAULT = Rules()
+_UPGRADE_REQUIRED = 426
 
 
 def refusal(request: Request, error: ExchangeError) -> Response:
@@ -23,10 +24,14 @@ def refusal(request: Request, error: ExchangeError) -> Response:
     response = render(error, request)
     if error.reason is not Reason.UPGRADE_REQUIRED:
         return response
-    fields = [(b"sec-websocket-version", b"13")]
-    if request.exchange.version == "HTTP/1.1":
-        fields += [(b"connection", b"upgrade"), (b"upgrade", PROTOCOL)]
-    return response.with_headers((*response.headers, *fields))
+    return _upgrading(request, response.with_header(b"sec-websocket-version", b"13"))
+
+
+def _upgrading(request: Request, response: Response) -> Response:
+    """A 426 with the field that HTTP/1.1 demands of it (RFC 9110 §15.5.22): an upstream's own goes no further."""
+    if request.exchange.version != "HTTP/1.1" or response.header(b"upgrade") is not None:
+        return response
+    return response.with_headers((*response.headers, (b"connection", b"upgrade"), (b"upgrade", PROTOCOL)))
 
 
 def _layer(handler: Handler) -> Handler:
@@ -34,6 +39,8 @@ def _layer(handler: Handler) -> Handler:
         opening = read_opening(request)
         tunnel = Tunnel(request.exchange, request.body)
         response = await handler(request.with_body(tunnel.client))
+        if response.status == _UPGRADE_REQUIRED:
+            return _upgrading(request, response)
         if response.status != 101:
             return response
         try:

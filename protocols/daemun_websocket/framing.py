@@ -34,7 +34,6 @@ _OTHER_DATA = CloseReason.INTERNAL_ERROR.to_bytes(2, "big")
 _WORDS = {
     1002: "the frames break the protocol",
     1007: "the content of a message is malformed",
-    1009: "a message is too long or in too many frames",
 }
 
 
@@ -44,9 +43,11 @@ AnyStr = TypeVar("AnyStr", str, bytes)
 class BadFrames(Exception):
     """Bytes that are no frames, or frames that are refused; nothing more can be read of this side."""
 
-    def __init__(self, code: int) -> None:
-        self.close = Close(code, _WORDS.get(code, ""))
-        """What the sender is to be told."""
+    def __init__(self, code: int, limit: str = "", refused: str = "") -> None:
+        self.close = Close(code, limit or _WORDS.get(code, ""))
+        """What the sender is to be told: for 1009 which limit it broke."""
+        self.refused = refused
+        """The message that broke a limit, as far as it showed: kind and length. "": the frames are at fault."""
         super().__init__(self.close.reason)
 
 
@@ -94,7 +95,8 @@ class Framing:
             try:
                 frame = next(self._protocol.received_frames(), None)
             except ParseFailed as error:
-                raise BadFrames(error.code) from None
+                guard = self._guard
+                raise BadFrames(error.code, guard.limit, guard.refused) from None
             if frame is not None:
                 if (message := self._message(frame)) is not None:
                     return message
@@ -188,11 +190,17 @@ class _Guard(Extension):
     def __init__(self, bounds: Bounds, inflater: Inflater | None, deflater: Deflater | None) -> None:
         self.bad_gateway = False
         """What passes as another code is 1014."""
+        self.limit = ""
+        """What may be sent, once more than that was."""
+        self.refused = ""
+        """The message that is above it."""
         self._bounds = bounds
         self._inflater = inflater
         self._deflater = deflater
         self._opcode = Opcode.CONTINUATION
         """Of the frame at hand."""
+        self._kind = ""
+        """Of the message at hand."""
         self._inside = False
         """A message has begun, with a frame that was not its last."""
         self._packed = False
@@ -205,15 +213,15 @@ class _Guard(Extension):
         self._packing = False
         """The message that is being sent is compressed."""
 
-    def drop(self) -> None:
-        """Gives back the memory of compression."""
-        self._inflater = self._deflater = None
-
     def enabled(self) -> bool:
         return True
 
     def offer(self) -> bool:
         return False
+
+    def drop(self) -> None:
+        """Gives back the memory of compression."""
+        self._inflater = self._deflater = None
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
@@ -225,15 +233,21 @@ class _Guard(Extension):
         if first is self._inside:
             return CloseReason.PROTOCOL_ERROR
         if first:
+            self._kind = "text" if opcode is Opcode.TEXT else "binary"
             self._packed = rsv.rsv1 and self._inflater is not None
-        bounds = self._bounds
-        if (
-            payload_length > self._room(bounds.frame_bytes)
-            or self._received + payload_length > self._room(bounds.message_bytes)
-            or self._fragments >= bounds.fragments
-        ):
-            return CloseReason.MESSAGE_TOO_BIG
+        bounds, size = self._bounds, self._received + payload_length
+        if size > self._room(bounds.message_bytes):
+            return self._too_big(f"messages of at most {bounds.message_bytes} bytes", size, packed=self._packed)
+        if payload_length > self._room(bounds.frame_bytes):
+            return self._too_big(f"frames of at most {bounds.frame_bytes} bytes", size, packed=self._packed)
+        if self._fragments >= bounds.fragments:
+            return self._too_big(f"messages in at most {bounds.fragments} frames", size, packed=self._packed)
         return _PACKED if first and self._inflater is not None else _PLAIN
+
+    def _too_big(self, limit: str, size: int, *, packed: bool) -> CloseReason:
+        self.limit = f"{limit} are taken"
+        self.refused = f"{self._kind} message of {size} {'compressed ' if packed else ''}bytes or more"
+        return CloseReason.MESSAGE_TOO_BIG
 
     def _room(self, limit: int) -> int:
         """`limit` for bytes as they come: what cannot be compressed grows a little by the attempt."""
@@ -252,7 +266,7 @@ class _Guard(Extension):
         try:
             found = self._inflater.inflate(data, self._bounds.message_bytes - self._size)
         except (TooLong, zlib.error) as error:
-            return _refusal(error)
+            return self._unpacked_badly(error)
         self._size += len(found)
         return found
 
@@ -269,9 +283,15 @@ class _Guard(Extension):
             try:
                 rest = self._inflater.finish(self._bounds.message_bytes - self._size)
             except (TooLong, zlib.error) as error:
-                return _refusal(error)
+                return self._unpacked_badly(error)
         self._received = self._size = self._fragments = 0
         return rest
+
+    def _unpacked_badly(self, error: Exception) -> CloseReason:
+        if not isinstance(error, TooLong):
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        most = self._bounds.message_bytes
+        return self._too_big(f"messages of at most {most} bytes", most + 1, packed=False)
 
     def frame_outbound(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
@@ -284,7 +304,3 @@ class _Guard(Extension):
         if not self._packing:
             return rsv, data
         return (_PACKED if first else rsv), self._deflater.deflate(data, last=fin)
-
-
-def _refusal(error: Exception) -> CloseReason:
-    return CloseReason.MESSAGE_TOO_BIG if isinstance(error, TooLong) else CloseReason.INVALID_FRAME_PAYLOAD_DATA

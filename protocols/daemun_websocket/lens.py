@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import anyio
 
-from daemun import Exchange, Reason
+from daemun import Exchange, ExchangeError, Reason
+from daemun_websocket.ending import note_ending
 from daemun_websocket.framing import BadFrames, Framing
-from daemun_websocket.messages import Close
+from daemun_websocket.messages import Binary, Close, Message, Text
 from daemun_websocket.way import Say, Show, Way
 
 __all__ = ["Lens"]
@@ -25,6 +26,7 @@ _GRACE_SECONDS = 1.0
 _GOING_AWAY = Close(1001)
 _BROKEN_UPSTREAM = Close(1011, "the upstream broke the protocol")  # 1014 says it better, but browsers refuse it
 _FAULT = Close(1011, "a plugin of the gateway failed")
+_TOO_BIG = 1009
 
 
 class Lens:
@@ -87,31 +89,71 @@ class Lens:
 
     def broken(self, way: Way, error: BadFrames) -> None:
         """The side that `way` comes from sent what is refused."""
-        if way.of_client:
-            reason = Reason.CONTENT_TOO_LARGE if error.close.code == 1009 else Reason.BAD_REQUEST
-            self._part(way, error.close, _GOING_AWAY, reason)
+        side, said = _side(way), error.close
+        words = f"closed by the gateway, {said.code}: "
+        if error.refused:
+            words += f"the {side} sent a {error.refused}; {said.reason}"
+            to_client = Close(_TOO_BIG, f"the upstream broke a limit: {said.reason}")
         else:
-            self._part(way, _BROKEN_UPSTREAM, error.close, Reason.UPSTREAM_PROTOCOL)
+            words += f"the {side} is at fault: {said.reason}"
+            to_client = _BROKEN_UPSTREAM
+        if way.of_client:
+            reason = Reason.CONTENT_TOO_LARGE if error.refused else Reason.BAD_REQUEST
+            self._part(way, said, _GOING_AWAY, reason, words, logging.DEBUG)
+        else:
+            self._part(way, to_client, said, Reason.UPSTREAM_PROTOCOL, words, logging.INFO)
 
-    def ended(self, way: Way, close: Close) -> None:
-        """A filter ended the WebSocket over what passed `way`."""
-        self._part(way, close, _GOING_AWAY, None)
+    def ended(self, way: Way, name: str, close: Close, message: Message) -> None:
+        """The filter `name` ended the WebSocket over `message`, which came `way`."""
+        words = f"closed by the filter {name}, {close.code or 'no code'}, over a {_kind(message)} of the {_side(way)}"
+        if close.reason:
+            words += ": " + ascii(close.reason)[1:-1]
+        self._part(way, close, _GOING_AWAY, None, words, logging.DEBUG)
 
     def failed(self, way: Way, name: str) -> None:
         """The filter `name` raised what it may not. To be called where that is handled."""
         log.exception("route %s: the message filter %s failed", self._exchange.route or "-", name)
         self._exchange.plugin = name
-        self._part(way, _FAULT, _GOING_AWAY, Reason.PLUGIN_FAULT)
+        words = f"closed by the gateway, {_FAULT.code}: the filter {name} failed"
+        self._part(way, _FAULT, _GOING_AWAY, Reason.PLUGIN_FAULT, words, logging.DEBUG)
 
-    def _part(self, cause: Way, to_client: Close, to_upstream: Close, reason: Reason | None) -> None:
+    def closed(self, way: Way, close: Close) -> None:
+        """A Close passed."""
+        note_ending(self._exchange, f"closed by the {_side(way)}, {close.code or 'no code'}")
+
+    def left(self, way: Way, error: Exception | None) -> None:
+        """The side that `way` comes from says no more, for its connection broke by `error`, or in order."""
+        if self._ways is None:
+            return
+        words = f"the {_side(way)} left without a close"
+        if error is not None:
+            words = f"the {_side(way)} was lost: {error if isinstance(error, ExchangeError) else type(error).__name__}"
+        note_ending(self._exchange, words)
+
+    def _part(
+        self, cause: Way, to_client: Close, to_upstream: Close, reason: Reason | None, words: str, level: int
+    ) -> None:
+        """Ends both ways, by what `words` say."""
         if self._parted or self._ways is None:
             return
         self._parted = True
+        exchange = self._exchange
+        note_ending(exchange, words)
+        log.log(level, "route %s: a WebSocket was %s", exchange.route or "-", words)
         if reason is not None:
-            self._exchange.reason = reason
+            exchange.reason = reason
         from_client, from_upstream = self._ways
         now = anyio.current_time()
         answered = cause is from_client and cause.spoke
         grace = min(_GRACE_SECONDS, self.close_seconds) if answered else 0.0
         from_client.part(to_upstream, now, self.close_seconds)
         from_upstream.part(to_client, now + grace, 0.0)
+
+
+def _side(way: Way) -> str:
+    return "client" if way.of_client else "upstream"
+
+
+def _kind(message: Message) -> str:
+    name = type(message).__name__.lower()
+    return f"{name} message" if isinstance(message, (Text, Binary)) else name

@@ -13,11 +13,16 @@ _Rate = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class MessageSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of the filter `websocket-messages`; what stands here is in force wherever messages are looked at."""
+    """Settings of the filter `websocket-messages`; what stands here is in force with any message filter (`ws_log`,
+    `ws_limit`, a plugin's), whether a route has this one or not."""
 
     max_message_bytes: Annotated[
         int,
-        Meta(ge=1, le=_MOST, description="Longest message, after decompression; above it is 1009. Either way."),
+        Meta(
+            ge=1,
+            le=_MOST,
+            description="Longest message, after decompression; above it the WebSocket is closed with 1009. Either way.",
+        ),
     ] = 1024 * 1024
     max_frame_bytes: Annotated[
         int,
@@ -77,7 +82,10 @@ class RateLimits(Struct, frozen=True, forbid_unknown_fields=True):
     burst_bytes: Annotated[int, Meta(ge=1, le=_MOST, description="How many bytes may come at once after a pause.")] = (
         64 * 1024
     )
-    max_message_bytes: Annotated[int, Meta(ge=0, le=_MOST, description="Longest message; above it is 1009.")] = 0
+    max_message_bytes: Annotated[
+        int,
+        Meta(ge=0, le=_MOST, description="Longest message; above it is 1009. That of `websocket-messages` holds too."),
+    ] = 0
 
 
 class RateSettings(Struct, frozen=True, forbid_unknown_fields=True):

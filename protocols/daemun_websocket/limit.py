@@ -25,12 +25,13 @@ _WHOLE = 1.0 - 1e-6
 class _Bucket:
     """Tokens that come back at a rate, `burst` of them at most. It may owe some: a message is never parted."""
 
-    __slots__ = ("_burst", "_left", "_rate", "_since")
+    __slots__ = ("_burst", "_left", "_of", "_rate", "_since")
 
-    def __init__(self, rate: float, burst: float) -> None:
+    def __init__(self, rate: float, burst: int, of: str) -> None:
         self._rate = rate
+        self._of = of
         self._burst = burst
-        self._left = burst
+        self._left = float(burst)
         self._since = monotonic()
 
     def wait_seconds(self) -> float:
@@ -47,15 +48,20 @@ class _Bucket:
         if self._rate:
             self._left -= count
 
+    def __str__(self) -> str:
+        return f"at most {self._rate:.12g} {self._of} a second are taken, {self._burst} at once"
+
 
 class _Side:
     """What one side may still send."""
 
-    __slots__ = ("_bytes", "_delays", "_inside", "_messages", "_most", "_size")
+    __slots__ = ("_blame", "_bytes", "_delays", "_inside", "_messages", "_most", "_size")
 
-    def __init__(self, limits: RateLimits, *, delays: bool) -> None:
-        self._messages = _Bucket(limits.messages_per_second, limits.burst_messages)
-        self._bytes = _Bucket(limits.bytes_per_second, limits.burst_bytes)
+    def __init__(self, limits: RateLimits, *, delays: bool, blame: str = "") -> None:
+        self._messages = _Bucket(limits.messages_per_second, limits.burst_messages, "messages")
+        self._bytes = _Bucket(limits.bytes_per_second, limits.burst_bytes, "bytes")
+        self._blame = blame
+        """What the client is told before the limit that was broken."""
         self._most = limits.max_message_bytes
         self._delays = delays
         self._inside = False
@@ -71,11 +77,12 @@ class _Side:
         content = isinstance(message, (Text, Binary))
         whole = (self._size if content else 0) + size
         if content and 0 < self._most < whole:
-            raise CloseWebSocket(_TOO_BIG, f"messages of at most {self._most} bytes are taken")
+            raise CloseWebSocket(_TOO_BIG, f"{self._blame}messages of at most {self._most} bytes are taken")
         goes_on = content and self._inside
         while wait := max(self._bytes.wait_seconds(), 0.0 if goes_on else self._messages.wait_seconds()):
             if not self._delays:
-                raise CloseWebSocket(_AGAINST_POLICY, "too many messages, or too many bytes, in too short a time")
+                broken = self._bytes if self._bytes.wait_seconds() else self._messages
+                raise CloseWebSocket(_AGAINST_POLICY, f"{self._blame}{broken}")
             await anyio.sleep(wait)
         self._bytes.take(size)
         if not goes_on:
@@ -89,7 +96,7 @@ class _Limit(MessageFilter):
     def __init__(self, settings: RateSettings) -> None:
         delays = settings.policy == "delay"
         self._client = _Side(settings.client, delays=delays)
-        self._upstream = _Side(settings.upstream, delays=delays)
+        self._upstream = _Side(settings.upstream, delays=delays, blame="the upstream broke a limit: ")
 
     async def client_said(self, message: Message) -> Message:
         return await self._client.said(message)

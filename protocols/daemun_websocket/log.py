@@ -1,4 +1,4 @@
-"""The message filter `ws_log`: who said what kind of message, and how long it was; for a share of them."""
+"""The message filter `ws_log`: who said what kind of message and how long it was, and what ended it; or a share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from random import random
 
 from daemun import FilterContext, Phase, Request
+from daemun_websocket.ending import ending_of
 from daemun_websocket.kinds import message_filter
 from daemun_websocket.lens_settings import LogSettings
 from daemun_websocket.message_filter import MessageFilter, OpenFilter
@@ -55,9 +56,7 @@ class _Side:
         return ": " + ascii(text[:most]) + ("..." if len(text) > most else "")
 
     def _write(self, words: str) -> None:
-        settings = self._settings
-        if settings.sample == "socket" or random() < settings.fraction:
-            log.info("%s: %s", self._head, words)
+        _write(self._settings, self._head, words)
 
 
 class _Log(MessageFilter):
@@ -66,6 +65,9 @@ class _Log(MessageFilter):
         where = f"route {exchange.route or '-'}, {exchange.peer.address or '-'}:{exchange.peer.port}"
         self._client = _Side(f"{where}, client", settings)
         self._upstream = _Side(f"{where}, upstream", settings)
+        self._exchange = exchange
+        self._head = f"{where}, end"
+        self._settings = settings
 
     async def client_said(self, message: Message) -> Message:
         self._client.said(message)
@@ -74,6 +76,14 @@ class _Log(MessageFilter):
     async def upstream_said(self, message: Message) -> Message:
         self._upstream.said(message)
         return message
+
+    def ended(self) -> None:
+        _write(self._settings, self._head, ending_of(self._exchange))
+
+
+def _write(settings: LogSettings, head: str, words: str) -> None:
+    if settings.sample == "socket" or random() < settings.fraction:
+        log.info("%s: %s", head, words)
 
 
 @asynccontextmanager
@@ -87,4 +97,4 @@ async def _build(settings: LogSettings, context: FilterContext) -> AsyncIterator
 
 
 LOG_FILTER = message_filter("ws_log", LogSettings, _build, phase=Phase.EARLY, streamed=True)
-"""Logs messages as the client sent them, and as it gets them; what they say only if that is asked for."""
+"""Logs messages as the client sent them and as it gets them, and their end; what they say only if that is asked for."""

@@ -18,7 +18,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _IS_TOKEN = re.compile(_TOKEN).fullmatch
 _PARAMETER = re.compile(rb'[ \t]*;[ \t]*(%b)(?:[ \t]*=[ \t]*(?:(%b)|"((?:[^"\\]|\\.)*)"))?' % (_TOKEN, _TOKEN))
-_NAME = re.compile(rb"[ \t]*(%b)" % _TOKEN)
+_NAME = re.compile(rb"[ \t,]*(%b)" % _TOKEN)
 _BETWEEN = re.compile(rb"[ \t]*(?:,[ \t,]*|$)")
 _MAX_NAMES = 64
 _NOT_IN_ANSWERS = (b"sec-websocket-key", b"sec-websocket-version")
@@ -118,9 +118,10 @@ def _parameter_value(parameter: re.Match[bytes]) -> bytes | None:
 
 def _subprotocols(values: Iterable[bytes]) -> tuple[bytes, ...]:
     names = [name.strip(b" \t") for value in values for name in value.split(b",")]
-    if len(names) > _MAX_NAMES or len(set(names)) != len(names) or not all(map(_IS_TOKEN, names)):
-        raise _malformed("Sec-WebSocket-Protocol is no list of different names")
-    return tuple(names)
+    found = tuple(filter(None, names))  # empty elements of a list are passed by (RFC 9110 §5.6.1.2)
+    if len(names) > _MAX_NAMES or len(set(found)) != len(found) or not all(map(_IS_TOKEN, found)):
+        raise _malformed(f"Sec-WebSocket-Protocol is no list of up to {_MAX_NAMES} different names")
+    return found
 
 
 def _is_key(key: bytes) -> bool:

@@ -30,6 +30,8 @@ _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 @asynccontextmanager
 async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
+    origins = frozenset(map(_as_sent, rules.origins))
+
     def layer(handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
             if request.protocol != PROTOCOL:
@@ -40,7 +42,7 @@ async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
                 return refusal(request, error)
             if rules.mode == "forbid":
                 raise ExchangeError(Reason.FORBIDDEN, "this route takes no WebSocket")
-            _check_origin(rules, request)
+            _check_origin(rules, origins, request)
             stash = request.exchange.stash
             stash[RULES] = rules
             request = _narrowed(rules, request)
@@ -52,19 +54,26 @@ async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
     yield layer
 
 
-def _check_origin(rules: Rules, request: Request) -> None:
+def _as_sent(origin: str) -> str:
+    """`origin` as a browser sends it: in lower case, and without the port that is the scheme's own."""
+    origin = origin.lower()
+    usual = _PORTS.get(origin.partition("://")[0])
+    return origin.removesuffix(f":{usual}") if usual else origin
+
+
+def _check_origin(rules: Rules, allowed: frozenset[str], request: Request) -> None:
     origins = header_values(request.headers, b"origin")
     if not origins:
         if rules.require_origin:
             raise ExchangeError(Reason.FORBIDDEN, "a WebSocket without Origin is not taken here")
         return
-    if rules.origins and (len(origins) > 1 or not _allowed(rules, origins[0], request)):
+    if allowed and (len(origins) > 1 or not _is_allowed(allowed, origins[0], request)):
         raise ExchangeError(Reason.FORBIDDEN, "pages of this origin may not open a WebSocket here")
 
 
-def _allowed(rules: Rules, origin: bytes, request: Request) -> bool:
-    text = origin.decode("latin-1").lower()
-    return text in rules.origins or "*" in rules.origins or ("same" in rules.origins and _is_same(text, request))
+def _is_allowed(allowed: frozenset[str], origin: bytes, request: Request) -> bool:
+    text = _as_sent(origin.decode("latin-1"))
+    return text in allowed or "*" in allowed or ("same" in allowed and _is_same(text, request))
 
 
 def _is_same(origin: str, request: Request) -> bool:

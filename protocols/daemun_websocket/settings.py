@@ -9,9 +9,7 @@ from msgspec import Meta, Struct
 
 __all__ = ["Rules"]
 
-_ORIGIN = re.compile(
-    r"[a-z][a-z0-9+.-]*://[a-z0-9._-]+(?::[0-9]{1,5})?|[a-z]+://\[[0-9a-f:.]+\](?::[0-9]{1,5})?|same|\*"
-)
+_ORIGIN = re.compile(r"(?i:[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)|same|\*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
@@ -28,7 +26,8 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(
             description="Origins whose pages may open a WebSocket: `https://app.example.com` and the like, `same` for "
-            "the host that is asked, `*` for any; none: not looked at."
+            "the host that is asked, `*` for any; none: not looked at. Case, and a port that is the scheme's own, do "
+            "not matter."
         ),
     ] = ()
     require_origin: Annotated[
@@ -36,7 +35,10 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
     subprotocols: Annotated[
         tuple[str, ...],
-        Meta(description="Those that may be spoken: others are not offered to the back end. None: all, or no one."),
+        Meta(
+            description="Those that may be spoken: others are not offered to the back end, and a client that offers "
+            "none of them, or nothing, is refused (400). Empty: any, or none."
+        ),
     ] = ()
     extensions: Annotated[bool, Meta(description="Whether extensions such as compression may be agreed on.")] = True
     idle_timeout_seconds: Annotated[

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import anyio
 
 from daemun import Body, Exchange, Headers, Reason, Stream, Timer
+from daemun_websocket.ending import note_ending
 from daemun_websocket.frames import PING, Boundary, close_frame
 from daemun_websocket.settings import Rules
 
@@ -42,7 +43,7 @@ class Tunnel:
         """The protocol was switched: `body` is what the upstream says from now on."""
         exchange = self._exchange
         self.upstream = upstream = FromUpstream(body, self.over)
-        exchange.on_drain = lambda: upstream.close(_GOING_AWAY, "the gateway is about to stop")
+        exchange.on_drain = lambda: self._close("the gateway is about to stop")
         timers = exchange.timers
         if timers is None:
             return upstream
@@ -79,8 +80,13 @@ class Tunnel:
 
     def _end(self, words: str) -> None:
         if self.upstream is not None:
-            self.upstream.close(_GOING_AWAY, words)
+            self._close(words)
             self._exchange.expire_in(_CLOSE_SECONDS, Reason.IDLE_TIMEOUT)
+
+    def _close(self, words: str) -> None:
+        if self.upstream is not None:
+            note_ending(self._exchange, f"closed by the gateway, {_GOING_AWAY}: {words}")
+            self.upstream.close(_GOING_AWAY, words)
 
 
 class FromClient:

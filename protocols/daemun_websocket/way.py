@@ -55,12 +55,20 @@ class Pair(Protocol):
         """The side that `way` comes from sent what is refused."""
         ...
 
-    def ended(self, way: Way, close: Close) -> None:
-        """A filter ended the WebSocket over what passed `way`."""
+    def ended(self, way: Way, name: str, close: Close, message: Message) -> None:
+        """The filter `name` ended the WebSocket over `message`, which came `way`."""
         ...
 
     def failed(self, way: Way, name: str) -> None:
         """The filter `name` raised what it may not."""
+        ...
+
+    def closed(self, way: Way, close: Close) -> None:
+        """A Close passed."""
+        ...
+
+    def left(self, way: Way, error: Exception | None) -> None:
+        """The side that `way` comes from says no more, for its connection broke by `error`, or in order."""
         ...
 
 
@@ -221,11 +229,16 @@ class Way:
 
     async def _pull(self) -> None:
         """Takes more bytes of the side that it comes from."""
-        data = await self._inner.read()
+        try:
+            data = await self._inner.read()
+        except Exception as error:
+            self._lens.left(self, error)
+            raise
         self._turn = 0
         if self.over.is_set():
             return
         if not data:
+            self._lens.left(self, None)
             if self._word is None:
                 self.over.set()
             else:
@@ -259,13 +272,15 @@ class Way:
             framed = self._writer.write(message)
         except CloseWebSocket as error:
             self._shown = None
-            self._lens.ended(self, error.close)
+            self._lens.ended(self, name, error.close, came)
             return b""
         except Exception:
             self._shown = None
             self._lens.failed(self, name)
             return b""
-        self._closed = type(message) is Close
+        if type(message) is Close:
+            self._closed = True
+            self._lens.closed(self, message)
         self.spoke = True
         return framed
 

@@ -153,7 +153,8 @@ async def test_an_upstream_that_takes_no_extended_connect_is_not_asked(client: s
         else:
             wire = await proxy.connect2()
             answer = await wire.answer(await wire.open(CONNECT, ended=False))
-        assert (answer.status, answer.field(b"x-daemun-reason")) == (501, b"not_implemented")
+        assert (answer.status, answer.field(b"x-daemun-reason")) == (502, b"upstream_protocol")
+        assert b"upstream: the upstream takes no extended CONNECT (RFC 8441), which websocket" in answer.body
         assert [scene.streams for scene in proxy.upstream.scenes] == [{}]
 
 

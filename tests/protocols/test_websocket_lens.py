@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import struct
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -759,10 +760,7 @@ async def test_an_upstream_that_answers_nothing_does_not_delay_a_close_for_long(
         assert not talk.client.heard
 
 
-@pytest.mark.parametrize(
-    ("said", "code"),
-    [(b"\x83\x00", 1002), (b"\x81\x80mask", 1002), (b"\x81\x02\xff\xfe", 1007), (b"\x82\x7f\0\0\0\0\0\x20\0\0", 1009)],
-)
+@pytest.mark.parametrize(("said", "code"), [(b"\x83\x00", 1002), (b"\x81\x80mask", 1002), (b"\x81\x02\xff\xfe", 1007)])
 async def test_an_upstream_that_breaks_the_protocol_is_told_and_the_client_too(said: bytes, code: int) -> None:
     async with talking(filtering(Seen())) as talk:
         talk.client.say(Text("hello"))
@@ -775,6 +773,26 @@ async def test_an_upstream_that_breaks_the_protocol_is_told_and_the_client_too(s
         assert isinstance(close, Close)
         assert close.code == code
         assert talk.request.exchange.reason is Reason.UPSTREAM_PROTOCOL
+
+
+async def test_an_upstream_that_breaks_a_limit_is_told_which_and_the_client_whose_fault_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "daemun.websocket")
+    limit = "messages of at most 1048576 bytes are taken"
+    async with talking(filtering(Seen())) as talk:
+        talk.client.say(Text("hello"))
+        await talk.upstream.hears(Text("hello"))
+        talk.upstream.say(Text("hi"))
+        talk.upstream.says.put(b"\x82\x7f\0\0\0\0\0\x20\0\0")
+        await talk.client.hears(Text("hi"), Close(1009, f"the upstream broke a limit: {limit}"))
+        await talk.upstream.hears(Close(1009, limit))
+        assert talk.request.exchange.reason is Reason.UPSTREAM_PROTOCOL
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "route -: a WebSocket was closed by the gateway, 1009: the upstream sent a binary message of 2097152 bytes or "
+        f"more; {limit}"
+    )
 
 
 async def test_over_tls_the_connection_ends_when_the_client_has_heard_its_close() -> None:
@@ -860,6 +878,49 @@ async def test_what_a_client_may_not_send_is_refused_when_it_shows(said: bytes, 
         assert not seen.client
 
 
+@pytest.mark.parametrize(
+    ("said", "limit", "refused"),
+    [
+        (head(2, 1001), "messages of at most 1000 bytes are taken", "binary message of 1001 bytes"),
+        (
+            head(1, 600, fin=False) + bytes(600) + head(0, 401),
+            "messages of at most 1000 bytes are taken",
+            "text message of 1001 bytes",
+        ),
+        (head(1, 601), "frames of at most 600 bytes are taken", "text message of 601 bytes"),
+        (
+            head(2, 1, fin=False) + b"x" + head(0, 0, fin=False) * 4 + head(0, 3),
+            "messages in at most 5 frames are taken",
+            "binary message of 4 bytes",
+        ),
+        (
+            head(1, len(BOMB), rsv=4),
+            "frames of at most 600 bytes are taken",
+            f"text message of {len(BOMB)} compressed bytes",
+        ),
+        (
+            head(2, 500, fin=False, rsv=4) + BOMB[:500],
+            "messages of at most 1000 bytes are taken",
+            "binary message of 1001 bytes",
+        ),
+    ],
+)
+async def test_a_client_is_told_the_limit_that_it_broke_and_the_log_of_the_message(
+    said: bytes, limit: str, refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "daemun.websocket")
+    bounds = msgspec.convert(BOUNDS, MESSAGES_FILTER.settings)
+    async with talking(filtering(Seen()), (MESSAGES_FILTER, bounds), offer=b"permessage-deflate") as talk:
+        talk.client.says.put(said)
+        await talk.client.hears(Close(1009, limit))
+        await talk.upstream.hears(Close(1001))
+    (record,) = caplog.records
+    assert record.levelno == logging.DEBUG
+    assert record.getMessage() == (
+        f"route -: a WebSocket was closed by the gateway, 1009: the client sent a {refused} or more; {limit}"
+    )
+
+
 async def test_bounds_are_there_without_settings_and_are_met() -> None:
     async with talking(filtering(Seen())) as talk:
         talk.client.say(Binary(bytes(1024 * 1024)))
@@ -938,7 +999,7 @@ async def test_a_bomb_goes_off_in_a_small_room(streamed: bool) -> None:
         await talk.upstream.hears_until(Close(1001))
         talk.upstream.says.end()
         await eventually(lambda: talk.client.ended, "the end")
-        assert talk.client.heard == [Close(1009, "a message is too long or in too many frames")]
+        assert talk.client.heard == [Close(1009, "messages of at most 100000 bytes are taken")]
         assert sum(len(message.data) for message in seen.client if isinstance(message, Binary)) <= 100_000
 
 
@@ -948,7 +1009,7 @@ async def test_a_block_that_is_longer_than_its_message_stays_in_its_bounds() -> 
         talk.client.says.put(head(2, 8, rsv=4) + b"\x00\x0a\x00\xf5\xffabc")
         await talk.upstream.hears(Close(1001))
         talk.upstream.says.end()
-        await talk.client.hears(Close(1009, "a message is too long or in too many frames"))
+        await talk.client.hears(Close(1009, "messages of at most 5 bytes are taken"))
 
 
 async def test_what_is_not_compressed_though_it_says_so_is_refused() -> None:

@@ -56,7 +56,8 @@ def test_what_a_client_asks_for() -> None:
         (b"sec-websocket-version", ((b"sec-websocket-version", b"13, 8"),), Reason.UPGRADE_REQUIRED),
         (b"", ((b"sec-websocket-version", b"13"),), Reason.BAD_REQUEST),
         (b"", ((b"sec-websocket-protocol", b"a, a"),), Reason.BAD_REQUEST),
-        (b"", ((b"sec-websocket-protocol", b"a,,b"),), Reason.BAD_REQUEST),
+        (b"", ((b"sec-websocket-protocol", b"a,,a"),), Reason.BAD_REQUEST),
+        (b"", ((b"sec-websocket-protocol", b"," * 100),), Reason.BAD_REQUEST),
         (b"", ((b"sec-websocket-protocol", b"a b"),), Reason.BAD_REQUEST),
         (b"", ((b"sec-websocket-protocol", b",".join(b"p%d" % n for n in range(100))),), Reason.BAD_REQUEST),
         (b"", ((b"sec-websocket-extensions", b"a; b=;"),), Reason.BAD_REQUEST),
@@ -69,6 +70,15 @@ def test_openings_that_are_refused(without: bytes, fields: Headers, reason: Reas
     with pytest.raises(ExchangeError) as caught:
         read_opening(opening(*fields, without=without))
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(("value", "names"), [(b"a,,b", (b"a", b"b")), (b" ,\ta ,", (b"a",)), (b"", ()), (b" , ", ())])
+def test_empty_elements_of_a_list_are_passed_by(value: bytes, names: tuple[bytes, ...]) -> None:
+    """RFC 9110 §5.6.1.2."""
+    fields = (b"sec-websocket-protocol", value), (b"sec-websocket-extensions", b", x,, y")
+    asked = read_opening(opening(*fields))
+    assert asked.subprotocols == names
+    assert asked.extensions == (Extension(b"x"), Extension(b"y"))
 
 
 def test_an_opening_is_a_get() -> None:

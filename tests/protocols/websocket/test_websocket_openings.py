@@ -55,7 +55,7 @@ pytestmark = pytest.mark.anyio
         (((b"sec-websocket-version", b"13"),), 400),
         (((b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"short")), 400),
         ((*ASKS, (b"sec-websocket-key", KEY)), 400),
-        ((*ASKS, (b"sec-websocket-protocol", b"a, , b")), 400),
+        ((*ASKS, (b"sec-websocket-protocol", b"a, , a")), 400),
         ((*ASKS, (b"sec-websocket-extensions", b"a;;")), 400),
     ],
 )
@@ -143,6 +143,13 @@ async def test_a_route_that_allows_websockets_takes_other_requests_too(down: Ver
         (["same"], b"http://[::2]", b"[::1]", 403),
         (["same"], b"http://[::1", b"[::1]", 403),
         (["http://[::1]:3000"], b"http://[::1]:3000", b"a.test", 101),
+        (["https://App.Test"], b"https://app.test", b"a.test", 101),
+        (["https://app.test:443", "http://app.test:80"], b"https://app.test", b"a.test", 101),
+        (["https://app.test:443", "http://app.test:80"], b"http://app.test", b"a.test", 101),
+        (["https://app.test"], b"https://app.test:443", b"a.test", 101),
+        (["https://[::1]:443"], b"https://[::1]", b"a.test", 101),
+        (["https://app.test:80"], b"https://app.test", b"a.test", 403),
+        (["https://app.test:8443"], b"https://app.test", b"a.test", 403),
         (["same", "https://app.test"], b"https://app.test", b"a.test", 101),
     ],
 )
@@ -276,6 +283,17 @@ async def test_another_answer_is_passed_on_as_it_is(down: Version, up: Version, 
         answer = await stage.refused(down)
         assert (answer.status, answer.body, answer.field(b"x-from")) == (status, b"four", b"the upstream")
         assert answer.field(b"x-daemun-reason") is None
+
+
+@every_client
+@every_way
+async def test_a_426_of_the_upstream_says_what_to_switch_to(down: Version, up: Version) -> None:
+    """RFC 9110 §15.5.22. The upstream's own field ends with its connection; HTTP/2 has none."""
+    async with staged(up=up, status=426, said=((b"sec-websocket-version", b"14"),)) as stage:
+        answer = await stage.refused(down)
+        assert (answer.status, answer.body, answer.field(b"sec-websocket-version")) == (426, b"four", b"14")
+        assert answer.values(b"upgrade") == ([b"websocket"] if down == "http1" else [])
+        assert (b"upgrade" in answer.values(b"connection")) == (down == "http1")
 
 
 @every_client
