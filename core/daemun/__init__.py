@@ -71,7 +71,7 @@ from daemun.routing.spec import (
 from daemun.scopes import Scope
 from daemun.settings import Settings, load_settings
 from daemun.stash import Stash, StashKey
-from daemun.targets import normal_authority, normal_target
+from daemun.targets import normal_authority, normal_origin, normal_target
 from daemun.transport.stream import Stream
 from daemun.transport.timers import Timer, Timers
 from daemun.transport.waker import Waker, new_waker, waker_factory
@@ -176,6 +176,7 @@ __all__ = [
     "load_settings",
     "new_waker",
     "normal_authority",
+    "normal_origin",
     "normal_target",
     "render",
     "serve",

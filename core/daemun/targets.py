@@ -6,7 +6,7 @@ import re
 
 from daemun.errors import ExchangeError, Reason
 
-__all__ = ["normal_authority", "normal_target"]
+__all__ = ["normal_authority", "normal_origin", "normal_target"]
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::([0-9]{0,5}))?")
 _ESCAPED_DELIMITER = re.compile(rb"%(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|20|2[3fF]|3[aAfF]|40|5[bBcCdD]|7[fF])")
@@ -27,6 +27,16 @@ def normal_authority(raw: bytes) -> bytes:
     if len(_authorities) < _MAX_AUTHORITIES:
         _authorities[raw] = normal
     return normal
+
+
+_OWN_PORTS = {b"http": b":80", b"ws": b":80", b"https": b":443", b"wss": b":443"}
+
+
+def normal_origin(origin: bytes) -> bytes:
+    """An `Origin` as browsers send it: in lower case, without the port that is the scheme's own (RFC 6454 §6.2)."""
+    origin = origin.lower()
+    port = _OWN_PORTS.get(origin.partition(b"://")[0])
+    return origin.removesuffix(port) if port else origin
 
 
 _SUSPECT = re.compile(rb"/\.|%|\\|#")

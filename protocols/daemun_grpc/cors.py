@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemun import Handler, Headers, Layer, Request, Response, StashKey
+from daemun import Handler, Headers, Layer, Request, Response, StashKey, normal_origin
 
 __all__ = ["cors", "granted"]
 
@@ -27,7 +27,7 @@ def cors(origins: tuple[str, ...], layer: Layer) -> Layer:
     """`layer`, behind what pages of `origins` ask first. Its answers are to pass `granted`."""
     if not origins:
         return layer
-    names = frozenset(origin.encode() for origin in origins)
+    names = frozenset(normal_origin(origin.encode()) for origin in origins)
     everyone = b"*" in names
 
     def wrapped(handler: Handler) -> Handler:

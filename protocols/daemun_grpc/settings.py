@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 __all__ = ["ConnectSettings", "LimitSettings", "Origins", "WebSettings"]
 
-_ORIGIN = re.compile(r"https?://[a-z0-9._-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](?::[0-9]{1,5})?")
+_ORIGIN = re.compile(r"(?i:https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
 _METHOD = re.compile(r"[A-Za-z_][\w.]*/[A-Za-z_]\w*", re.ASCII)
 
 Origins = Annotated[

@@ -17,6 +17,7 @@ from daemun import (
     Request,
     Response,
     header_values,
+    normal_origin,
 )
 from daemun_websocket.dialect import OFFERED, PROTOCOL, RULES, refusal
 from daemun_websocket.opening import read_opening
@@ -30,7 +31,7 @@ _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 @asynccontextmanager
 async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
-    origins = frozenset(map(_as_sent, rules.origins))
+    origins = frozenset(normal_origin(origin.encode()) for origin in rules.origins)
 
     def layer(handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
@@ -54,14 +55,7 @@ async def _build(rules: Rules, context: FilterContext) -> AsyncIterator[Layer]:
     yield layer
 
 
-def _as_sent(origin: str) -> str:
-    """`origin` as a browser sends it: in lower case, and without the port that is the scheme's own."""
-    origin = origin.lower()
-    usual = _PORTS.get(origin.partition("://")[0])
-    return origin.removesuffix(f":{usual}") if usual else origin
-
-
-def _check_origin(rules: Rules, allowed: frozenset[str], request: Request) -> None:
+def _check_origin(rules: Rules, allowed: frozenset[bytes], request: Request) -> None:
     origins = header_values(request.headers, b"origin")
     if not origins:
         if rules.require_origin:
@@ -71,9 +65,9 @@ def _check_origin(rules: Rules, allowed: frozenset[str], request: Request) -> No
         raise ExchangeError(Reason.FORBIDDEN, "pages of this origin may not open a WebSocket here")
 
 
-def _is_allowed(allowed: frozenset[str], origin: bytes, request: Request) -> bool:
-    text = _as_sent(origin.decode("latin-1"))
-    return text in allowed or "*" in allowed or ("same" in allowed and _is_same(text, request))
+def _is_allowed(allowed: frozenset[bytes], origin: bytes, request: Request) -> bool:
+    sent = normal_origin(origin)
+    return sent in allowed or b"*" in allowed or (b"same" in allowed and _is_same(sent.decode("latin-1"), request))
 
 
 def _is_same(origin: str, request: Request) -> bool:

@@ -46,7 +46,7 @@ GROUPS = (
         "Messages",
         "What flows through every handler.",
         "Request Response Headers header header_values Body Buffered NoContent EMPTY IDENTITY_FIELDS http_date"
-        " normal_authority normal_target render",
+        " normal_authority normal_origin normal_target render",
     ),
     _group("Exchanges", "One request with its response, and the connection that it came by.", "Exchange Peer"),
     _group("Handlers and layers", "The one contract that all others end in.", "Handler Layer compose"),

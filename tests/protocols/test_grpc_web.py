@@ -249,7 +249,7 @@ def preflight(origin: str) -> Request:
     return make_request("OPTIONS", "http://a.test/pkg.Svc/Method", headers)
 
 
-@pytest.mark.parametrize("origins", [(PAGE,), ("https://other.example", PAGE), ("*",)])
+@pytest.mark.parametrize("origins", [(PAGE,), ("https://other.example", PAGE), ("*",), (f"{PAGE.upper()}:443",)])
 async def test_a_preflight_is_answered_here(origins: tuple[str, ...]) -> None:
     upstream = Upstream(Response(500))
     response = await filtered(upstream.handle, preflight(PAGE), allow_origins=origins)

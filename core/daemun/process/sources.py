@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,11 @@ class Sources:
         words = f"it has published nothing; it was waited for up to {USUAL_PATIENCE_SECONDS:g} s"
         return tuple(ObjectStatus("source", run.name, "", words) for run in self.runs if not run.has_published)
 
-    def reload(self) -> None:
-        """Tells every source to read everything again."""
+    def reload(self, *, without: Collection[str] = ()) -> None:
+        """Tells every source, but for those named, to read everything again."""
         for name, source in self.by_name.items():
+            if name in without:
+                continue
             try:
                 source.reload()
             except Exception as error:

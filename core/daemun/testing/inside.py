@@ -84,25 +84,30 @@ class MemoryGateway:
     ) -> Answer:
         """The answer to a request over HTTP/1, on a connection of its own. Content goes with its length.
 
-        Raises `CutOff` if the connection ends before the answer does, `TimeoutError` if there is none.
+        Raises `CutOff` if the connection ends before the answer does, `TimeoutError` if there is none. Cancelled, it is
+        a client that leaves: the connection is reset.
         """
         lines = [(b"host", host.encode()), *((_bytes(name), _bytes(value)) for name, value in headers)]
         if content:
             lines.append((b"content-length", b"%d" % len(content)))
         head = b"".join(b"%s: %s\r\n" % line for line in lines)
         wire = await self.connect(listener)
-        await wire.send(f"{method} {target} HTTP/1.1\r\n".encode() + head + b"\r\n" + content)
-        answer = await wire.answer(method)
-        await wire.aclose()
-        self._wires.remove(wire)
+        leave = wire.reset
+        try:
+            await wire.send(f"{method} {target} HTTP/1.1\r\n".encode() + head + b"\r\n" + content)
+            answer = await wire.answer(method)
+            leave = wire.aclose
+        finally:
+            self._wires.remove(wire)
+            with anyio.CancelScope(shield=True):
+                await leave()
         return answer
 
     async def reload(self, settings: Mapping[str, Any] | None = None) -> tuple[ObjectStatus, ...]:
-        """Tells every source to read everything again. An `inline` one, which cannot, publishes anew what it has in
-        `settings`; without any it publishes nothing, and then again what it has, so that all that routes hold open is
-        closed and opened. Returns what was refused of `inline` ones.
+        """Tells every source to read everything again. An `inline` one publishes anew what it has in `settings`; where
+        none are given it publishes nothing, and then again what it has, so that all that routes hold open is closed and
+        opened. Returns what was refused of `inline` ones.
         """
-        self.gateway.reload()
         return await republish(self._network.parts, self._settings if settings is None else settings, settings is None)
 
     @property
@@ -123,7 +128,7 @@ class MemoryGateway:
     async def leave(self) -> None:
         """Closes what `connect` opened."""
         with anyio.CancelScope(shield=True):
-            for wire in self._wires:
+            for wire in list(self._wires):
                 await wire.aclose()
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
+
 from daemun.extend.loading import load_plugins
 from daemun.extend.sources import Applied, Publish, SourceContext, SourceType
 from daemun.extend.types import NoSettings
@@ -94,22 +96,28 @@ async def routed(
 
 
 async def republish(parts: Parts, settings: Mapping[str, Any], emptied: bool) -> tuple[ObjectStatus, ...]:
-    """What was refused of what `inline` sources publish now: what `settings` say; if `emptied`, nothing before it."""
+    """What was refused of what `inline` sources publish now: what `settings` say; if `emptied`, nothing before it.
+
+    Other sources are told to read everything again.
+    """
     sources = settings.get("sources", ())
+    named = dict(zip(source_names(convert({"sources": sources}, Settings)), sources, strict=True))
+    inline = {name: raw for name, raw in named.items() if raw["type"] == _INLINE}
+    parts.sources.reload(without=inline)
     refused: list[ObjectStatus] = []
-    for name, raw in zip(source_names(convert({"sources": sources}, Settings)), sources, strict=True):
-        if raw["type"] != _INLINE:
-            continue
+    for name, raw in inline.items():
         kind = parts.registry.sources.get(_INLINE)
         decoded = convert({key: value for key, value in raw.items() if key != "type"}, kind.settings)
+        with anyio.CancelScope() as once:
 
-        async def publish(snapshot: Snapshot, name: str = name) -> Applied:
-            applied = await parts.table.apply(name, snapshot)
-            refused.extend(applied.refused)
-            return applied
+            async def publish(snapshot: Snapshot, name: str = name, once: anyio.CancelScope = once) -> Applied:
+                applied = await parts.table.apply(name, snapshot)
+                refused.extend(applied.refused)
+                once.cancel()
+                return applied
 
-        if emptied:
-            await parts.table.apply(name, Snapshot())
-        async with kind.build(decoded, SourceContext(name, Path.cwd())) as source:
-            await source.run(publish)
+            if emptied:
+                await parts.table.apply(name, Snapshot())
+            async with kind.build(decoded, SourceContext(name, Path.cwd())) as source:
+                await source.run(publish)
     return tuple(refused)

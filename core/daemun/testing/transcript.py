@@ -7,7 +7,7 @@ r"""What both ends of a wire protocol say, byte for byte, as a text that a perso
 
 `> ` is sent by the client and `< ` is what the gateway must say; `>|` and `<|`: it says no more. Bytes stand as in C:
 `\r`, `\n`, `\t`, `\0`, `\\`, `\xHH`; the end of a line is none of them. `...` in what the gateway says stands for any
-bytes, also none. Indentation, empty lines and lines with `#` do not count.
+bytes, also none. `>` and `<` alone say nothing. Indentation, empty lines and lines with `#` do not count.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def read_transcript(text: str) -> tuple[Line, ...]:
         if not line.strip() or line.startswith("#"):
             continue
         mark, rest = line[:1], line[1:]
-        if mark not in ("<", ">") or not (rest == "|" or rest.startswith(" ")):
+        if mark not in ("<", ">") or not (rest in ("", "|") or rest.startswith(" ")):
             raise ValueError(
                 f"line {number} is no line of a transcript: {line!r} (accepted: '> ', '< ', '>|', '<|', '#')"
             )

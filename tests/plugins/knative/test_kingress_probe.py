@@ -304,7 +304,7 @@ async def test_one_with_many_hosts_takes_few_places() -> None:
 async def test_what_stays_silent_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_AT_ONCE", 4)
     monkeypatch.setattr(probe, "_SILENT_AT_ONCE", 1)
-    async with gateway(silence) as hangs, gateway(told(TOKEN)) as gate, probing(gate, try_seconds=0.5) as found:
+    async with gateway(silence) as hangs, gateway(told(TOKEN)) as gate, probing(gate, try_seconds=2) as found:
         found.internal = at(hangs)
         asked = [Question(False, False, f"{host}.test", "/healthz") for host in range(4)]
         found.prober.probe(OTHER, TOKEN, asked)
