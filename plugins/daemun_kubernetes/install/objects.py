@@ -17,9 +17,9 @@ from daemun_kubernetes.client.kinds import (
     KubeObject,
     Metadata,
     Namespace,
-    T,
     Wire,
 )
+from daemun_kubernetes.client.kinds.base import T
 from daemun_kubernetes.install.plan import OURS
 
 __all__ = ["JOB", "KINDS", "Bare", "find", "find_namespace", "is_ours", "selector_of", "words_of"]
