@@ -183,6 +183,8 @@ class Responder:
             if relay is not None and left is not None:
                 left -= await self._relay(relay, exchange)
             data = await body.read()
+        if data is None:
+            raise ExchangeError(Reason.PLUGIN_FAULT, 'a body read None (accepted: bytes; b"" is the end)')
         if chunked:
             await self.send(b"0\r\n" + field_lines(body.trailers) + b"\r\n")
         elif left:

@@ -26,8 +26,8 @@ class Http1Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Time that a client may be slow with a request's content before the least rate counts."""
     body_min_bytes_per_second: Annotated[float, Meta(ge=0)] = 240.0
     """Least rate of a request's content while we wait for it; below it 408. 0: none."""
-    send_timeout_seconds: Annotated[float, Meta(gt=0)] = 60.0
-    """A client that takes no byte for it is cut off."""
+    send_timeout_seconds: Annotated[float, Meta(ge=0)] = 60.0
+    """A client that takes no byte for it is cut off. 0: none is."""
     drain_bytes: Annotated[int, Meta(ge=0)] = 64 * 1024
     """Content that nobody wanted is read up to this size to keep the connection."""
     underscores: Literal["drop", "refuse", "keep"] = "drop"

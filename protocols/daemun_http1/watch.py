@@ -106,16 +106,20 @@ class Watch:
 
     def stalled(self, waits: bool) -> None:
         """The stream's `on_stall`."""
-        if not waits:
+        limit = self._settings.send_timeout_seconds
+        if not waits or not limit:
             self._writes.at = math.inf
             return
         self._unsent = -1
         self._stalled_since = now = monotonic()
-        self._writes.set(now + self._settings.send_timeout_seconds / _STALL_CHECKS)
+        self._writes.set(now + limit / _STALL_CHECKS)
 
     def _too_slow(self) -> None:
         if self.waits_for is Cause.STUCK:
             self.on_stuck()
+            return
+        if self.waits_for is Cause.IDLE and not self._settings.send_timeout_seconds and _untaken(self._stream):
+            self.wait_for(Cause.IDLE, self._settings.keep_alive_seconds)  # it reads on, as late as it likes
             return
         self.on_time_out(self.waits_for)
         self.cancel(self.waits_for)

@@ -260,6 +260,9 @@ class Downstream(Session):
 
     def _too_slow(self) -> None:
         """No settings, or no exchange, for too long."""
+        if self.codec.greeted and not self.settings.send_timeout_seconds and self.stream.unsent_bytes:
+            self._timer.start(self.settings.keep_alive_seconds)  # it reads on, as late as it likes
+            return
         code = ErrorCode.NO_ERROR if self.codec.greeted else ErrorCode.SETTINGS_TIMEOUT
         self.write(self.codec.goaway(self._last, code))
         self._close()
@@ -302,7 +305,7 @@ class Downstream(Session):
         if stream.lost or stream.at_eof:
             return
         stream.on_eof = stream.on_lost = self._ended.wake
-        with anyio.move_on_after(self.settings.send_timeout_seconds if in_peace else _LINGER_SECONDS):
+        with anyio.move_on_after((self.settings.send_timeout_seconds or None) if in_peace else _LINGER_SECONDS):
             if in_peace:
                 await stream.flush()
             await stream.send_eof()

@@ -79,7 +79,7 @@ class Patience:
 
     def stalled(self, waits: bool) -> None:
         """A send begins to wait for the client, or goes on."""
-        if waits:
+        if waits and self._settings.send_timeout_seconds:
             self._stall.start(self._settings.send_timeout_seconds)
         else:
             self._stall.at = _INF

@@ -167,6 +167,8 @@ class Responder:
                 await outflow.send(data, ended=False)
             if left and outflow.blocked:
                 await outflow.ready()
+        if data is None:
+            raise ExchangeError(Reason.PLUGIN_FAULT, 'a body read None (accepted: bytes; b"" is the end)')
         if left:
             raise ExchangeError(Reason.PLUGIN_FAULT, "a body is shorter than it said")
         self._end(encode(body.trailers))

@@ -95,7 +95,8 @@ class Session:
             if not self.stream.send_soon(data, alone=len(self.flows) < 2) and not self.full:
                 self.full = True
                 self._unsent_bytes = self.stream.unsent_bytes
-                self._stall.start(self.settings.send_timeout_seconds)
+                if self.settings.send_timeout_seconds:
+                    self._stall.start(self.settings.send_timeout_seconds)
                 self._tasks.start_soon(self._wait_for_room)
         except _BROKEN:
             self.lost()

@@ -34,8 +34,8 @@ class Http2Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Time that a client may be slow with content of a known length before the least rate counts."""
     body_min_bytes_per_second: Annotated[float, Meta(ge=0)] = 240.0
     """Least rate of content of a known length while we wait for it; below it 408. 0: none."""
-    send_timeout_seconds: Annotated[float, Meta(gt=0)] = 60.0
-    """A stream whose client takes no byte for it is reset; a connection is cut off."""
+    send_timeout_seconds: Annotated[float, Meta(ge=0)] = 60.0
+    """A stream whose client takes no byte for it is reset; a connection is cut off. 0: neither."""
     upgrades: tuple[str, ...] = ("websocket",)
     """Protocols that a client may ask for by extended CONNECT (RFC 8441); for others 501."""
     connect: bool = False

@@ -19,8 +19,10 @@ from daemun import (
     Request,
     Response,
 )
+from daemun_soap.dialect import ALLOWED
 from daemun_soap.envelopes.message import SOAP_MESSAGE, SoapHead, SoapMessage, head_of, message_of
-from daemun_soap.envelopes.passing import looked_at
+from daemun_soap.envelopes.passing import Held, looked_at
+from daemun_soap.names import quoted
 from daemun_soap.rules import Rules
 from daemun_soap.settings import CheckSettings
 from daemun_soap.validity import Validity
@@ -35,7 +37,7 @@ def _taken(request: Request, settings: CheckSettings) -> SoapHead | None:
     """What the request says of its message; None: it is none, and may pass. Raises `ExchangeError` if it may not."""
     if request.method in _READING:
         if settings.reading == "refuse":
-            raise _refused_method()
+            raise _refused_method(request, b"POST")
         if type(request.body) is NoContent:
             return None
     head = head_of(request)
@@ -48,15 +50,17 @@ def _taken(request: Request, settings: CheckSettings) -> SoapHead | None:
                 "content that is no SOAP message; accepted: text/xml, application/soap+xml, multipart/related of them",
             )
     if request.method != b"POST":
-        raise _refused_method()
+        raise _refused_method(request, b"POST" if settings.reading == "refuse" else b"GET, HEAD, OPTIONS, POST")
     return head
 
 
-def _refused_method() -> ExchangeError:
-    return ExchangeError(Reason.METHOD_REFUSED, "SOAP messages are sent by POST")
+def _refused_method(request: Request, allowed: bytes) -> ExchangeError:
+    request.exchange.stash[ALLOWED] = allowed
+    words = f"{quoted(request.method.decode('latin-1'))} carries no SOAP message; accepted: {allowed.decode()}"
+    return ExchangeError(Reason.METHOD_REFUSED, words)
 
 
-def _checking(settings: CheckSettings, rules: Rules, handler: Handler) -> Handler:
+def _checking(settings: CheckSettings, rules: Rules, held: Held, handler: Handler) -> Handler:
     limits = settings.limits
 
     async def handle(request: Request) -> Response:
@@ -64,13 +68,13 @@ def _checking(settings: CheckSettings, rules: Rules, handler: Handler) -> Handle
         if head is None:
             return await handler(request)
         message = message_of(request, head, limits)
-        body = await looked_at(request.body, message, rules.check)
+        body = await looked_at(request.body, message, rules.check, held)
         return await handler(request if body is request.body else request.with_body(body))
 
     return handle
 
 
-def _validating(settings: CheckSettings, rules: Rules, validity: Validity, handler: Handler) -> Handler:
+def _validating(settings: CheckSettings, rules: Rules, validity: Validity, held: Held, handler: Handler) -> Handler:
     limits = settings.limits
 
     async def handle(request: Request) -> Response:
@@ -81,7 +85,7 @@ def _validating(settings: CheckSettings, rules: Rules, validity: Validity, handl
         message.keep()
         request.exchange.stash[SOAP_MESSAGE] = message
         try:
-            body = await looked_at(request.body, message, rules.check)
+            body = await looked_at(request.body, message, rules.check, held)
             operation = rules.check(message)
             assert operation is not None, "there is a WSDL"
             if validity.of_requests:
@@ -106,19 +110,21 @@ def _publishing(contract: Contract, handler: Handler) -> Handler:
 
 @asynccontextmanager
 async def build(settings: CheckSettings, context: FilterContext) -> AsyncIterator[Layer]:
+    held = Held(settings.max_held_bytes)
     contract: Contract | None = None
     validity: Validity | None = None
     if settings.wsdl:
         validates = settings.validate != "none"
         contract = await open_contract(settings.wsdl, context.base_dir, address=settings.address, checked=validates)
         if validates:
-            validity = Validity(contract, settings.validate, settings.limits)
+            validity = Validity(contract, settings.validate, settings.limits, held)
     rules = Rules(settings, contract)
 
     def layer(handler: Handler) -> Handler:
-        checked = (
-            _checking(settings, rules, handler) if validity is None else _validating(settings, rules, validity, handler)
-        )
+        if validity is None:
+            checked = _checking(settings, rules, held, handler)
+        else:
+            checked = _validating(settings, rules, validity, held, handler)
         return _publishing(contract, checked) if contract is not None and settings.publish else checked
 
     yield layer

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from daemun import Dialect, ExchangeError, Request, Response, render
+from daemun import Dialect, ExchangeError, Request, Response, StashKey, render
 
-__all__ = ["SOAP", "SOAP_JSON"]
+__all__ = ["ALLOWED", "SOAP", "SOAP_JSON"]
+
+ALLOWED: StashKey[bytes] = StashKey("soap allowed methods")
+"""The methods that a filter `soap` lets pass, of a request with another one: what `Allow` of its 405 says."""
 
 _CONTENT_TYPES = (b"text/xml", b"application/soap+xml", b"multipart/related")
 
 
 def _claims(request: Request) -> bool:
+    if ALLOWED in request.exchange.stash:
+        return True
     content_type = request.header(b"content-type")
     if content_type is None or not content_type.lower().startswith(_CONTENT_TYPES):
         return False
@@ -21,9 +26,11 @@ def _claims(request: Request) -> bool:
 
 
 def _render(request: Request, error: ExchangeError) -> Response:
-    from daemun_soap.rendering import as_fault
+    from daemun_soap.rendering import as_fault, version_of
 
-    return as_fault(request, error)
+    allowed = request.exchange.stash.get(ALLOWED, None)
+    answer = render(error, request) if version_of(request) is None else as_fault(request, error)
+    return answer.with_header(b"allow", allowed or b"POST") if error.status == 405 else answer
 
 
 def _claims_json(request: Request) -> bool:

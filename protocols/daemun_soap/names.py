@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
-__all__ = ["SOAP11", "SOAP12", "WSA", "WSDL", "XOP", "XSD", "XSI", "Version", "local_name", "qualified"]
+__all__ = [
+    "SOAP11",
+    "SOAP12",
+    "WSA",
+    "WSDL",
+    "XOP",
+    "XSD",
+    "XSI",
+    "Version",
+    "listed",
+    "local_name",
+    "qualified",
+    "quoted",
+]
 
 SOAP11 = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP12 = "http://www.w3.org/2003/05/soap-envelope"
@@ -13,6 +27,9 @@ WSDL = "http://schemas.xmlsoap.org/wsdl/"
 XOP = "http://www.w3.org/2004/08/xop/include"
 XSD = "http://www.w3.org/2001/XMLSchema"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
+
+_MAX_SAID = 200
+_MAX_LISTED = 10
 
 
 class Version(enum.Enum):
@@ -40,3 +57,15 @@ def qualified(namespace: str, name: str) -> str:
 def local_name(name: str) -> str:
     """A qualified name without its namespace."""
     return name.rpartition("}")[2]
+
+
+def quoted(said: str) -> str:
+    """What a stranger said, for a message: in quotes, and cut if it is long."""
+    return f"'{said}'" if len(said) <= _MAX_SAID else f"'{said[: _MAX_SAID - 1]}…'"
+
+
+def listed(names: Iterable[str]) -> str:
+    """What is accepted, for a message: the first names of many."""
+    known = sorted(set(names))
+    more = len(known) - _MAX_LISTED
+    return ", ".join(known[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "") or "none"

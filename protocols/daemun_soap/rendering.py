@@ -46,6 +46,4 @@ def as_fault(request: Request, error: ExchangeError) -> Response:
     ]
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
-    if error.status == 405:
-        headers.append((b"allow", b"POST"))
     return Response(error.status if error.status in _KEPT else status, tuple(headers), Buffered(envelope))

@@ -77,6 +77,14 @@ class CheckSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "refuse"
     limits: Limits = Limits()
     """What an envelope may hold."""
+    max_held_bytes: Annotated[
+        int,
+        Meta(
+            ge=64 * 1024,
+            description="Bytes of all messages longer than 64 KiB whose envelopes are not complete yet; above it 503, "
+            "but for a message that is the only one.",
+        ),
+    ] = 64 * 1024 * 1024
     wsdl: Annotated[
         str, Meta(description='WSDL 1.1 of the service: a file, relative to the settings, or a URL; "": none.')
     ] = ""

@@ -13,7 +13,7 @@ from daemun_soap.envelopes.hardened import learning, parse
 from daemun_soap.envelopes.limits import Limits
 from daemun_soap.envelopes.media import soap_type
 from daemun_soap.envelopes.message import SoapHead, SoapMessage
-from daemun_soap.envelopes.passing import looked_at
+from daemun_soap.envelopes.passing import Held, looked_at
 from daemun_soap.wsdl.contract import Contract
 from daemun_soap.wsdl.model import Operation
 from daemun_soap.wsdl.validate import InvalidMessage
@@ -30,11 +30,12 @@ class Validity:
     """Which messages are checked, and how."""
 
     def __init__(
-        self, contract: Contract, which: Literal["none", "request", "response", "both"], limits: Limits
+        self, contract: Contract, which: Literal["none", "request", "response", "both"], limits: Limits, held: Held
     ) -> None:
         self.of_requests = which in ("request", "both")
         self.of_responses = which in ("response", "both")
         self._contract = contract
+        self._held = held
         self._limits = limits
 
     async def check_request(self, message: SoapMessage, operation: Operation) -> None:
@@ -54,7 +55,7 @@ class Validity:
         try:
             message = self._answer(response)
             message.keep()
-            body = await looked_at(body, message, _anything)
+            body = await looked_at(body, message, _anything, self._held)
             await self._check(message, operation, self._contract.check_response)
         except InvalidMessage as error:
             await body.aclose()

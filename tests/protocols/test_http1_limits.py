@@ -260,6 +260,48 @@ async def test_a_client_that_does_not_read_the_end_of_an_answer_is_cut_off() -> 
         await eventually(lambda: proxy.connections == 0, "the end of the connection")
 
 
+NO_LIMITS = {"body_min_bytes_per_second": 0, "send_timeout_seconds": 0}
+
+
+async def passes(clock: Clock, seconds: int) -> None:
+    """So much time passes, and every timer looks at it again and again."""
+    for _ in range(5):
+        clock.advance(seconds / 5)
+        await anyio.sleep(0.12)  # the timers look each 0.05 s
+
+
+async def test_without_limits_content_may_pause_for_ever(clock: Clock) -> None:
+    async with proxying(http1=NO_LIMITS) as proxy:
+        wire = await proxy.connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc")
+        await passes(clock, 1000)
+        await wire.send(b"defghij")
+        assert (await wire.answer()).status == 200
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 24], ids=["the end", "the middle"])
+async def test_without_limits_an_answer_may_be_read_at_any_time(size: int, clock: Clock) -> None:
+    """Also its end, which is all that is left when the exchange is over."""
+    head, sent = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, 0
+
+    async def big(scene: Scene) -> None:
+        nonlocal sent
+        await scene.request()
+        await scene.send(head)
+        for _ in range(0, size, 1 << 16):
+            await scene.send(b"x" * (1 << 16))
+            sent += 1 << 16
+        await scene.gone()
+
+    async with proxying(big, http1=NO_LIMITS) as proxy:
+        wire = await proxy.connect()
+        await wire.send(START + b"\r\n")
+        await no_more(lambda: sent)
+        await passes(clock, 200)
+        assert (proxy.connections, proxy.in_flight) == (1, int(sent < size))
+        assert len((await wire.answer()).body) == size
+
+
 async def test_a_route_that_takes_too_long_is_answered_with_504_and_ends_the_upstreams_exchange(clock: Clock) -> None:
     gone = anyio.Event()
 

@@ -296,3 +296,49 @@ async def test_a_client_that_takes_a_little_now_and_then_keeps_its_stream(clock:
             await wire.credit(stream, 1000)
         await wire.credit(stream, 70_000)
         assert len((await wire.answer(stream)).body) == 70_000
+
+
+NO_LIMITS = {"body_min_bytes_per_second": 0, "content_timeout_seconds": 0, "send_timeout_seconds": 0}
+
+
+async def passes(clock: Clock, seconds: int) -> None:
+    """So much time passes, and every timer looks at it again and again."""
+    for _ in range(5):
+        clock.advance(seconds / 5)
+        await anyio.sleep(0.12)  # the timers look each 0.05 s
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["length", "no-length"])
+async def test_without_limits_content_may_pause_for_ever(announced: bool, clock: Clock) -> None:
+    slow = Slow()
+    slow.may_answer.set()
+    async with proxying2(slow.script1, http2=NO_LIMITS) as proxy:
+        wire = await proxy.connect2()
+        fields = ((b"content-length", b"6"),) if announced else ()
+        stream = await wire.ask(b"POST", headers=fields, content=b"abc", ended=False)
+        await passes(clock, 1000)
+        await wire.content(stream, b"def", ended=True)
+        assert (await wire.answer(stream)).body == b"ok"
+
+
+@pytest.mark.parametrize("window", ["stream", "connection", "transport"])
+async def test_without_limits_an_answer_may_be_read_at_any_time(window: str, clock: Clock) -> None:
+    size = 8_000_000 if window == "transport" else 200_000
+
+    async def much(scene: Scene) -> None:
+        await scene.request()
+        await scene.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await scene.gone()
+
+    async with proxying2(much, http2=NO_LIMITS) as proxy:
+        rooms = {"stream": 1000, "connection": 1_000_000, "transport": 16_000_000}
+        wire = await proxy.connect2({SettingsFrame.INITIAL_WINDOW_SIZE: rooms[window]}, crediting=False)
+        if window != "connection":
+            await wire.credit(0, 16_000_000)
+        stream = await wire.ask()
+        await wire.until(lambda: bool(wire.hear(stream).body), "the beginning of the answer")
+        await passes(clock, 1000)
+        assert proxy.connections == 1
+        await wire.credit(0, 1_000_000)
+        await wire.credit(stream, 1_000_000)
+        assert len((await wire.answer(stream)).body) == size

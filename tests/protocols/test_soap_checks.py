@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from daemun import (
     Reason,
     Request,
     Response,
+    SettingsError,
 )
 from daemun.extend.loading import installed
 from daemun.routing.content import Peeked
@@ -328,6 +330,32 @@ async def test_what_is_only_read_passes_where_it_may(settings: dict[str, Any]) -
     assert len(back_end.requests) == len(reads) / 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "method", "allowed"),
+    [
+        ({}, "GET", b"POST"),
+        ({}, "HEAD", b"POST"),
+        ({}, "OPTIONS", b"POST"),
+        ({}, "PUT", b"POST"),
+        ({"wsdl": "stock.wsdl"}, "GET", b"POST"),
+        ({"reading": "pass"}, "DELETE", b"GET, HEAD, OPTIONS, POST"),
+    ],
+)
+@pytest.mark.parametrize("speaks", [False, True], ids=["any", "soap"])
+async def test_a_method_that_is_refused_is_told_what_is_allowed(
+    settings: dict[str, Any], method: str, allowed: bytes, speaks: bool
+) -> None:
+    fields = (TEXT, (b"soapaction", b'""')) if speaks else ((b"accept", b"application/json"),)
+    asked = make_request(method, "http://a.test/", fields)
+    error = await refused(asked, **settings)
+    assert error.message == f"'{method}' carries no SOAP message; accepted: {allowed.decode()}"
+    assert SOAP.claims(asked)
+    answer = SOAP.render(asked, error)
+    assert answer.status == 405
+    assert answer.header(b"allow") == allowed
+    assert (b"Fault>" in await content(answer.body)) is speaks
+
+
 async def test_other_content_passes_where_it_may() -> None:
     asked = request(b"{}", (b"content-type", b"application/json"))
     assert (await sent(asked, other_content="pass")).content == b"{}"
@@ -337,7 +365,8 @@ async def test_other_content_passes_where_it_may() -> None:
 async def test_limits_are_those_of_the_settings() -> None:
     data = envelope("<GetPrice>" + "<a>" * 10 + "</a>" * 10 + "</GetPrice>")
     error = await refused(request(data), limits={"max_depth": 12})
-    assert "levels" in error.message
+    assert error.message == "SOAP message too large: more than 12 levels of elements"
+    assert error.reason is Reason.CONTENT_TOO_LARGE
     await sent(request(data), limits={"max_depth": 13})
     for body in (Buffered(LONG), pieces(LONG, length=True)):
         error = await refused(request(body), limits={"max_envelope_bytes": 70_000})
@@ -401,6 +430,8 @@ async def test_through_a_gateway(ends: bytes) -> None:
             assert answer.status == 500
             assert answer.field(b"content-type") == b"text/xml; charset=utf-8"
             assert b"something follows the Body" in answer.body
+            answer = await proxy.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (answer.status, answer.field(b"allow")) == (405, b"POST")
             assert not any(asked.endswith(data) for asked in proxy.upstream.requests)
         else:
             assert answer.status == 200
@@ -557,6 +588,85 @@ async def test_only_operations_of_the_wsdl_may_be_called() -> None:
     await refused(request(envelope(f'<Other xmlns="{STOCK}"/>')), wsdl="stock.wsdl")
 
 
+@pytest.mark.parametrize(
+    ("settings", "inside", "action", "words"),
+    [
+        (
+            {"operations": ["GetPrice", "{urn:a}Buy"]},
+            "<Delete/>",
+            b'""',
+            "the operation 'Delete' may not be called here; accepted: GetPrice, {urn:a}Buy",
+        ),
+        ({"operations": ["GetPrice"]}, "", b'""', "an empty Body may not be called here; accepted: GetPrice"),
+        (
+            {},
+            "<a:Buy xmlns:a='urn:a'/>",
+            b'"urn:Delete"',
+            "the action 'urn:Delete' is not that of the operation '{urn:a}Buy'",
+        ),
+        (
+            {"wsdl": "stock.wsdl"},
+            ASKS,
+            b'"urn:example:stock/Ping"',
+            f"the action 'urn:example:stock/Ping' is not that of the operation '{{{STOCK}}}GetPrice'; accepted: "
+            "urn:example:stock/GetPrice",
+        ),
+        (
+            {"wsdl": "stock.wsdl"},
+            "<Nope/>",
+            b'""',
+            f"the WSDL has no operation that begins with 'Nope'; accepted: {{{STOCK}}}Forget, {{{STOCK}}}GetPrice",
+        ),
+        ({"wsdl": "stock.wsdl"}, "", b'""', f"the WSDL has no operation without content; accepted: {{{STOCK}}}Forget"),
+        ({"wsdl": "bare.wsdl"}, "<Nope/>", b'""', "accepted: an empty Body, {http://weather.inside.test/}City"),
+    ],
+)
+async def test_errors_name_what_was_asked_and_what_there_is(
+    settings: dict[str, Any], inside: str, action: bytes, words: str
+) -> None:
+    error = await refused(request(envelope(inside), TEXT, (b"soapaction", action)), **settings)
+    assert error.message.startswith(words) or (words.startswith("accepted") and words in error.message)
+    assert error.reason is Reason.FORBIDDEN
+
+
+async def test_what_is_not_published_is_not_listed() -> None:
+    error = await refused(request(envelope(f"<{'N' * 5000}/>")), wsdl="stock.wsdl", publish=False)
+    assert error.message.startswith("the WSDL has no operation that begins with 'NNN")
+    assert "GetPrice" not in error.message
+    assert len(error.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        (ASKS, f"the operation '{{{STOCK}}}GetPrice' is not to be had in SOAP 1.2; accepted: SOAP 1.1"),
+        ("<Nope/>", "the WSDL has nothing for SOAP 1.2; accepted: SOAP 1.1"),
+        ("", "the WSDL has nothing for SOAP 1.2; accepted: SOAP 1.1"),
+    ],
+)
+async def test_a_version_that_the_wsdl_does_not_bind_is_a_mismatch(tmp_path: Path, inside: str, words: str) -> None:
+    text = (WSDLS / "stock.wsdl").read_text()
+    (tmp_path / "a.wsdl").write_text(re.sub(r'<wsdl:port name="StockSoap12".*?</wsdl:port>', "", text, flags=re.DOTALL))
+    settings = {"wsdl": str(tmp_path / "a.wsdl")}
+    await sent(request(envelope(ASKS)), **settings)
+    asked = request(envelope(inside, SOAP12), SOAP_1_2)
+    error = await refused(asked, **settings)
+    assert isinstance(error, FaultError)
+    assert error.code is Code.VERSION_MISMATCH
+    assert error.message == words
+    told = (await content(SOAP.render(asked, error).body)).decode()
+    assert told.count("SupportedEnvelope") == 1
+    assert f'xmlns:v="{SOAP11}"' in told
+
+
+async def test_operations_that_the_wsdl_does_not_have_cannot_be_set() -> None:
+    with pytest.raises(
+        SettingsError, match=r"stock\.wsdl has none whose request begins with 'Nope' \(accepted: .*GetPrice"
+    ):
+        await sent(request(envelope(ASKS)), wsdl="stock.wsdl", operations=["GetPrice", "Nope"])
+    await sent(request(envelope(ASKS)), wsdl="stock.wsdl", operations=[f"{{{STOCK}}}GetPrice"])
+
+
 async def test_the_action_is_that_of_the_wsdl() -> None:
     for action, good in ((b'"urn:example:stock/GetPrice"', True), (b'""', True), (b'"urn:example:stock/Ping"', False)):
         asked = request(envelope(ASKS), TEXT, (b"soapaction", action))
@@ -672,3 +782,67 @@ async def test_a_response_that_streams_is_valid_by_the_schema() -> None:
 def test_there_is_nothing_to_validate_by_without_a_wsdl() -> None:
     with pytest.raises(msgspec.ValidationError, match="wsdl"):
         msgspec.convert({"validate": "both"}, CheckSettings)
+
+
+# --- many at once ---
+
+
+class Halting:
+    """Content of which the rest comes when `go` is set."""
+
+    length = None
+    trailers: Headers = ()
+
+    def __init__(self, data: bytes, rest: bytes) -> None:
+        self.data, self.rest = data, rest
+        self.came = anyio.Event()
+        self.go = anyio.Event()
+
+    async def read(self) -> bytes:
+        if self.data:
+            data, self.data = self.data, b""
+            return data
+        self.came.set()
+        await self.go.wait()
+        data, self.rest = self.rest, b""
+        return data
+
+    async def aclose(self) -> None:
+        self.data = self.rest = b""
+
+
+async def test_messages_that_are_not_complete_are_bounded_together() -> None:
+    back_end = BackEnd()
+    most = 2 * len(LONG)
+
+    async with filtered(back_end.handle, max_held_bytes=most) as handle:
+
+        async def asked(body: Body) -> None:
+            await handle(request(body))
+
+        slow = [Halting(LONG[:70_000], LONG[70_000:]) for _ in range(2)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(asked, slow[0])
+            await slow[0].came.wait()
+            tasks.start_soon(asked, slow[1])
+            await slow[1].came.wait()
+            with pytest.raises(ExchangeError, match=f"more than {most} bytes together") as caught:
+                await asked(pieces(LONG))
+            assert caught.value.reason is Reason.OVERLOADED
+            assert caught.value.retry_after_seconds == 1
+            await asked(pieces(envelope()))  # short ones pass
+            slow[0].go.set()
+            slow[1].go.set()
+        await asked(pieces(LONG))  # and long ones again
+    assert len(back_end.requests) == 4
+
+
+async def test_a_message_alone_may_be_as_long_as_its_limit() -> None:
+    assert (await sent(request(pieces(LONG)), max_held_bytes=65_536)).content == LONG
+    for spoilt in (LONG[:-1], LONG[:70_000]):
+        back_end = BackEnd()
+        async with filtered(back_end.handle, max_held_bytes=65_536) as handle:
+            with pytest.raises(ExchangeError, match="malformed"):
+                await handle(request(pieces(spoilt)))
+            await handle(request(pieces(LONG)))  # what was broken off is held no longer
+        assert back_end.content == LONG

@@ -244,7 +244,14 @@ async def test_what_is_no_soap_passes_as_it_is(request_: Request) -> None:
 @pytest.mark.parametrize(
     ("data", "headers", "code", "words"),
     [
-        (enveloped("<t:Nope/>"), (XML,), Code.SENDER, "no operation begins with this element"),
+        (
+            enveloped("<t:Nope/>"),
+            (XML,),
+            Code.SENDER,
+            "no operation begins with '{urn:example:stock:types}Nope'; accepted: ",
+        ),
+        (enveloped(""), (XML,), Code.SENDER, "no operation has an empty Body; accepted: "),
+        (b"<order/>", (XML,), Code.VERSION_MISMATCH, "the message begins with 'order'; accepted: an Envelope"),
         (enveloped("<GetPrice/>"), (XML,), Code.SENDER, "no operation"),
         (enveloped("<t:GetPrice/>"), (XML,), Code.SENDER, "is not valid: "),
         (enveloped(ASK.replace("ABC", "abc")), (XML,), Code.SENDER, "symbol: "),
@@ -329,7 +336,9 @@ async def test_the_action_of_ws_addressing_is_looked_at_too(announced: str, addr
     if agrees:
         assert (await filtered(back_end.handle, request)).status == 200
         return
-    with pytest.raises(FaultError, match="the action of the message"):
+    with pytest.raises(
+        FaultError, match=r"the action .* is not that of '.*GetPrice'; accepted: urn:example:stock/GetPrice"
+    ):
         await filtered(back_end.handle, request)
     assert back_end.request is None
 

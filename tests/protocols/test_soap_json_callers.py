@@ -195,12 +195,23 @@ async def test_bare_messages_are_the_member_value() -> None:
 @pytest.mark.parametrize(
     "path", ["/Temperature", "//Temperature", "/Nope/Temperature", "/", "/Weather", "/Weather/Temperature/"]
 )
-async def test_unknown_operations_tell_nothing(path: str) -> None:
+async def test_unknown_operations_are_told_with_what_there_is(path: str) -> None:
     back_end = BackEnd()
     response = await filtered(back_end.handle, post(path), wsdl="bare.wsdl")
     assert response.status == 404
-    assert (await problem(response))["detail"] == "there is no such operation"
+    words = (await problem(response))["detail"]
+    assert words.startswith(f"there is no operation '{path[1:]}' below / (accepted: ")
+    assert "Weather/Temperature" in words
+    assert words.endswith("; GET /openapi.json tells of all)")
     assert back_end.request is None
+
+
+async def test_what_is_not_described_is_not_listed() -> None:
+    response = await filtered(BackEnd().handle, post("/Nope" + "x" * 1000), wsdl="bare.wsdl", openapi=False)
+    words = (await problem(response))["detail"]
+    assert words.startswith("there is no operation 'Nopexxx")
+    assert "Temperature" not in words
+    assert len(words) < 300
 
 
 async def test_the_path_itself_is_no_operation() -> None:

@@ -104,9 +104,10 @@ def test_what_is_no_envelope(read: Callable[[bytes], EnvelopeScan], data: bytes)
 @pytest.mark.parametrize("data", [b"<order><a/></order>", b"<s:Other xmlns:s='u'/>"])
 def test_another_kind_of_xml_is_told_by_its_first_tag(read: Callable[[bytes], EnvelopeScan], data: bytes) -> None:
     scan = EnvelopeScan(LIMITS)
-    with pytest.raises(ExchangeError, match="no Envelope"):
+    with pytest.raises(FaultError, match=r"begins with '(order|Other)'; accepted: an Envelope of SOAP 1\.1") as caught:
         scan.feed(data)
     assert scan.foreign
+    assert caught.value.code is Code.VERSION_MISMATCH
 
 
 @pytest.mark.parametrize("month", ["2003/03", "2004/03", "2004/08"])

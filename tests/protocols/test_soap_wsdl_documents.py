@@ -1,4 +1,4 @@
-"""The documents of a WSDL: found by file and by HTTP, bounded, hardened; what is missing is passed by."""
+"""The documents of a WSDL: found by file and by HTTP, bounded, hardened; what is missing is a gap."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from daemun import SettingsError
 from daemun_soap.wsdl import documents
 from daemun_soap.wsdl.documents import Documents, load_documents
+from daemun_soap.wsdl.gaps import Validates
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +138,7 @@ async def test_a_document_of_the_web_may_not_refer_to_a_file(site: Site) -> None
         await load_documents(f"{site.url}/stock", BASE)
 
 
-async def test_what_is_missing_is_passed_by_and_named(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_missing_is_a_gap_that_is_named(site: Site) -> None:
     site.has("/html", b"<!DOCTYPE html><html><br></html>")
     site.has("/xhtml", b"<!DOCTYPE html><html/>")
     site.has("/good", schema())
@@ -146,15 +147,23 @@ async def test_what_is_missing_is_passed_by_and_named(site: Site, caplog: pytest
     assert names(documents) == ["stock", "good"]
     targets = [reference.target for reference in documents.main.references]
     assert targets == [None, None, None, None, f"{site.url}/good"]
-    assert [place in caplog.text for place in ("/gone", "/html", "/xhtml", "gopher:")] == [True] * 4
-    assert "HTTP 404" in caplog.text
+    with pytest.raises(SettingsError) as caught:
+        documents.gaps.settle(Validates.COMPILED)
+    words = str(caught.value)
+    assert words.startswith(f"wsdl {site.url}/stock: messages cannot be checked by it: ")
+    assert f"{site.url}/gone, which is imported, cannot be read: the answer was HTTP 404" in words
+    assert [place in words for place in ("/html", "/xhtml", "gopher:")] == [True] * 3
 
 
-async def test_a_password_in_a_url_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_password_in_a_url_is_not_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         await load_documents("http://user:secret@127.0.0.1:9/a", BASE)
     assert "secret" not in str(caught.value)
     assert "http://127.0.0.1:9/a" in str(caught.value)
+    (tmp_path / "a.wsdl").write_bytes(imports("http://user:secret@127.0.0.1:9/b"))
+    with pytest.raises(SettingsError, match=r"http://127\.0\.0\.1:9/b, which is imported") as caught:
+        (await load_documents("a.wsdl", tmp_path)).gaps.settle(Validates.COMPILED)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemun_soap.wsdl.gaps import Gaps, Validates
 from daemun_soap.wsdl.patterns import Linear, make_linear
 
 MAIL = r"[_\-a-z\.]+@[a-z](\.?[\-a-z]*[a-z])*"
@@ -73,12 +74,15 @@ def test_what_takes_too_much_work_does_not_match() -> None:
     assert linear("(a|b)*").match("ab" * 400_000) is not None
 
 
-def test_a_pattern_that_is_too_large_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_matches_a_pattern_that_is_too_large(caplog: pytest.LogCaptureFixture) -> None:
     schema = xmlschema.XMLSchema(SCHEMA.replace("[A-Z]{3}", "(a{0,99}){0,99}b"))
-    make_linear(schema)
-    assert "too large" in caplog.text
+    gaps = Gaps("large.wsdl")
+    make_linear(schema, gaps)
+    gaps.settle(Validates.TYPED)
+    assert "large.wsdl: pattern (a{0,99}){0,99}b cannot be used: a pattern that is too large" in caplog.text
     began = process_time()
-    assert schema.is_valid(f"<m>{'a' * 1000}c</m>")
+    assert not schema.is_valid(f"<m>{'a' * 1000}b</m>")
+    assert schema.is_valid("<m>a@b.cd</m>")
     assert process_time() - began < 1
 
 
@@ -95,6 +99,6 @@ def test_what_is_no_pattern_is_told(pattern: str) -> None:
 
 def test_the_types_of_a_schema_check_in_linear_time() -> None:
     schema = xmlschema.XMLSchema(SCHEMA)
-    make_linear(schema)
+    make_linear(schema, Gaps("a.wsdl"))
     for text, good in (("a@b.cd", True), ("ABC", True), ("ABCD", False), ("a@" + "a" * 2000 + "!", False)):
         assert schema.is_valid(f"<m>{text}</m>") is good

@@ -135,7 +135,6 @@ GOOD = [
     ("mtom.wsdl", "Store", "request", STORE.format(XOP)),
     ("quirky.wsdl", "Plain", "request", "<Plain>a</Plain>"),
     ("quirky.wsdl", "Typed", "request", "<name>a</name>"),
-    ("quirky.wsdl", "More", "request", '<q:More xmlns:q="urn:example:quirky"><what><ever/></what></q:More>'),
     ("redefined/main.wsdl", "Lend", "request", LEND.format("A", "B", "me")),
     (
         "redefined/main.wsdl",
@@ -183,6 +182,13 @@ BAD = [
     ("rpc.wsdl", "add", "request", ADD.format("<a>1</a>"), "Body/add: "),
     ("rpc.wsdl", "add", "request", ADD.format("<r:a>1</r:a><b>1</b>"), "Body/add"),
     ("mtom.wsdl", "Store", "request", STORE.format("=nonsense="), "Body/Store/data: "),
+    (
+        "quirky.wsdl",
+        "More",
+        "request",
+        '<q:More xmlns:q="urn:example:quirky"><what><ever/></what></q:More>',
+        "Body/More",
+    ),
     ("quirky.wsdl", "Do", "response", '<q:Done xmlns:q="urn:example:quirky"><n>z</n></q:Done>', "Body/Done/n: "),
     ("redefined/main.wsdl", "Lend", "request", LEND.format("A", "B", "somebody else"), "Body/Lend/to: "),
     ("redefined/main.wsdl", "Lend", "request", LEND.format("A", "A", "me"), "Body/Lend"),
@@ -263,6 +269,40 @@ def test_a_message_full_of_errors_costs_no_more_than_its_length(kind: str) -> No
     began = process_time()
     assert checked("stock.wsdl").wrong(kind, "Forget", message, "request").startswith("Body/Forget")
     assert process_time() - began < 5
+
+
+TEXTS = """<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:element name="m"><xs:complexType><xs:sequence>
+ <xs:element name="n" type="xs:int" minOccurs="0" maxOccurs="unbounded"/>
+ <xs:element name="t" minOccurs="0"><xs:simpleType><xs:restriction base="xs:string"><xs:maxLength value="600000"/>
+ </xs:restriction></xs:simpleType></xs:element></xs:sequence></xs:complexType></xs:element></xs:schema>"""
+
+
+@pytest.mark.parametrize("elements", [0, 3000])
+@pytest.mark.parametrize("piece", ["&lt;", "\ud55c", "&#13;", "]]&gt;", "a&amp;"])
+def test_a_long_text_costs_no_more_than_its_length(piece: str, elements: int) -> None:
+    compiled = Compiled(etree.XMLSchema(etree.fromstring(TEXTS)))
+    size = len(etree.fromstring(f"<a>{piece}</a>").text or "")
+    began = process_time()
+    for length, inside, good in ((600_000, True, True), (606_000, True, False), (600_000, False, False)):
+        text = piece * (length // size)
+        numbers = "<n>1</n>" * elements
+        data = f"<m>{numbers}<t>{text}</t></m>" if inside else f"<m>{numbers}{text}<t/></m>"
+        element = etree.fromstring(data, etree.XMLParser(huge_tree=True))
+        before = etree.tostring(element)
+        blank = piece == "&#13;" and not inside
+        assert (compiled.wrong(element) is None) is (good or blank)
+        assert etree.tostring(element) == before
+    assert process_time() - began < 2
+
+
+def test_namespaces_around_a_long_message_are_known() -> None:
+    numbers = "<number>1</number>" * 3000
+    forget = envelope(f"<Forget {STOCK} xmlns:i='http://www.w3.org/2001/XMLSchema-instance'>{numbers}</Forget>")
+    assert checked("stock.wsdl").wrong("fast", "Forget", forget, "request") == ""
+    lines = ORDER.replace("<t:card>", ORDER[ORDER.index("<t:line>") : ORDER.index("<t:card>")] * 500 + "<t:card>")
+    assert checked("stock.wsdl").wrong("fast", "PlaceOrder", envelope(lines), "request") == ""
+    wrong = checked("stock.wsdl").wrong("fast", "PlaceOrder", envelope(lines.replace(">3<", ">0<")), "request")
+    assert "'0'" in wrong
 
 
 def test_what_is_too_long_for_the_slow_check_is_refused() -> None:

@@ -408,3 +408,50 @@ def test_a_prolog_that_is_told_stays_told(data: bytes, cut: int) -> None:
         return
     if part is not None:
         assert read_prolog(data) == part
+
+
+SAID = {
+    "300 levels": "SOAP message too large: more than 256 levels of elements",
+    "30,000 levels that never close": "SOAP message too large: more than 256 levels of elements",
+    "an attribute twice": "malformed SOAP message: an attribute that an element has twice, line 1",
+    "an attribute twice by prefix": "malformed SOAP message: an attribute that an element has twice, line 1",
+    "a prefix of nobody": "malformed SOAP message: a prefix that is not declared, line 1",
+    "an entity of nobody": "malformed SOAP message: an entity, which SOAP forbids, line 1",
+    "something behind": "malformed SOAP message: something follows the end of the first element, line 1",
+    "a control character": "malformed SOAP message: a character that XML does not allow, line 1",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+async def test_what_is_wrong_is_said_in_words(name: str) -> None:
+    with pytest.raises(ExchangeError) as caught:
+        await passes(REFUSED[name], XML, matched=False)
+    assert caught.value.message == SAID[name]
+    large = "too large" in SAID[name]
+    assert caught.value.reason is (Reason.CONTENT_TOO_LARGE if large else Reason.BAD_REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("<a><b></a>", "an end tag that is not that of the open element"),
+        ("<a><b", "a tag that is not closed by `>`"),
+        ("<a>", "it ends before its elements are closed"),
+        ("<a>&x</a>", "an `&` that is not written `&amp;`"),
+        ("<a b=1/>", "an attribute without quotes"),
+        ("<a b/>", "an attribute without a value"),
+        ("<a><1/></a>", "a `<`, `&` or blank where a name is to follow"),
+        ("<a>]]></a>", "a `]]>` without a CDATA section"),
+        ("<a b:c:d=''/>", "a name with more than one colon"),
+        ("<a>" + "x" * 10_000_001 + "</a>", "SOAP message too large: a text of more than 10000000 bytes"),
+        ("<a><" + "a" * 60_000 + "/></a>", "SOAP message too large: a name of more than 50000 bytes"),
+    ],
+)
+def test_what_a_parser_finds_is_told_without_what_it_read(data: str, words: str) -> None:
+    limits = Limits(max_envelope_bytes=20_000_000, max_tag_bytes=100_000)
+    with pytest.raises(ExchangeError) as caught:
+        parse(data.encode(), limits)
+    assert caught.value.message in (words, f"malformed SOAP message: {words}, line 1")
+    with pytest.raises(ExchangeError) as caught:
+        parse(data.encode(), limits, reason=Reason.UPSTREAM_PROTOCOL)
+    assert caught.value.reason is Reason.UPSTREAM_PROTOCOL

@@ -9,9 +9,19 @@ from lxml import etree
 from msgspec import Struct
 
 from daemun import ExchangeError, Reason, Side
-from daemun_soap.names import SOAP11, SOAP12, Version, local_name, qualified
+from daemun_soap.names import SOAP11, SOAP12, Version, local_name, qualified, quoted
 
-__all__ = ["FAULT_NAMESPACE", "Code", "FaultError", "SoapFault", "fault", "fault_of", "fault_status", "read_fault"]
+__all__ = [
+    "FAULT_NAMESPACE",
+    "Code",
+    "FaultError",
+    "SoapFault",
+    "fault",
+    "fault_of",
+    "fault_status",
+    "no_envelope",
+    "read_fault",
+]
 
 FAULT_NAMESPACE = "urn:daemun:fault"
 """Of the element in the detail of our faults: `<reason xmlns="urn:daemun:fault">no_endpoint</reason>`."""
@@ -41,9 +51,18 @@ _CODES = {**{code.value: code for code in Code}, "Client": Code.SENDER, "Server"
 class FaultError(ExchangeError):
     """An error whose fault says more than who failed."""
 
-    def __init__(self, code: Code, message: str, reason: Reason = Reason.BAD_REQUEST) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        reason: Reason = Reason.BAD_REQUEST,
+        *,
+        spoken: tuple[Version, ...] = tuple(Version),
+    ) -> None:
         super().__init__(reason, message)
         self.code = code
+        self.spoken = spoken
+        """The versions that would be accepted, if that is what is wrong."""
 
 
 class SoapFault(Struct, frozen=True, eq=False):
@@ -68,8 +87,17 @@ def fault_status(version: Version, code: Code) -> int:
     return 400 if version is Version.V1_2 and code is Code.SENDER else 500
 
 
-def fault(version: Version, code: Code, reason: str, *, actor: str = "", detail: str = "") -> bytes:
-    """An envelope in UTF-8 that holds a fault. `actor` is the role in 1.2; `detail` is XML already."""
+def fault(
+    version: Version,
+    code: Code,
+    reason: str,
+    *,
+    actor: str = "",
+    detail: str = "",
+    spoken: tuple[Version, ...] = tuple(Version),
+) -> bytes:
+    """An envelope in UTF-8 that holds a fault. `actor` is the role in 1.2; `detail` is XML already; `spoken` are the
+    versions that a mismatch of versions tells of."""
     words = _text(reason)
     name = code.name_in(version)
     if version is Version.V1_1:
@@ -85,8 +113,9 @@ def fault(version: Version, code: Code, reason: str, *, actor: str = "", detail:
         )
     header = ""
     if code is Code.VERSION_MISMATCH and version is Version.V1_2:
-        spoken = (f'<s:SupportedEnvelope xmlns:v="{one.namespace}" qname="v:Envelope"/>' for one in Version)
-        header = f"<s:Header><s:Upgrade>{''.join(reversed(list(spoken)))}</s:Upgrade></s:Header>"
+        newest = sorted(spoken, key=lambda one: one.value, reverse=True)
+        accepted = (f'<s:SupportedEnvelope xmlns:v="{one.namespace}" qname="v:Envelope"/>' for one in newest)
+        header = f"<s:Header><s:Upgrade>{''.join(accepted)}</s:Upgrade></s:Header>"
     return (
         '<?xml version="1.0" encoding="utf-8"?>'
         f'<s:Envelope xmlns:s="{version.namespace}">{header}<s:Body><s:Fault>{body}</s:Fault></s:Body></s:Envelope>'
@@ -95,12 +124,20 @@ def fault(version: Version, code: Code, reason: str, *, actor: str = "", detail:
 
 def fault_of(version: Version, error: ExchangeError) -> tuple[int, bytes]:
     """The HTTP status and the envelope of an error of ours."""
+    spoken = tuple(Version)
     if isinstance(error, FaultError):
-        code = error.code
+        code, spoken = error.code, error.spoken
     else:
         code = Code.SENDER if error.side is Side.DOWNSTREAM else Code.RECEIVER
     detail = f'<reason xmlns="{FAULT_NAMESPACE}">{error.reason.value}</reason>'
-    return fault_status(version, code), fault(version, code, error.message, detail=detail)
+    return fault_status(version, code), fault(version, code, error.message, detail=detail, spoken=spoken)
+
+
+def no_envelope(root: str) -> FaultError:
+    """The error of a message that begins with the element `root` and is no envelope of SOAP at all."""
+    return FaultError(
+        Code.VERSION_MISMATCH, f"the message begins with {quoted(root)}; accepted: an Envelope of SOAP 1.1 or 1.2"
+    )
 
 
 def read_fault(element: etree._Element) -> SoapFault | None:

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from lxml import etree
 
 from daemun import ExchangeError, Reason
-from daemun_soap.envelopes.limits import MAX_DEPTH, Caps, Limits
+from daemun_soap.envelopes.limits import MAX_DEPTH, Caps, Limits, too_much
 from daemun_soap.envelopes.prolog import Prolog, malformed, read_prolog
+from daemun_soap.envelopes.syntax import in_words, limit_of
 
 __all__ = [
     "MAX_NAMESPACES",
@@ -36,7 +37,6 @@ T = TypeVar("T")
 MAX_NAMESPACES = 128
 """Namespaces around an element where each element costs all of them: in what is written in Python."""
 _MAX_LEARNT_BYTES = 16 * 1024 * 1024
-_KINDS: dict[object, str] = {code: kind for kind, code in vars(etree.ErrorTypes).items() if isinstance(code, int)}
 
 
 def parser_options(encoding: str) -> dict[str, Any]:
@@ -58,8 +58,10 @@ def xml_error(error: Exception) -> ExchangeError:
     """What a parser says, without what it read."""
     if not isinstance(error, etree.XMLSyntaxError):
         return malformed("not well-formed")
-    kind = _KINDS.get(error.code, "").removeprefix("NS_").removeprefix("ERR_")
-    words = kind.replace("_", " ").lower() or "not well-formed"
+    limit = limit_of(error)
+    if limit:
+        return too_much(limit)
+    words = in_words(error)
     return malformed(f"{words}, line {error.lineno}" if error.lineno else words)
 
 
@@ -134,7 +136,7 @@ class Document:
             raise malformed("a processing instruction, which SOAP forbids")
         depth = self._limits.max_depth
         if depth < MAX_DEPTH and _beyond(depth)(root):
-            raise malformed(f"more than {depth} levels of elements")
+            raise too_much(f"more than {depth} levels of elements")
 
     def _decoded(self, data: bytes, *, final: bool) -> bytes:
         assert self._decoder is not None

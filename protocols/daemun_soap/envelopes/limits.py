@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from daemun import ExchangeError, Reason
 
-__all__ = ["MAX_DEPTH", "Caps", "Limits"]
+__all__ = ["MAX_DEPTH", "Caps", "Limits", "too_much"]
 
 MAX_DEPTH = 256
 """Levels of elements that libxml2 itself allows: below it there is nothing to count."""
@@ -53,7 +53,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     ] = MAX_DEPTH
 
 
-def _too_much(words: str) -> ExchangeError:
+def too_much(words: str) -> ExchangeError:
+    """The error of a message that exceeds a limit, with words that say which."""
     return ExchangeError(Reason.CONTENT_TOO_LARGE, f"SOAP message too large: {words}")
 
 
@@ -79,13 +80,13 @@ class Caps:
         limits = self._limits
         size = self._bytes = self._bytes + len(data)
         if size > limits.max_envelope_bytes:
-            raise _too_much(f"an envelope of more than {limits.max_envelope_bytes} bytes")
+            raise too_much(f"an envelope of more than {limits.max_envelope_bytes} bytes")
         self.markup += data.count(b"<")
         if self.markup > limits.max_markup:
-            raise _too_much(f"more than {limits.max_markup} tags")
+            raise too_much(f"more than {limits.max_markup} tags")
         self._attributes += data.count(b"=")
         if self._attributes > limits.max_attributes:
-            raise _too_much(f"more than {limits.max_attributes} attributes")
+            raise too_much(f"more than {limits.max_attributes} attributes")
         text = data
         if self._pending:
             self._pending += data
@@ -105,13 +106,13 @@ class Caps:
         for hit in _long(most * _ATTRIBUTE_BYTES).finditer(text):
             tag = _TAG.match(text, hit.start())
             if tag is not None and _QUOTED.sub(b"", tag[0]).count(b"=") > most:
-                raise _too_much(f"an element with more than {most} attributes")
+                raise too_much(f"an element with more than {most} attributes")
 
     def _check_tags(self, text: bytes) -> None:
         most = self._limits.max_tag_bytes
         for hit in _long(most).finditer(text):
             if _TAG.match(text, hit.start(), hit.start() + most) is None:
-                raise _too_much(f"a tag of more than {most} bytes")
+                raise too_much(f"a tag of more than {most} bytes")
 
     def _unfinished(self, text: bytes) -> bytes:
         """The tag at the end of `text`, if it may go on."""
@@ -120,7 +121,7 @@ class Caps:
         if at < 0 or text.startswith(b"<!", at) or _TAG.match(text, at, at + most) is not None:
             return b""
         if len(text) - at > most:
-            raise _too_much(f"a tag of more than {most} bytes")
+            raise too_much(f"a tag of more than {most} bytes")
         return text[at:]
 
 

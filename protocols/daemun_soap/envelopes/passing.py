@@ -8,25 +8,49 @@ from collections.abc import Callable
 from daemun import Body, Buffered, ExchangeError, Headers, NoContent, Reason
 from daemun_soap.envelopes.message import SHORT_BYTES, SoapMessage
 
-__all__ = ["Check", "looked_at"]
+__all__ = ["Check", "Held", "looked_at"]
 
 Check = Callable[[SoapMessage], object]
 """What is asked of a message whose operation is known, and again when more of it was read. Raises `ExchangeError`."""
 
 
-async def looked_at(body: Body, message: SoapMessage, check: Check) -> Body:
+class Held:
+    """What is in memory of long messages whose envelopes are not complete yet, over all of a filter: each for itself
+    could be as long as an envelope may be, and slow."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def grow(self, before: int, size: int) -> None:
+        """A message that held `before` bytes holds `size`. Raises `ExchangeError` if that is too much beside others."""
+        others = self._bytes - before
+        if others > 0 and others + size > self._max_bytes:
+            raise ExchangeError(
+                Reason.OVERLOADED,
+                f"SOAP messages that are not complete have more than {self._max_bytes} bytes together",
+                retry_after_seconds=1,
+            )
+        self._bytes = others + size
+
+    def release(self, size: int) -> None:
+        """It holds them no longer."""
+        self._bytes -= size
+
+
+async def looked_at(body: Body, message: SoapMessage, check: Check, held: Held) -> Body:
     """`body`, to be read from its beginning: its envelope was read to the end and is right, attachments stream.
 
     Raises `ExchangeError`.
     """
     try:
-        return await _looked_at(body, message, check)
+        return await _looked_at(body, message, check, held)
     except BaseException:
         message.drop()
         raise
 
 
-async def _looked_at(body: Body, message: SoapMessage, check: Check) -> Body:
+async def _looked_at(body: Body, message: SoapMessage, check: Check, held: Held) -> Body:
     if isinstance(body, Buffered | NoContent):
         message.read(body.data)
         check(message)
@@ -41,20 +65,26 @@ async def _looked_at(body: Body, message: SoapMessage, check: Check) -> Body:
             check(message)
             return gathered
     pieces: list[bytes] = []
-    offset = 0
-    while not message.over:
-        data = await body.read()
-        if not data:
-            message.close()
-            check(message)
-            await body.aclose()
-            return Buffered(b"".join(pieces), body.trailers)
-        pieces.append(data)
-        message.show(offset, data)
-        offset += len(data)
-        _bound(offset, limit)  # what is compressed may be nothing for ever
-        if message.operation is not None:
-            check(message)
+    offset = counted = 0
+    try:
+        while not message.over:
+            data = await body.read()
+            if not data:
+                message.close()
+                check(message)
+                await body.aclose()
+                return Buffered(b"".join(pieces), body.trailers)
+            if offset + len(data) > SHORT_BYTES:
+                held.grow(counted, offset + len(data))
+                counted = offset + len(data)
+            pieces.append(data)
+            message.show(offset, data)
+            offset += len(data)
+            _bound(offset, limit)  # what is compressed may be nothing for ever
+            if message.operation is not None:
+                check(message)
+    finally:
+        held.release(counted)
     check(message)
     return _PassingBody(body, pieces)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from lxml import etree
 
-from daemun_soap.envelopes.fault import Code, FaultError
+from daemun_soap.envelopes.fault import Code, FaultError, no_envelope
 from daemun_soap.envelopes.hardened import Document, learning, parser_options, tree, xml_error
 from daemun_soap.envelopes.limits import Limits
 from daemun_soap.envelopes.prolog import malformed
@@ -109,7 +109,7 @@ class EnvelopeScan:
         prolog = self._document.prolog
         if prolog is not None and prolog.root != "Envelope":
             self.foreign = True
-            raise malformed("it is no Envelope")
+            raise no_envelope(prolog.root)
 
     def _look_ahead(self, content: bytearray) -> None:
         """Looks at what came so far, if that is not too much for all the times that it was looked at."""
@@ -178,9 +178,7 @@ class EnvelopeScan:
         version = _VERSIONS.get(str(root.tag))
         if version is None:
             self.foreign = True
-            raise FaultError(
-                Code.VERSION_MISMATCH, "an Envelope of no known version of SOAP; accepted: those of SOAP 1.1 and 1.2"
-            )
+            raise no_envelope(str(root.tag))
         if self._expected is not None and version is not self._expected:
             raise FaultError(
                 Code.VERSION_MISMATCH,

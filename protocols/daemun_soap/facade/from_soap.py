@@ -37,7 +37,8 @@ from daemun_soap.facade.replies import Replies
 from daemun_soap.facade.settings import SoapToJsonSettings
 from daemun_soap.facade.shapes import namespace_of
 from daemun_soap.facade.targets import Target, target_of
-from daemun_soap.names import SOAP12, WSA, Version, qualified
+from daemun_soap.names import SOAP12, WSA, Version, listed, qualified, quoted
+from daemun_soap.wsdl.gaps import Validates
 from daemun_soap.wsdl.model import Operation
 from daemun_soap.wsdl.read import read_wsdl
 
@@ -107,7 +108,10 @@ class _Bridge:
     def _read(self, data: bytes, media: SoapType, announced: str) -> _Call:
         incoming = read_envelope(data, media, self._limits, Reason.BAD_REQUEST)
         if media.version not in (None, incoming.version):
-            raise FaultError(Code.VERSION_MISMATCH, "the envelope is of another version than the content type")
+            raise FaultError(
+                Code.VERSION_MISMATCH,
+                f"an Envelope of SOAP {incoming.version.value} in a message whose content-type says another version",
+            )
         first: tuple[Problem, ...] = ()
         for operation in self._operations(incoming, announced):
             problems: tuple[Problem, ...] = ()
@@ -152,12 +156,21 @@ class _Bridge:
         root = "" if incoming.child is None else str(incoming.child.tag)
         found = self._by_root.get(root, [])
         if not found:
-            raise FaultError(Code.SENDER, "no operation begins with this element")
+            words = f"no operation begins with {quoted(root)}" if root else "no operation has an empty Body"
+            raise FaultError(
+                Code.SENDER, f"{words}; accepted: {listed(one or 'an empty Body' for one in self._by_root)}"
+            )
         header = incoming.header
         addressed = "" if header is None else (header.findtext(qualified(WSA, "Action")) or "").strip()
         agreed = [one for one in found if _agrees(one.operation, announced, addressed)]
         if not agreed:
-            raise FaultError(Code.SENDER, "the action of the message is not that of its operation")
+            known = listed(
+                action for one in found for action in (one.operation.action, one.operation.wsa_action) if action
+            )
+            raise FaultError(
+                Code.SENDER,
+                f"the action {quoted(announced or addressed)} is not that of {quoted(root)}; accepted: {known}",
+            )
         return [one for one in agreed if one.operation.action == announced] or agreed
 
 
@@ -190,7 +203,7 @@ def _targets(settings: SoapToJsonSettings, facade: Facade) -> dict[int, Target]:
 
 @asynccontextmanager
 async def build(settings: SoapToJsonSettings, context: FilterContext) -> AsyncIterator[Layer]:
-    wsdl = await read_wsdl(settings.wsdl, context.base_dir)
+    wsdl = await read_wsdl(settings.wsdl, context.base_dir, validates=Validates.TYPED)
     bounds = Bounds(settings.max_depth, max_read=settings.max_request_nodes, max_written=settings.max_response_nodes)
     facade = await anyio.to_thread.run_sync(lambda: Facade(wsdl, settings.service, settings.port, bounds))
     targets, off_loop = _targets(settings, facade), OffLoop()

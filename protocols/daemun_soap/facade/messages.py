@@ -6,6 +6,7 @@ from lxml import etree
 from msgspec import Struct
 
 from daemun import ExchangeError, Headers, Reason
+from daemun_soap.envelopes.fault import no_envelope
 from daemun_soap.envelopes.hardened import MAX_NAMESPACES, namespaces_around, parse
 from daemun_soap.envelopes.limits import Limits
 from daemun_soap.envelopes.media import SoapType
@@ -76,8 +77,11 @@ def read_envelope(data: bytes, media: SoapType, limits: Limits, reason: Reason) 
     if namespaces_around(root) > MAX_NAMESPACES:
         raise ExchangeError(reason, f"SOAP message too large: more than {MAX_NAMESPACES} namespaces around an element")
     version = _VERSIONS.get(str(root.tag))
-    body = None if version is None else root.find(qualified(version.namespace, "Body"))
-    if version is None or body is None or next(body.itersiblings(str(body.tag)), None) is not None:
+    if version is None:
+        wrong = no_envelope(str(root.tag))
+        raise wrong if reason is wrong.reason else ExchangeError(reason, wrong.message)
+    body = root.find(qualified(version.namespace, "Body"))
+    if body is None or next(body.itersiblings(str(body.tag)), None) is not None:
         raise ExchangeError(reason, "malformed SOAP message: no envelope with one Body")
     child = next(body.iterchildren(tag=etree.Element), None)
     return Incoming(version, root.find(qualified(version.namespace, "Header")), body, child)

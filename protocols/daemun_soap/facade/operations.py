@@ -92,7 +92,10 @@ class Facade:
             for one, used in chosen
         }
         if not any(one.operations for one in self.services.values()):
-            raise SettingsError("the WSDL has no operation that JSON can be made of")
+            raise SettingsError(
+                f"wsdl {wsdl.location} has no operation that JSON can be made of "
+                "(accepted: operations of literal use, with elements and types that its schemas have)"
+            )
 
     @property
     def only(self) -> JsonService | None:
@@ -168,7 +171,7 @@ class Facade:
     def _operations(self, service: Service, port: Port, declared: _Declared) -> Iterator[tuple[str, JsonOperation]]:
         names: set[str] = set()
         for number, operation in enumerate(port.operations):
-            where = f"wsdl operation {service.name}.{operation.name}"
+            where = f"wsdl {self.wsdl.location}: operation {service.name}/{operation.name}"
             if operation.encoded:
                 log.warning('%s is left out of the JSON: it is use="encoded"', where)
                 continue
@@ -221,7 +224,7 @@ def _chosen_services(wsdl: Wsdl, service: str, port: str) -> list[Service]:
     if not found:
         known = ", ".join(f"{one.name}/{used.name}" for one in wsdl.services for used in one.ports) or "none"
         asked = "/".join(word for word in (service, port) if word) or "any"
-        raise SettingsError(f"the WSDL has no service and port {asked!r} that speaks SOAP (known: {known})")
+        raise SettingsError(f"wsdl {wsdl.location} has no service and port {asked!r} that speaks SOAP (known: {known})")
     return found
 
 

@@ -24,6 +24,8 @@ from daemun_soap.facade.openapi import openapi
 from daemun_soap.facade.operations import Facade, JsonOperation
 from daemun_soap.facade.problem import problem
 from daemun_soap.facade.settings import JsonToSoapSettings
+from daemun_soap.names import listed, quoted
+from daemun_soap.wsdl.gaps import Validates
 from daemun_soap.wsdl.read import read_wsdl
 
 __all__ = ["build"]
@@ -84,10 +86,19 @@ class _Bridge:
         service, slash, name = rest.rpartition("/")
         operation = None if slash and not service else self._facade.find(service, name)
         if operation is None:
-            return problem(404, "there is no such operation")
+            return self._unknown(rest)
         if request.method != b"POST":
             return problem(405, "operations are called by POST", headers=((b"allow", b"POST"),))
         return await self._call(request, operation)
+
+    def _unknown(self, asked: str) -> Response:
+        words = f"there is no operation {quoted(asked)} below {self._prefix}"
+        if self._settings.openapi:
+            known = listed(
+                f"{service.name}/{name}" for service in self._facade.services.values() for name in service.operations
+            )
+            words += f" (accepted: {known}; GET {self._prefix}{_OPENAPI} tells of all)"
+        return problem(404, words)
 
     async def _describe(self, request: Request) -> Response:
         if request.method not in (b"GET", b"HEAD"):
@@ -132,7 +143,7 @@ class _Bridge:
 
 @asynccontextmanager
 async def build(settings: JsonToSoapSettings, context: FilterContext) -> AsyncIterator[Layer]:
-    wsdl = await read_wsdl(settings.wsdl, context.base_dir)
+    wsdl = await read_wsdl(settings.wsdl, context.base_dir, validates=Validates.TYPED)
     bounds = Bounds(settings.max_depth, max_read=settings.max_response_nodes, max_written=settings.max_request_nodes)
     facade = await anyio.to_thread.run_sync(lambda: Facade(wsdl, settings.service, settings.port, bounds))
     off_loop = OffLoop()

@@ -20,7 +20,7 @@ __all__ = ["Compiled", "Typed", "Wrong", "cut"]
 
 _MAX_WORDS = 300
 _MAX_VALUE = 40
-_MAX_SHOWN = 2000
+_MAX_IN_TREE = 2000
 """Elements of a message whose error is looked for a second time, to tell where it is."""
 _MAX_SLOW = 5000
 """Elements of a message that xmlschema checks, at some 20 µs each."""
@@ -28,6 +28,8 @@ _MAX_SLOW = 5000
 _GAVE_UP = "Internal error"
 """What libxml2 says of a pattern that may be matched in too many ways."""
 _SIZE = etree.XPath("count(descendant::*)")
+_BEFORE_LONG_TEXT = etree.XPath("descendant::*[following-sibling::node()[1][self::text()][string-length() > 1000]]")
+_WITH_LONG_TEXT = etree.XPath("descendant-or-self::*[node()[1][self::text()][string-length() > 1000]]")
 _VALUE = re.compile(r"(?:(?<=value )|^)'(.*)'(?= (?:is|has|does) )", re.DOTALL)
 _PREFIX = re.compile(r"(?<=')[\w.-]+:(?=[\w.-]+')")
 _QUOTED = re.compile(r"'([^']*)'")
@@ -41,6 +43,9 @@ class Wrong(NamedTuple):
 
     steps: tuple[str, ...]
     words: str
+
+
+_TOO_HARD = Wrong((), "a value takes too long to check by the pattern of its type")
 
 
 class Compiled:
@@ -57,24 +62,26 @@ class Compiled:
         parser = etree.XMLParser(
             schema=self._schema, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
         )
+        data, exact = _in_few_pieces(element)
         try:
-            etree.fromstring(etree.tostring(element, with_tail=False), parser)
+            etree.fromstring(data, parser)
         except etree.XMLSyntaxError as error:
             if (error.msg or "").startswith(_GAVE_UP):
-                return Wrong((), "a value takes too long to check by the pattern of its type")
-            return self._shown(element) or Wrong((), _words(error.msg or "", with_subject=True))
-        return None
+                return _TOO_HARD
+            words = _words(error.msg or "", with_subject=True)
+            if cast("float", _SIZE(element)) > _MAX_IN_TREE:
+                return Wrong((), words)
+            return self._wrong_in_tree(element) or (Wrong((), words) if exact else None)
+        return None if exact else self._wrong_in_tree(element)
 
-    def _shown(self, element: etree._Element) -> Wrong | None:
-        """The same with its place, if that costs little."""
-        if cast("float", _SIZE(element)) > _MAX_SHOWN:
-            return None
-        with self._lock:
+    def _wrong_in_tree(self, element: etree._Element) -> Wrong | None:
+        """The same with its place, where there are few elements or few errors."""
+        with self._lock:  # the log is that of the last who asked
             try:
                 if self._schema.validate(element):
                     return None
             except etree.XMLSchemaValidateError:
-                return None
+                return _TOO_HARD
             entry = self._schema.error_log[0]
         return Wrong(_steps(element, entry.path or ""), _words(entry.message))
 
@@ -107,6 +114,32 @@ class Typed:
         if any(start in words for value in _values(error.elem) for start in (value[:20], repr(value)[1:20])):
             words = "the value is not of its type"
         return Wrong(tuple(steps), _words(_PREFIX.sub("", words)))
+
+
+def _in_few_pieces(element: etree._Element) -> tuple[bytes, bool]:
+    """An element as bytes, its long texts in CDATA, and whether that is all that differs.
+
+    A parser that validates puts a text together from its pieces, of which every reference is one, and copies all that
+    it has for each. What CDATA cannot hold is another character in it, of the same kind.
+    """
+    texts = [(one, one.text or "") for one in cast("list[etree._Element]", _WITH_LONG_TEXT(element))]
+    tails = [(one, one.tail or "") for one in cast("list[etree._Element]", _BEFORE_LONG_TEXT(element))]
+    exact = not any("\r" in text or "]]>" in text for _, text in (*texts, *tails))
+    for one, text in texts:
+        one.text = _cdata(text)
+    for one, text in tails:
+        one.tail = _cdata(text)
+    try:
+        return etree.tostring(element, with_tail=False, encoding="utf-8"), exact
+    finally:
+        for one, text in texts:
+            one.text = text
+        for one, text in tails:
+            one.tail = text
+
+
+def _cdata(text: str) -> etree.CDATA:
+    return etree.CDATA(text.replace("\r", "\n").replace("]]>", "]]<"))
 
 
 def _steps(root: etree._Element, path: str) -> tuple[str, ...]:

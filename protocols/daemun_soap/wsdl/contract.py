@@ -10,6 +10,7 @@ from lxml import etree
 from daemun import Request, Response
 from daemun_soap.names import Version, local_name
 from daemun_soap.wsdl.documents import Documents, load_documents
+from daemun_soap.wsdl.gaps import Validates
 from daemun_soap.wsdl.gather import gather_schemas
 from daemun_soap.wsdl.model import Operation, Port, Wsdl
 from daemun_soap.wsdl.publish import Publisher
@@ -48,6 +49,16 @@ class Contract:
                     return port, operation
         return found[0]
 
+    def roots(self, version: Version | None = None) -> list[str]:
+        """What the requests of its operations begin with, of those in `version` or of all."""
+        return [root for root, one in self._operations if version in (None, one)]
+
+    def versions(self, root: str = "") -> tuple[Version, ...]:
+        """The versions of SOAP in which it has the operation whose request begins with `root`; "": any operation."""
+        return tuple(
+            one for one in Version if any(one is known and root in ("", name) for name, known in self._operations)
+        )
+
     def action_fits(self, operation: Operation, soap_action: str | None, wsa_action: str | None) -> bool:
         """Whether what the head of a request says fits the operation that its body is.
 
@@ -85,7 +96,8 @@ async def open_contract(location: str, base_dir: Path, *, address: str = "", che
     """Reads the WSDL at `location`, a file relative to `base_dir` or an http(s) URL.
 
     `address` is the outside URL to publish, "" for the one that each request came to. `checked` makes `check_request`
-    and `check_response` check. Raises `SettingsError` for what cannot be read or used.
+    and `check_response` check. Raises `SettingsError` for what cannot be read or used, and with `checked` for what
+    messages cannot be checked by as a whole.
     """
     documents = await load_documents(location, base_dir)
     return await anyio.to_thread.run_sync(_contract, documents, address, checked)
@@ -94,7 +106,9 @@ async def open_contract(location: str, base_dir: Path, *, address: str = "", che
 def _contract(documents: Documents, address: str, checked: bool) -> Contract:
     schemas = gather_schemas(documents)
     wsdl = describe(documents, typed_schema(schemas))
-    return Contract(wsdl, Publisher(documents, wsdl, address), Validator(wsdl, schemas) if checked else None)
+    validator = Validator(wsdl, schemas) if checked else None
+    documents.gaps.settle(Validates.NOBODY if validator is None else validator.by)
+    return Contract(wsdl, Publisher(documents, wsdl, address), validator)
 
 
 def _by_root(wsdl: Wsdl) -> dict[tuple[str, Version], list[tuple[Port, Operation]]]:

@@ -6,7 +6,6 @@ well-known namespaces are never fetched: `known.py` has them.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator
 from io import BufferedIOBase
@@ -32,6 +31,7 @@ from lxml import etree
 
 from daemun import SettingsError
 from daemun_soap.names import WSDL, XSD, local_name, qualified
+from daemun_soap.wsdl.gaps import Gaps
 from daemun_soap.wsdl.known import known_schema
 
 __all__ = [
@@ -50,8 +50,6 @@ __all__ = [
     "referring",
     "shown",
 ]
-
-log = logging.getLogger("daemun.soap")
 
 MAX_DOCUMENTS = 128
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
@@ -98,17 +96,19 @@ class Documents(NamedTuple):
 
     main: Document
     by_location: dict[str, Document]
+    gaps: Gaps
+    """What could not be read, and what whoever reads on finds missing."""
 
 
 class _Unread(Exception):
-    """A document that is not there or does not answer: an import of it is passed by."""
+    """A document that is not there or does not answer: an import of it is a gap."""
 
 
 async def load_documents(location: str, base_dir: Path) -> Documents:
     """The WSDL at `location`, a file (relative to `base_dir`) or an http(s) URL, and all that it refers to.
 
-    An import that cannot be read, or that is neither WSDL nor schema, is passed by with a warning. Raises
-    `SettingsError` if the WSDL itself is none, if a document has a DOCTYPE, or if there is too much to read.
+    An import that cannot be read, or that is neither WSDL nor schema, is one of its `gaps`. Raises `SettingsError` if
+    the WSDL itself is none, if a document has a DOCTYPE, or if there is too much to read.
     """
     return await anyio.to_thread.run_sync(_load, location, base_dir, abandon_on_cancel=True)
 
@@ -150,8 +150,8 @@ def _refused(location: str, words: str) -> SettingsError:
 
 
 def _load(location: str, base_dir: Path) -> Documents:
-    loader = _Loader()
     first = _absolute(location, base_dir)
+    loader = _Loader(Gaps(shown(first)))
     try:
         main = loader.read(first)
     except _Unread as error:
@@ -170,7 +170,7 @@ def _load(location: str, base_dir: Path) -> Documents:
             try:
                 waiting.append((loader.read(target), depth + 1))
             except _Unread as error:
-                _pass_by(document.location, target, error)
+                loader.pass_by(document.location, target, error)
     read = loader.documents
     kept = {
         place: document._replace(
@@ -180,11 +180,7 @@ def _load(location: str, base_dir: Path) -> Documents:
         )
         for place, document in read.items()
     }
-    return Documents(kept[first], kept)
-
-
-def _pass_by(location: str, target: str, error: _Unread) -> None:
-    log.warning("wsdl document %s: an import is passed by: %s: %s", shown(location), shown(target), error)
+    return Documents(kept[first], kept, loader.gaps)
 
 
 def _absolute(location: str, base_dir: Path) -> str:
@@ -200,8 +196,9 @@ def _absolute(location: str, base_dir: Path) -> str:
 class _Loader:
     """Reads documents, each once, and counts what they cost."""
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Gaps) -> None:
         self.documents: dict[str, Document] = {}
+        self.gaps = gaps
         self._fetched: dict[str, tuple[bytes, str] | None] = {}
         self._bytes = 0
 
@@ -224,6 +221,11 @@ class _Loader:
         self.documents[location] = document
         return document
 
+    def pass_by(self, location: str, target: str, error: _Unread) -> None:
+        """An import that is done without."""
+        by = "" if shown(location) == self.gaps.location else f" by {shown(location)}"
+        self.gaps.unread(f"{shown(target)}, which is imported{by}, cannot be read: {error}")
+
     def _look_up(self, element: etree._Element, place: str, base: str) -> str | None:
         try:
             target = urldefrag(urljoin(base, quote(place.strip().replace("\\", "/"), safe="/:?#[]@!$&'()*+,;=%~"))).url
@@ -243,7 +245,7 @@ class _Loader:
         try:
             self._fetch(target)
         except _Unread as error:
-            _pass_by(base, target, error)
+            self.pass_by(base, target, error)
             self._fetched[target] = None
             return None
         return target

@@ -8,20 +8,18 @@ document for each namespace includes all that belong to it; and every import nam
 from __future__ import annotations
 
 import hashlib
-import logging
 
 from lxml import etree
 
 from daemun_soap.names import WSDL, XSD, qualified
 from daemun_soap.wsdl.documents import Documents, parse_document
+from daemun_soap.wsdl.gaps import Gaps
 from daemun_soap.wsdl.known import XML, known_schema
 from daemun_soap.wsdl.repair import COMPONENTS, repair
 from daemun_soap.wsdl.schema import HOST, SchemaDocuments, namespace_location
 from daemun_soap.wsdl.tidy import NAMES, tidy
 
 __all__ = ["gather_schemas"]
-
-log = logging.getLogger("daemun.soap")
 
 _TOP = HOST + "all.xsd"
 
@@ -73,7 +71,7 @@ class _Unit:
 
 
 def gather_schemas(documents: Documents) -> SchemaDocuments:
-    """All schemas of `documents`, made fit for each other."""
+    """All schemas of `documents`, made fit for each other. What they name and is nowhere is one of the gaps."""
     units, by_element = _units(documents)
     by_element = _merge_equal(units, by_element)
     for unit in units:
@@ -85,12 +83,13 @@ def gather_schemas(documents: Documents) -> SchemaDocuments:
             other.included |= reference.tag == _INCLUDE
             other.redefined |= reference.tag == _REDEFINE and other.namespace in ("", unit.namespace)
     _add_known(units, _used_by_parts(documents))
-    _drop_doubles(units)
+    _drop_doubles(units, documents.gaps)
     namespaces = frozenset(unit.namespace for unit in units if unit.stands_alone)
     data: dict[str, bytes] = {}
     repair(
         [(unit.root, unit.namespace) for unit in units if not unit.is_guest],
         [unit.root for unit in units if unit.is_guest],
+        documents.gaps,
     )
     for unit in units:
         _refer(unit, by_element, namespaces)
@@ -103,7 +102,7 @@ def gather_schemas(documents: Documents) -> SchemaDocuments:
     if "" in namespaces:
         etree.SubElement(top, _INCLUDE, schemaLocation=namespace_location(""))
     data[_TOP] = etree.tostring(top)
-    return SchemaDocuments(_TOP, data, namespaces)
+    return SchemaDocuments(_TOP, data, namespaces, documents.gaps)
 
 
 def _units(documents: Documents) -> tuple[list[_Unit], dict[etree._Element, _Unit]]:
@@ -174,7 +173,7 @@ def _prefixes(element: etree._Element, names: str) -> set[str]:
     return used
 
 
-def _drop_doubles(units: list[_Unit]) -> None:
+def _drop_doubles(units: list[_Unit], gaps: Gaps) -> None:
     """Leaves the first of global components of one name, where several schemas of a namespace have it."""
     seen: dict[tuple[str, str, str], etree._Element] = {}
     for unit in units:
@@ -185,7 +184,7 @@ def _drop_doubles(units: list[_Unit]) -> None:
             first = seen.setdefault(key, child)
             if first is not child:
                 if etree.tostring(first, with_tail=False) != etree.tostring(child, with_tail=False):
-                    log.warning("schemas of %r: %s %r is there twice, the first one is used", *key)
+                    gaps.left_out(f"{key[1]} {qualified(key[0], key[2])} is there twice, the first one is used")
                 unit.root.remove(child)
 
 

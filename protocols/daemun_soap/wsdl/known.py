@@ -13,7 +13,7 @@ from lxml import etree
 
 from daemun_soap.names import SOAP11, SOAP12, WSA, WSDL, XOP, XSD
 
-__all__ = ["SOAP_ENCODING", "SOAP_ENCODING12", "XML", "known_schema"]
+__all__ = ["BUILT_IN", "SOAP_ENCODING", "SOAP_ENCODING12", "XML", "known_schema"]
 
 SOAP_ENCODING = "http://schemas.xmlsoap.org/soap/encoding/"
 SOAP_ENCODING12 = "http://www.w3.org/2003/05/soap-encoding"
@@ -25,6 +25,8 @@ string normalizedString token language Name NMTOKEN NCName NMTOKENS ID IDREF ENT
 nonPositiveInteger negativeInteger long int short byte nonNegativeInteger unsignedLong unsignedInt unsignedShort
 unsignedByte positiveInteger QName
 """
+BUILT_IN = frozenset((*_BUILT_IN.split(), "anyType", "anySimpleType", "NOTATION"))
+"""The types that XML Schema itself has."""
 
 _PACKAGED = {
     "http://www.w3.org/1999/xlink": "XLINK/xlink.xsd",

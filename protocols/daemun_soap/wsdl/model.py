@@ -78,6 +78,8 @@ class Service(Struct, frozen=True):
 class Wsdl(Struct, frozen=True, eq=False):
     """A WSDL document with all that it imports."""
 
+    location: str
+    """Where it was read, for people."""
     namespace: str
     """Its `targetNamespace`."""
     services: tuple[Service, ...]

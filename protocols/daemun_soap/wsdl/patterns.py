@@ -6,7 +6,6 @@ those that can be matched in many ways. Here all ways are followed at once. Patt
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,15 +14,14 @@ from xmlschema import XMLSchema
 from xmlschema.validators import XsdSimpleType
 
 from daemun_soap.names import XSD
+from daemun_soap.wsdl.gaps import Gaps
 
 __all__ = ["Linear", "make_linear"]
-
-log = logging.getLogger("daemun.soap")
 
 _TOKEN = re.compile(r"\(\?:|[()|*+?]|\{(\d+)(,?)(\d*)\}|(\[\^?(?:[^\]\\]|\\.)+\]|\\.|[^\[\\{])", re.DOTALL)
 _WHOLE = re.compile(r"\^\(\?:(.*)\)\$\(\?!\\n\\Z\)", re.DOTALL)
 """How xmlschema writes a pattern for `re`."""
-_ANYTHING = re.compile("")
+_NOTHING = re.compile("(?!)")
 _MAX_WORDS = 200
 _MANY = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _MAX_STATES = 5000
@@ -198,10 +196,10 @@ def _ways(node: _Node) -> int:
     return 0 if node[2] == node[3] else 1
 
 
-def make_linear(schema: XMLSchema) -> None:
+def make_linear(schema: XMLSchema, gaps: Gaps) -> None:
     """Replaces the patterns of a schema's own types that `re` might not come to an end with.
 
-    One that is too large is left out, with a warning.
+    Nothing matches one that is too large, which is one of the gaps.
     """
     for component in schema.maps.iter_components():
         facet = getattr(component, "patterns", None) if isinstance(component, XsdSimpleType) else None
@@ -212,8 +210,8 @@ def make_linear(schema: XMLSchema) -> None:
                 try:
                     linear = Linear(pattern.pattern)
                 except ValueError as error:
-                    log.warning("pattern %s: %s: it is not checked", facet.regexps[number][:_MAX_WORDS], error)
-                    facet.patterns[number] = _ANYTHING
+                    gaps.nowhere(f"pattern {facet.regexps[number][:_MAX_WORDS]} cannot be used: {error}")
+                    facet.patterns[number] = _NOTHING
                     continue
                 if not linear.plain:
                     facet.patterns[number] = linear

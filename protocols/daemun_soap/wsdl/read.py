@@ -1,12 +1,11 @@
 """From documents to facts: services, ports and operations of a WSDL 1.1, as far as they speak SOAP over HTTP.
 
 What is odd is read as its author's toolkit would: names without prefix, messages without parts, operations of one name.
-What cannot be read is passed by with a warning that names it; only a WSDL without any usable port is an error.
+What cannot be read is passed by, and one of the gaps; only a WSDL without any usable port is an error.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,14 +16,13 @@ from lxml import etree
 
 from daemun import SettingsError
 from daemun_soap.names import WSDL, Version, local_name, qualified
-from daemun_soap.wsdl.documents import Documents, load_documents, shown
+from daemun_soap.wsdl.documents import Documents, load_documents
+from daemun_soap.wsdl.gaps import Validates
 from daemun_soap.wsdl.gather import gather_schemas
 from daemun_soap.wsdl.model import Message, Operation, Part, Port, Service, Wsdl
 from daemun_soap.wsdl.schema import typed_schema
 
 __all__ = ["HTTP_TRANSPORTS", "SOAP_BINDINGS", "describe", "read_wsdl"]
-
-log = logging.getLogger("daemun.soap")
 
 SOAP_BINDINGS = {
     "http://schemas.xmlsoap.org/wsdl/soap/": Version.V1_1,
@@ -75,15 +73,18 @@ class _Headed(NamedTuple):
     """Names of those that are parts of the side's own message."""
 
 
-async def read_wsdl(location: str, base_dir: Path) -> Wsdl:
+async def read_wsdl(location: str, base_dir: Path, *, validates: Validates = Validates.NOBODY) -> Wsdl:
     """What the WSDL at `location` describes: a file, relative to `base_dir`, or an http(s) URL.
 
-    Raises `SettingsError` for documents that cannot be read, or that hold no port that speaks SOAP over HTTP.
+    Raises `SettingsError` for documents that cannot be read, that hold no port that speaks SOAP over HTTP, or whose
+    gaps matter to who `validates` messages by it.
     """
     documents = await load_documents(location, base_dir)
 
     def read() -> Wsdl:
-        return describe(documents, typed_schema(gather_schemas(documents)))
+        found = describe(documents, typed_schema(gather_schemas(documents)))
+        documents.gaps.settle(validates)
+        return found
 
     return await anyio.to_thread.run_sync(read)
 
@@ -94,10 +95,11 @@ def describe(documents: Documents, schema: xmlschema.XMLSchema) -> Wsdl:
     services = tuple(service for service in map(reader.service, reader.services) if service.ports)
     if not services:
         raise SettingsError(
-            f"wsdl {shown(documents.main.location)} has no port that can be used "
+            f"wsdl {documents.gaps.location} has no port that can be used "
             "(accepted: SOAP 1.1 or 1.2 over HTTP, with at least one operation)"
         )
     return Wsdl(
+        location=documents.gaps.location,
         namespace=documents.main.root.get("targetNamespace", ""),
         services=services,
         schema=schema,
@@ -109,7 +111,7 @@ class _Reader:
     """Looks up what parts of a WSDL refer to, in all its documents."""
 
     def __init__(self, documents: Documents, schema: xmlschema.XMLSchema) -> None:
-        self._where = shown(documents.main.location)
+        self._gaps = documents.gaps
         self._schema = schema
         self._messages: _Table = {}
         self._port_types: _Table = {}
@@ -136,7 +138,6 @@ class _Reader:
             binding = self._find(self._bindings, element, "binding")
             extension = _extension(binding, "binding")
             if extension is None:
-                log.debug("wsdl %s: port %s of %s speaks no SOAP", self._where, name, service)
                 return None
             transport = extension.get("transport", "")
             if transport not in HTTP_TRANSPORTS:
@@ -145,7 +146,7 @@ class _Reader:
             if not operations:
                 raise _Unreadable("it has no operation")
         except _Unreadable as error:
-            log.warning("wsdl %s: port %s of %s is passed by: %s", self._where, name, service, error)
+            self._gaps.left_out(f"port {name} of {service} is left out: {error}")
             return None
         version = SOAP_BINDINGS[etree.QName(extension).namespace or ""]
         addresses = (child.get("location", "").strip() for child in element if local_name(str(child.tag)) == "address")
@@ -162,7 +163,7 @@ class _Reader:
                 if abstract is not None:
                     yield self._operation(port_type, element, abstract, extension.get("style", "document"))
             except _Unreadable as error:
-                log.warning("wsdl %s: operation %s of port %s is passed by: %s", self._where, name, port, error)
+                self._gaps.left_out(f"operation {name} of port {port} is left out: {error}")
 
     def _operation(
         self, port_type: etree._Element, bound: etree._Element, abstract: etree._Element, default_style: str
@@ -210,19 +211,21 @@ class _Reader:
         return Message(root, tuple(parts), headed.parts)
 
     def _headers(self, bound: etree._Element | None, own: etree._Element | None) -> _Headed:
-        parts, names = [], set()
+        parts: list[Part] = []
+        names = set()
         for header in _soap_of(bound, "header"):
             try:
                 message = self._find(self._messages, header, "message")
             except _Unreadable as error:
-                log.warning("wsdl %s: a soap:header is passed by: %s", self._where, error)
+                self._gaps.left_out(f"a soap:header is left out: {error}")
                 continue
             name = header.get("part", "")
-            for part in message.iterchildren(_PART):
-                if part.get("name", "") == name:
-                    parts.append(self._part(part))
-                    if message is own:
-                        names.add(name)
+            meant = [part for part in message.iterchildren(_PART) if part.get("name", "") == name]
+            if not meant:
+                self._gaps.left_out(f"a soap:header is left out: message {message.get('name')!r} has no part {name!r}")
+            parts += map(self._part, meant)
+            if meant and message is own:
+                names.add(name)
         return _Headed(tuple(parts), frozenset(names))
 
     def _faults(self, abstract: etree._Element) -> Iterator[tuple[str, Part]]:
@@ -230,7 +233,7 @@ class _Reader:
             try:
                 message = self._find(self._messages, fault, "message")
             except _Unreadable as error:
-                log.warning("wsdl %s: a fault of %s is passed by: %s", self._where, abstract.get("name"), error)
+                self._gaps.left_out(f"a fault of {abstract.get('name')} is left out: {error}")
                 continue
             for part in list(message.iterchildren(_PART))[:1]:
                 yield fault.get("name", ""), self._part(part)

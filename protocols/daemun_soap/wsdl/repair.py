@@ -1,24 +1,23 @@
-"""Schemas that name what is nowhere: whatever it was meant to be, anything is accepted in its place.
+"""Schemas that name what is nowhere: in its place stands what is never valid (`refusing.py`).
 
-Imports that cannot be read leave such names behind. Without them libxml2 can compile the rest, and messages are still
-checked for all that is known.
+So the rest can be compiled, and messages are checked for all that is known; those that have what nobody knows are
+refused. Each name is a gap.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
+from functools import lru_cache
 
+import xmlschema
 from lxml import etree
 
 from daemun_soap.names import XSD, local_name, qualified
-from daemun_soap.wsdl.known import XML
+from daemun_soap.wsdl.gaps import Gaps
+from daemun_soap.wsdl.known import BUILT_IN, XML
+from daemun_soap.wsdl.refusing import TYPES, refuse_content, refuse_reference, refuse_type
 
 __all__ = ["COMPONENTS", "repair"]
-
-log = logging.getLogger("daemun.soap")
-
-_MAX_WARNINGS = 10
 
 COMPONENTS = {
     qualified(XSD, tag): kind
@@ -34,49 +33,111 @@ COMPONENTS = {
 }
 """What stands at the top of a schema, and the name space that its names are in."""
 
-_ALL = qualified(XSD, "all")
-_SIMPLE = qualified(XSD, "simpleType")
-_COMPLEX = qualified(XSD, "complexType")
-_ANY_ATTRIBUTE = qualified(XSD, "anyAttribute")
-_ANNOTATION = qualified(XSD, "annotation")
+_ATTRIBUTE = qualified(XSD, "attribute")
+_ELEMENT = qualified(XSD, "element")
+_SCHEMA = qualified(XSD, "schema")
+_PATTERN = qualified(XSD, "pattern")
+_VOCABULARY = frozenset(
+    """
+all annotation any anyAttribute appinfo attribute attributeGroup choice complexContent complexType documentation element
+enumeration extension field fractionDigits group import include key keyref length list maxExclusive maxInclusive
+maxLength minExclusive minInclusive minLength notation pattern redefine restriction schema selector sequence
+simpleContent simpleType totalDigits union unique whiteSpace
+""".split()  # noqa: SIM905 - words are easier to read
+)
+_WITHIN = {
+    qualified(XSD, tag): frozenset(qualified(XSD, child) for child in children.split(" "))
+    for tag, children in {
+        "schema": "annotation attribute attributeGroup complexType element group import include notation redefine "
+        "simpleType",
+        "element": "annotation complexType key keyref simpleType unique",
+        "attribute": "annotation simpleType",
+    }.items()
+}
+"""What may stand in some, where anything else would be passed by."""
 _REDEFINE = qualified(XSD, "redefine")
 
 
-def repair(schemas: Iterable[tuple[etree._Element, str]], everywhere: Iterable[etree._Element]) -> None:
-    """Changes `schemas`, each with its target namespace, so that they name nothing that is not there.
+def repair(schemas: Iterable[tuple[etree._Element, str]], everywhere: Iterable[etree._Element], gaps: Gaps) -> None:
+    """Changes `schemas`, each with its target namespace, so that they name nothing that is not there; `gaps` gets it.
 
     `everywhere` are those without a namespace that others include: what they have may be in any.
     """
     schemas, everywhere = list(schemas), list(everywhere)
-    known = {
-        (kind, qualified(namespace, child.get("name", "")))
-        for root, namespace in schemas
-        for child in _components(root)
-        if (kind := COMPONENTS[str(child.tag)])
-    }
-    shared = {(COMPONENTS[str(child.tag)], child.get("name", "")) for root in everywhere for child in _components(root)}
-    missing: dict[str, None] = {}
-    for root in (*(root for root, _ in schemas), *everywhere):
+    names = _Names(schemas, everywhere)
+    roots = [*(root for root, _ in schemas), *everywhere]
+    for root in roots:
         for element in list(root.iter("{*}*")):
-            for attribute, kind in _references(element):
-                words = element.get(attribute, "").split()
-                for position, word in enumerate(words):
-                    name = _meant(element, word)
-                    local = not name.startswith("{") and root in everywhere
-                    if _built_in(name) or local or (kind, name) in known or (kind, local_name(name)) in shared:
-                        continue
-                    own = _own(element, word, root.get("targetNamespace", ""))
-                    if own and (kind, _meant(element, own)) in known:
-                        words[position] = own
-                        element.set(attribute, " ".join(words))
-                        continue
-                    missing[f"{kind} {name}"] = None
-                    _replace(element, attribute)
-                    break
-    for name in list(missing)[:_MAX_WARNINGS]:
-        log.warning("schemas of the wsdl: %s is nowhere, anything is accepted in its place", name)
-    if len(missing) > _MAX_WARNINGS:
-        log.warning("schemas of the wsdl: %d more of the kind", len(missing) - _MAX_WARNINGS)
+            words = _nonsense(element)
+            if words:
+                gaps.nowhere(words)
+                names.lose(root, _replace_nonsense(element))
+    again = True
+    while again:  # what is made of a type that nothing is valid of is no better
+        again = False
+        for root in roots:
+            for element in list(root.iter("{*}*")):
+                for attribute, kind in _references(element):
+                    missing = names.missing(root, element, attribute, kind)
+                    if missing:
+                        if not names.is_lost(missing):
+                            gaps.nowhere(f"{kind} {missing} is named and in no schema")
+                        name = f"{kind}-{local_name(missing)}"
+                        own = (etree.QName(missing).namespace or "") in names.namespaces
+                        again |= names.lose(root, _replace(element, attribute, kind, name, own=own))
+                        break
+
+
+class _Names:
+    """The components that there are."""
+
+    def __init__(self, schemas: list[tuple[etree._Element, str]], everywhere: list[etree._Element]) -> None:
+        self.namespaces = {namespace for _, namespace in schemas}
+        self._everywhere = everywhere
+        self._known = {
+            (COMPONENTS[str(child.tag)], qualified(namespace, child.get("name", "")))
+            for root, namespace in schemas
+            for child in _components(root)
+        }
+        self._shared = {
+            (COMPONENTS[str(child.tag)], child.get("name", "")) for root in everywhere for child in _components(root)
+        }
+        self._lost: set[str] = set()
+
+    def missing(self, root: etree._Element, element: etree._Element, attribute: str, kind: str) -> str:
+        """The first name in an attribute that is of nothing; "": all are. One that lacks a prefix gets it."""
+        words = element.get(attribute, "").split()
+        for position, word in enumerate(words):
+            name = _meant(element, word)
+            local = not name.startswith("{") and root in self._everywhere and name not in self._lost
+            if (
+                local
+                or _built_in(kind, name)
+                or (kind, name) in self._known
+                or (kind, local_name(name)) in self._shared
+            ):
+                continue
+            own = _own(element, word, root.get("targetNamespace", ""))
+            if not own or (kind, _meant(element, own)) not in self._known:
+                return name
+            words[position] = own
+            element.set(attribute, " ".join(words))
+        return ""
+
+    def lose(self, root: etree._Element, emptied: etree._Element | None) -> bool:
+        """Nothing is valid of the type `emptied` any more. Whether it has a name that others use."""
+        name = emptied.get("name", "") if emptied is not None and emptied.getparent() in (root, None) else ""
+        if not name or name in self._lost:
+            return False
+        for one in (name, qualified(root.get("targetNamespace", ""), name)):
+            self._known.discard(("type", one))
+            self._shared.discard(("type", one))
+            self._lost.add(one)
+        return True
+
+    def is_lost(self, name: str) -> bool:
+        """Whether it was there once."""
+        return name in self._lost
 
 
 def _components(root: etree._Element) -> Iterable[etree._Element]:
@@ -109,60 +170,71 @@ def _own(element: etree._Element, name: str, namespace: str) -> str:
     return next((f"{prefix}:{name}" for prefix, space in element.nsmap.items() if prefix and space == namespace), "")
 
 
-def _built_in(name: str) -> bool:
+def _built_in(kind: str, name: str) -> bool:
+    if kind == "type" and name.startswith(f"{{{XSD}}}"):
+        return local_name(name) in BUILT_IN
     return name.startswith((f"{{{XSD}}}", f"{{{XML}}}"))
 
 
-def _replace(element: etree._Element, attribute: str) -> None:
-    """Has an element accept anything, where `attribute` of it names what is not there."""
-    if attribute in ("type", "substitutionGroup"):
-        del element.attrib[attribute]
-    elif attribute == "ref":
-        _replace_reference(element)
-    else:
-        _replace_derivation(element)
+def _nonsense(element: etree._Element) -> str:
+    """What is wrong with an element that XML Schema does not have, or a pattern that is none; "": nothing."""
+    tag = str(element.tag)
+    parent = element.getparent()
+    if tag.startswith(f"{{{XSD}}}") and local_name(tag) not in _VOCABULARY:
+        return f"xs:{local_name(tag)} is nothing of XML Schema"
+    if parent is not None and parent.tag in _WITHIN and tag not in _WITHIN[str(parent.tag)]:
+        around = f"{local_name(str(parent.tag))} {parent.get('name', '')}".strip()
+        return f"{local_name(tag)} stands in {around}, where it means nothing"
+    if tag == _PATTERN and not _is_pattern(element.get("value", "")):
+        return f"pattern {element.get('value', '')} cannot be used: it is no regular expression of XML Schema"
+    return ""
 
 
-def _replace_reference(element: etree._Element) -> None:
+@lru_cache(maxsize=1024)
+def _is_pattern(pattern: str) -> bool:
+    """Whether one of those who check takes it."""
+    schema = etree.Element(_SCHEMA, nsmap={"xs": XSD})
+    around = etree.SubElement(schema, qualified(XSD, "simpleType"), name="t")
+    restriction = etree.SubElement(around, qualified(XSD, "restriction"), base="xs:string")
+    etree.SubElement(restriction, _PATTERN, value=pattern)
+    try:
+        etree.XMLSchema(schema)
+    except etree.XMLSchemaParseError:
+        try:
+            xmlschema.XMLSchema(etree.tostring(schema, encoding="unicode"))
+        except xmlschema.XMLSchemaException:
+            return False
+    return True
+
+
+def _replace_nonsense(element: etree._Element) -> etree._Element | None:
     parent = element.getparent()
     if parent is None:
-        return
-    kind = COMPONENTS[str(element.tag)]
-    if kind in ("attribute", "attributeGroup"):
+        return None
+    if parent.tag == _SCHEMA:
+        parent.remove(element)  # and what it was meant to be is nowhere
+        return None
+    if parent.tag in (_ELEMENT, _ATTRIBUTE):
         parent.remove(element)
-        if parent.find(_ANY_ATTRIBUTE) is None:
-            etree.SubElement(parent, _ANY_ATTRIBUTE, processContents="lax")
-    elif parent.tag == _ALL:
-        parent.remove(element)
-    else:
-        if kind == "element":
-            namespace = etree.QName(_meant(element, element.get("ref", ""))).namespace or "##local"
-            anything = etree.Element(qualified(XSD, "any"), processContents="lax", namespace=namespace)
-        else:
-            anything = etree.Element(qualified(XSD, "sequence"))
-            _add_anything(anything)
-        for name in ("minOccurs", "maxOccurs"):
-            anything.set(name, element.get(name, "1"))
-        parent.replace(element, anything)
+        refuse_content(parent, local_name(str(element.tag)))
+        return None
+    return refuse_type(element, local_name(str(element.tag)))
 
 
-def _replace_derivation(element: etree._Element) -> None:
-    """A type that derives from one that is not there."""
-    around = next(element.iterancestors(_SIMPLE, _COMPLEX), None)
-    if around is None:
-        return
-    for child in list(around):
-        if child.tag != _ANNOTATION:
-            around.remove(child)
-    if around.tag == _SIMPLE:
-        prefix = next((prefix for prefix, namespace in around.nsmap.items() if namespace == XSD), None)
-        name = f"{prefix}:string" if prefix else "string"
-        etree.SubElement(around, qualified(XSD, "restriction"), base=name)
-    else:
-        around.set("mixed", "true")
-        _add_anything(etree.SubElement(around, qualified(XSD, "sequence")))
-        etree.SubElement(around, _ANY_ATTRIBUTE, processContents="lax")
+def _replace(element: etree._Element, attribute: str, kind: str, name: str, *, own: bool) -> etree._Element | None:
+    """Has an element accept nothing, where `attribute` of it names a component that is not there. The type that was
+    emptied.
 
-
-def _add_anything(sequence: etree._Element) -> None:
-    etree.SubElement(sequence, qualified(XSD, "any"), processContents="lax", minOccurs="0", maxOccurs="unbounded")
+    `own`: there are schemas of the namespace that is meant.
+    """
+    if attribute in ("type", "substitutionGroup"):
+        del element.attrib[attribute]
+        typed = "type" in element.attrib or next(element.iterchildren(*TYPES), None) is not None
+        if attribute == "type" or not typed:
+            refuse_content(element, name)
+        return None
+    if attribute == "ref":
+        namespace = "" if own else etree.QName(_meant(element, element.get("ref", ""))).namespace or "##local"
+        refuse_reference(element, kind, name, namespace)
+        return None
+    return refuse_type(element, name)

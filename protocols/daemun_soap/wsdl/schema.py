@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from email.message import Message
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -13,16 +12,14 @@ from urllib.response import addinfourl
 
 import xmlschema
 from lxml import etree
+from xmlschema.validators import XMLSchemaModelError
 
 from daemun import SettingsError
 from daemun_soap.names import XSD, qualified
+from daemun_soap.wsdl.gaps import Gaps
 from daemun_soap.wsdl.patterns import make_linear
 
 __all__ = ["HOST", "SchemaDocuments", "compiled_schema", "namespace_location", "typed_schema"]
-
-log = logging.getLogger("daemun.soap")
-
-_MAX_WARNINGS = 10
 
 HOST = "http://schemas.invalid/"
 """Where the documents are said to be: nothing is ever fetched there."""
@@ -37,6 +34,8 @@ class SchemaDocuments(NamedTuple):
     """The location of the document that imports all namespaces."""
     by_location: dict[str, bytes]
     namespaces: frozenset[str]
+    gaps: Gaps
+    """What is missing in them, and what whoever reads on does not understand."""
 
     def with_schemas(self, schemas: dict[str, bytes]) -> SchemaDocuments:
         """The same with more, by their target namespaces; these may import `namespace_location(...)`."""
@@ -49,6 +48,7 @@ class SchemaDocuments(NamedTuple):
             self.top,
             {**self.by_location, **more, self.top: etree.tostring(top)},
             self.namespaces | frozenset(schemas),
+            self.gaps,
         )
 
 
@@ -82,7 +82,7 @@ class _Resolver(etree.Resolver):
 
 
 def typed_schema(schemas: SchemaDocuments) -> xmlschema.XMLSchema:
-    """All components, with their types. What cannot be resolved is of any type, with a warning.
+    """All components, with their types. What cannot be resolved is of any type, and one of the gaps.
 
     Raises `SettingsError` for schemas that cannot be used at all.
     """
@@ -93,13 +93,12 @@ def typed_schema(schemas: SchemaDocuments) -> xmlschema.XMLSchema:
             schemas.top, validation="lax", opener=opener, use_fallback=False, defuse="never", timeout=1
         )
     except (xmlschema.XMLSchemaException, OSError, RecursionError) as error:
-        raise SettingsError(f"the schemas of the wsdl cannot be used: {error}") from error
-    errors = schema.maps.all_errors
-    for fault in errors[:_MAX_WARNINGS]:
-        log.warning("schemas of the wsdl: %s", fault.message)
-    if len(errors) > _MAX_WARNINGS:
-        log.warning("schemas of the wsdl: %d more of the kind", len(errors) - _MAX_WARNINGS)
-    make_linear(schema)
+        raise SettingsError(f"wsdl {schemas.gaps.location}: its schemas cannot be used: {error}") from error
+    for fault in schema.maps.all_errors:
+        # content that could be meant in two ways is checked, as one of them
+        told = schemas.gaps.left_out if isinstance(fault, XMLSchemaModelError) else schemas.gaps.misread
+        told(f"schema: {fault.message}")
+    make_linear(schema, schemas.gaps)
     return schema
 
 
@@ -110,5 +109,5 @@ def compiled_schema(schemas: SchemaDocuments) -> etree.XMLSchema | None:
     try:
         return etree.XMLSchema(etree.fromstring(schemas.by_location[schemas.top], parser, base_url=schemas.top))
     except etree.XMLSchemaParseError as error:
-        log.warning("schemas of the wsdl cannot be compiled, which makes checks slow: %s", error)
+        schemas.gaps.left_out(f"its schemas cannot be compiled, which makes checks slow: {error}")
         return None

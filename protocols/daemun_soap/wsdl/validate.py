@@ -17,6 +17,7 @@ from lxml import etree
 from daemun_soap.names import SOAP11, SOAP12, XOP, local_name, qualified
 from daemun_soap.wsdl.accessors import ACCESSORS, Accessors
 from daemun_soap.wsdl.check import Compiled, Typed, Wrong, cut
+from daemun_soap.wsdl.gaps import Validates
 from daemun_soap.wsdl.model import Message, Operation, Part, Wsdl
 from daemun_soap.wsdl.schema import SchemaDocuments, compiled_schema, typed_schema
 
@@ -51,7 +52,7 @@ class _Slot(NamedTuple):
 
     tag: str
     declared: str
-    """The element of the schema that it must be valid by; "": it is not checked."""
+    """The element of the schema that it must be valid by; "": there is none, and nothing is valid."""
 
 
 class _Shape(NamedTuple):
@@ -62,17 +63,20 @@ class _Shape(NamedTuple):
 
 
 class Validator:
-    """Checks the messages of all operations of a WSDL."""
+    """Checks the messages of all operations of a WSDL. What no schema says anything of is never valid, and one of the
+    gaps."""
 
     def __init__(self, wsdl: Wsdl, schemas: SchemaDocuments) -> None:
         self._elements = wsdl.schema.maps.elements
-        accessors = Accessors(wsdl.schema.maps.types, schemas.namespaces)
+        self._gaps = schemas.gaps
+        self._types = wsdl.schema.maps.types
+        accessors = Accessors(self._types, schemas.namespaces)
         self._shapes: dict[Message, _Shape] = {}
         self._details: dict[str, _Slot] = {}
         for operation in _operations(wsdl):
             if operation.encoded:
                 log.info(
-                    "operation %s of %s is rpc/encoded: its messages are not checked", operation.name, wsdl.namespace
+                    "wsdl %s: operation %s is rpc/encoded: its messages are not checked", wsdl.location, operation.name
                 )
                 continue
             for message in (operation.request, operation.response):
@@ -85,6 +89,8 @@ class Validator:
         """Whether a value may take libxml2 seconds."""
         schemas = schemas.with_schemas({ACCESSORS: accessors.schema()})
         compiled = compiled_schema(schemas)
+        self.by = Validates.TYPED if compiled is None else Validates.COMPILED
+        """Who does the work."""
         self._find: Callable[[etree._Element], Wrong | None] = (
             Compiled(compiled).wrong if compiled is not None else Typed(typed_schema(schemas)).wrong
         )
@@ -130,7 +136,7 @@ class Validator:
 
     def _check_element(self, element: etree._Element, slot: _Slot, around: str) -> None:
         if not slot.declared:
-            return
+            raise InvalidMessage(f"{around}/{local_name(slot.tag)}", "no schema of the WSDL says what it is")
         if next(element.iter(_INCLUDE), None) is not None:
             element = _without_parts(element)
         name = local_name(slot.tag)
@@ -143,18 +149,24 @@ class Validator:
     def _shape(self, message: Message, style: str, accessors: Accessors) -> _Shape:
         headers = {slot.tag: slot for slot in (self._slot(part, accessors) for part in message.headers)}
         if style == "rpc":
-            unknown = [part for part in message.parts if part.element and part.element not in self._elements]
-            declared = "" if unknown else accessors.wrapper(message.parts)
+            known = [self._is_known(part) for part in message.parts]
+            declared = accessors.wrapper(message.parts) if all(known) else ""
             return _Shape((_Slot(message.root, declared),), headers)
         return _Shape(tuple(self._slot(part, accessors) for part in message.parts), headers)
 
     def _slot(self, part: Part, accessors: Accessors) -> _Slot:
+        known = self._is_known(part)
         if part.element:
-            if part.element not in self._elements:
-                log.warning("element %s is not in the schemas of the wsdl: it is not checked", part.element)
-                return _Slot(part.element, "")
-            return _Slot(part.element, part.element)
-        return _Slot(part.name, accessors.element(part))
+            return _Slot(part.element, part.element if known else "")
+        return _Slot(part.name, accessors.element(part) if known else "")
+
+    def _is_known(self, part: Part) -> bool:
+        """Whether a schema says what a part is; it is a gap if none does, and nothing is valid as such."""
+        if part.element in self._elements or (not part.element and part.type in self._types):
+            return True
+        what = f"element {part.element}" if part.element else f"type {part.type or '(none is said)'}"
+        self._gaps.nowhere(f"{what} of the part {part.name!r} is in no schema")
+        return False
 
 
 def _operations(wsdl: Wsdl) -> Iterator[Operation]:
