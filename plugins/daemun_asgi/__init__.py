@@ -3,7 +3,8 @@
 settings                what may be set; loading: from `module:attribute` to what it names
 backend, wsgi           the back ends; environ: what WSGI is told of a request
 middleware, passing     the filter: a request through a middleware to the rest of the chain, and its response back
-call, websocket         one call of an application, for a request or a WebSocket
+passing_websocket       a WebSocket through it; far_side: its messages with the upstream; changes: what was changed
+call, websocket         one call of an application, for a request or a WebSocket; assembling: messages from pieces
 scope, fields, content  what it is told; answer, frames, pipe: what it sends
 lifespan, running       from its start to its stop
 runners                 tasks that run one call after the other

@@ -44,7 +44,7 @@ class Answer:
         """Who waits for it can have it: no other can be sent."""
         self.complete = False
         """Everything was sent."""
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """Why there is none, or no end of it."""
         self.held = False
         """Its end waits for that of the application, which may still raise."""
@@ -142,7 +142,7 @@ class Answer:
         self.passed, self.begun, self.complete = response, True, True
         self._waker.wake()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """There will be no response, or no end of it."""
         if not self.complete and self.error is None:
             self.error = error

@@ -43,7 +43,8 @@ def _handler(app: App, name: str, settings: AsgiSettings, running: Started) -> H
     async def handle(request: Request) -> Response:
         if request.protocol == b"websocket":
             sees = websocket_scope(request, root_path, state) | PASSED.get()
-            return await WebSocketCall(app, name, request, sees, new_waker(), settings).respond(runners)
+            socket = WebSocketCall(app, name, request, sees, new_waker(), settings, grace_seconds)
+            return await socket.respond(runners)
         if request.method == b"CONNECT":
             raise ExchangeError(Reason.NOT_IMPLEMENTED, "an application takes no CONNECT")
         sees = http_scope(request, root_path, state) | PASSED.get()

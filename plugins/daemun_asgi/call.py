@@ -13,7 +13,7 @@ from daemun import ExchangeError, Request, Response, Waker
 from daemun_asgi.answer import Answer
 from daemun_asgi.content import Content
 from daemun_asgi.fields import trailer_fields
-from daemun_asgi.runners import Runnable, Runners
+from daemun_asgi.runners import Runnable, Runners, is_cancellation
 from daemun_asgi.scope import Scope
 
 __all__ = ["App", "ApplicationFault", "ClientGone", "HttpCall", "Receive", "Send", "cancel_later"]
@@ -99,19 +99,17 @@ class HttpCall:
             await self._app(self.sees, self.content.receive, self.send)
             answer.returned(self._broke)
             return True
-        except Exception as error:
+        except BaseException as error:
+            if is_cancellation(error):
+                answer.fail(self._broke("was cancelled"))
+                raise
             self.failed(error)
-        except SystemExit as error:
-            self.failed(RuntimeError(f"SystemExit: {error}"))
-        except BaseException:
-            answer.fail(self._broke("was cancelled"))
-            raise
         finally:
             if self.over is not None:
                 self.over.set()
         return False
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """The application let `error` out."""
         answer = self.answer
         if answer.complete:
@@ -122,7 +120,7 @@ class HttpCall:
         else:
             answer.fail(self._fault(error))
 
-    def _fault(self, error: Exception) -> Exception:
+    def _fault(self, error: BaseException) -> BaseException:
         fault = self._broke(f"raised {type(error).__name__}: {error}")
         fault.__cause__ = error
         return fault

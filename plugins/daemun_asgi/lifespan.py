@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from daemun_asgi.call import App
+from daemun_asgi.runners import is_cancellation
 from daemun_asgi.scope import Scope
 
 __all__ = ["Lifespan"]
@@ -56,7 +57,9 @@ class Lifespan:
         try:
             await self._app(scope, self._receive, self._send)
             self._unsupported("returned")
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
             self._unsupported(f"raised {type(error).__name__}: {error}", error)
         finally:
             self._started.set()

@@ -82,7 +82,7 @@ def _load(name: str, folder: str, key: str, factory: bool) -> Callee:
     if factory:
         try:
             found = found()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise SettingsError(f"the factory {name} raised {_words(error)}", path=where) from error
         if not callable(found):
             words = f"the factory {name} returned a {type(found).__name__}; accepted: an application"
@@ -101,7 +101,7 @@ def _import(name: str, folder: str, where: str) -> ModuleType:
                 f"there is no module {error.name!r}; accepted: one in {folder}, or one that is installed", path=where
             ) from None
         raise SettingsError(f"the import of {name} raised {_words(error)}", path=where) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise SettingsError(f"the import of {name} raised {_words(error)}", path=where) from error
     loaded_from = _file(sys.modules[top])
     if found is not None and found.origin and realpath(loaded_from) != realpath(found.origin):

@@ -1,7 +1,8 @@
 """The filter `asgi`: a middleware of ASGI, as it is, in front of any back end.
 
 One instance serves all routes with equal settings, and wraps an application that is the rest of the chain. Whoever
-hands `receive` or `send` on untouched pays nothing for bodies: they pass as they are.
+hands `receive` or `send` on untouched pays nothing for bodies: they pass as they are. No request passes it by, and no
+WebSocket or tunnel: it may be there to authenticate.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from daemun import FilterContext, Handler, Layer, Request, Response, SettingsErr
 from daemun_asgi.call import Receive, Send
 from daemun_asgi.loading import loaded
 from daemun_asgi.passing import PassingCall
+from daemun_asgi.passing_websocket import PassingWebSocket
 from daemun_asgi.running import started
-from daemun_asgi.scope import PASSED, Scope, http_scope
+from daemun_asgi.scope import PASSED, Scope, http_scope, websocket_scope
 from daemun_asgi.settings import MiddlewareSettings
 
 __all__ = ["build_middleware"]
 
-_CURRENT: ContextVar[PassingCall] = ContextVar("daemun_asgi_call")
+_CURRENT: ContextVar[PassingCall | PassingWebSocket] = ContextVar("daemun_asgi_call")
 
 
 @asynccontextmanager
@@ -32,17 +34,20 @@ async def build_middleware(settings: MiddlewareSettings, context: FilterContext)
     async with loaded(settings.middleware, folder, key="middleware") as make:
         try:
             app = make(_inner, **settings.options)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # nothing is awaited: it is its own
             raise SettingsError(f"{name} raised {type(error).__name__}: {error}", path="$.options") from error
         async with started(app, name, settings) as running:
             runners, state, new_waker = running.runners, running.state, running.new_waker
 
             def layer(handler: Handler) -> Handler:
                 async def handle(request: Request) -> Response:
-                    if request.protocol or request.method == b"CONNECT":
-                        return await handler(request)  # bytes of another protocol are nothing for it
-                    sees = http_scope(request, "", state) | PASSED.get()
-                    call = PassingCall(app, name, request, sees, new_waker(), handler)
+                    call: PassingCall | PassingWebSocket
+                    if request.protocol == b"websocket":
+                        sees = websocket_scope(request, "", state) | PASSED.get()
+                        call = PassingWebSocket(app, name, request, sees, new_waker, settings, handler)
+                    else:
+                        sees = http_scope(request, "", state) | PASSED.get()
+                        call = PassingCall(app, name, request, sees, new_waker(), handler)
                     call.context.run(_CURRENT.set, call)
                     return await call.respond(runners)
 

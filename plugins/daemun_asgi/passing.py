@@ -1,10 +1,12 @@
-"""One request on its way through a middleware: to the rest of the chain, and its response back."""
+"""One request on its way through a middleware: to the rest of the chain, and its response back.
+
+A tunnel of another protocol is a request like any: who lets its head pass, both ways, lets its bytes pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
-from urllib.parse import quote
 
 import anyio
 from msgspec.structs import replace
@@ -21,29 +23,30 @@ from daemun import (
     Request,
     Response,
     Waker,
-    normal_authority,
-    normal_target,
 )
 from daemun_asgi.call import App, ClientGone, HttpCall, Receive, Send
-from daemun_asgi.fields import request_fields
-from daemun_asgi.scope import OWN_KEYS, PASSED, Scope
+from daemun_asgi.changes import Told
+from daemun_asgi.fields import response_fields
+from daemun_asgi.scope import Scope
 
-__all__ = ["PassingCall"]
+__all__ = ["JOIN_SECONDS", "PassingCall"]
 
-_JOIN_SECONDS = 10.0
+JOIN_SECONDS = 10.0
 """What the rest of the chain gets to end once it is cancelled."""
 
 
 class PassingCall(HttpCall):
     """A call of a middleware, in front of `handler`."""
 
-    __slots__ = ("_given", "_inner", "handler")
+    __slots__ = ("_inner", "_switched", "_told", "handler")
 
     def __init__(self, app: App, name: str, request: Request, sees: Scope, waker: Waker, handler: Handler) -> None:
         super().__init__(app, name, request, sees, waker, 0)
         self.handler = handler
-        self._given = sees["path"], sees["raw_path"], sees["query_string"], sees["method"], list(sees["headers"])
+        self._told = Told(sees)
         self._inner = False
+        self._switched: Response | None = None
+        """The response that makes a tunnel of the exchange, once there is one."""
 
     async def leave(self) -> None:
         """The rest of the chain works for an exchange that is over: it ends before the exchange does."""
@@ -51,12 +54,12 @@ class PassingCall(HttpCall):
         with anyio.CancelScope(shield=True):
             if self.scope is not None and not self.answer.complete:
                 self.over = anyio.Event()
-                with anyio.move_on_after(_JOIN_SECONDS):
+                with anyio.move_on_after(JOIN_SECONDS):
                     await self.over.wait()
             if self.answer.passed is not None:
                 await self.answer.passed.body.aclose()
 
-    def _fault(self, error: Exception) -> Exception:
+    def _fault(self, error: BaseException) -> BaseException:
         return error  # its own, or one of the rest of the chain that it let through
 
     async def inner(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +75,8 @@ class PassingCall(HttpCall):
             if send == self.send and request.body is self.request.body and not self.content.over:
                 self.answer.hand_on(response)
                 self.content.end()  # nobody would tell when the response is over
+            elif request.protocol and (response.status == 101 or _is_open(request, response)):
+                await self._switch(response, send)
             else:
                 await self._pass(response, send)
         finally:
@@ -99,7 +104,7 @@ class PassingCall(HttpCall):
                         break
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             self.answer.trailers = body.trailers
-        except Exception:
+        except BaseException:
             self.answer.held = True  # a middleware may end the content as if it were whole, and raise after that
             raise
         finally:
@@ -108,29 +113,38 @@ class PassingCall(HttpCall):
                     await body.aclose()
         await send({"type": "http.response.body", "body": data, "more_body": False})
 
+    async def _switch(self, response: Response, send: Send) -> None:
+        """Has the middleware see the head; it is handed on with the bytes that follow once it comes through."""
+        self._switched = response
+        headers = list(response.headers)
+        try:
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            if self.answer.passed is None:
+                with anyio.CancelScope(shield=True):
+                    await response.body.aclose()
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """What the middleware gets as `send`."""
+        switched, kind = self._switched, message["type"]
+        if switched is None or self.content.over:
+            await super().send(message)
+        elif self.answer.passed is not None:
+            if kind != "http.response.body" or message.get("body"):
+                raise ValueError("the protocol is switched; accepted: nothing but the bytes of the tunnel")
+            self.content.end()
+        elif kind == "http.response.start" and message["status"] == switched.status:
+            self.answer.hand_on(switched.with_headers(response_fields(message.get("headers", ())).headers))
+        else:
+            await super().send(message)
+
     async def _request_of(self, scope: Scope, receive: Receive) -> Request:
         """The request with what the middleware changed of it."""
         request = self.request
-        path, raw_path, query, method, headers = self._given
-        changes: dict[str, Any] = {}
-        if scope["headers"] != headers:
-            host, changes["headers"] = request_fields(scope["headers"])
-            if host and host != request.authority:
-                changes["authority"] = normal_authority(host)
-        if scope["path"] != path:
-            raw_path = quote(scope["path"], safe="/!$&'()*+,;=:@~").encode()
-        elif scope.get("raw_path") not in (None, raw_path):
-            raw_path = scope["raw_path"]
-        if raw_path is not self._given[1] or scope["query_string"] != query:
-            query = scope["query_string"]
-            changes["target"] = normal_target(raw_path + b"?" + query if query else raw_path)
-        if scope["method"] != method:
-            changes["method"] = scope["method"].encode("ascii")
-        if receive != self.content.receive or self.content.asked:
+        changes = self._told.changes(request, scope)
+        if not request.protocol and (receive != self.content.receive or self.content.asked):
             changes["body"] = await self._received(receive, scope["headers"])
-        extra = {key: value for key, value in scope.items() if key not in OWN_KEYS}
-        if extra:
-            PASSED.set(extra)
         return replace(request, **changes) if changes else request
 
     async def _received(self, receive: Receive, headers: list[tuple[bytes, bytes]]) -> Body:
@@ -145,6 +159,10 @@ class PassingCall(HttpCall):
         while data := await received.read():
             pieces.append(data)
         return Buffered(b"".join(pieces), body.trailers) if pieces or body.trailers else EMPTY
+
+
+def _is_open(request: Request, response: Response) -> bool:
+    return request.method == b"CONNECT" and 200 <= response.status < 300
 
 
 class _Received:

@@ -25,7 +25,7 @@ class Pipe:
         self._chunks: list[bytes] = []
         self._size = 0
         self._room: anyio.Event | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._wants = False
         self._wanted: anyio.Event | None = None
 
@@ -47,7 +47,7 @@ class Pipe:
             self._room = anyio.Event()
         return self._room
 
-    def end(self, error: Exception | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
         """Nothing follows; `error`: and it is not whole."""
         if not self.ended:
             self.ended = True

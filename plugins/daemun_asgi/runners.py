@@ -16,13 +16,22 @@ from anyio.abc import TaskGroup
 
 from daemun import ExchangeError, Reason, Waker, waker_factory
 
-__all__ = ["Runnable", "Runners"]
+__all__ = ["Runnable", "Runners", "is_cancellation"]
 
 log = logging.getLogger("daemun.asgi")
 
 _MAX_IDLE = 128
 _TO_ALL = (KeyboardInterrupt, GeneratorExit)
 """What is no matter of one call."""
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether `error` is one, alone or in a group. What else comes out of a call is its own fault: `sys.exit` and
+    `KeyboardInterrupt`, which is not the user's in a gateway, and the panic of an extension."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(cancelled) is not None
+    return isinstance(error, cancelled)
 
 
 class Runnable(Protocol):
@@ -149,5 +158,8 @@ class _InContext:
             try:
                 value = yield waits_for
                 step = coroutine.send
+            except GeneratorExit:  # nobody runs the task on; one that the call raises itself is a fault of it
+                run(coroutine.close)
+                raise
             except BaseException as error:
                 value, step = error, coroutine.throw

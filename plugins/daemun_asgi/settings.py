@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["AsgiSettings", "Dotted", "MiddlewareSettings", "WsgiSettings"]
+__all__ = ["AsgiSettings", "Dotted", "MiddlewareSettings", "WsgiSettings", "check_dotted"]
 
-Dotted = Annotated[str, Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$(?!\n)", max_length=500)]
-"""`module:attribute`, both with dots or without."""
+_PATTERN = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$(?!\n)"
+Dotted = Annotated[str, Meta(max_length=500, extra_json_schema={"pattern": _PATTERN})]
+"""`module:attribute`, both with dots or without; `check_dotted` says in words what is none."""
 
 _RootPath = Annotated[str, Meta(pattern=r"^(/[!-\"$&->@-~]*[!-\"$&-.0->@-~])?$(?!\n)", max_length=1000)]
 
@@ -24,6 +26,19 @@ _StartupSeconds = Annotated[float, Meta(gt=0, le=600, description="Limit of its 
 _ShutdownSeconds = Annotated[
     float, Meta(gt=0, le=600, description="What calls that still run, and then its stop, may take at the end.")
 ]
+_MaxMessageBytes = Annotated[
+    int, Meta(ge=1, le=1_073_741_824, description="The longest message of a WebSocket; 1009 above.")
+]
+_CloseSeconds = Annotated[
+    float, Meta(gt=0, le=600, description="What a client has to answer the close of a WebSocket.")
+]
+
+
+def check_dotted(key: str, name: str, example: str) -> None:
+    """Raises `ValueError` if `name`, which the setting `key` holds, is no `module:attribute`."""
+    if re.match(_PATTERN, name) is None:
+        missing = "" if ":" in name else ", for it names no attribute"
+        raise ValueError(f"{key}: {name!r} is no `module:attribute`{missing}; accepted: such as {example}")
 
 
 class AsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,12 +60,11 @@ class AsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_running: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Calls at once, work after the response included; 503 above.")
     ] = 10_000
-    max_message_bytes: Annotated[
-        int, Meta(ge=1, le=1_073_741_824, description="The longest message of a WebSocket; 1009 above.")
-    ] = 16_777_216
-    close_timeout_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="What a client has to answer the close of a WebSocket.")
-    ] = 10.0
+    max_message_bytes: _MaxMessageBytes = 16_777_216
+    close_timeout_seconds: _CloseSeconds = 10.0
+
+    def __post_init__(self) -> None:
+        check_dotted("app", self.app, "shop:app")
 
 
 class WsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +80,9 @@ class WsgiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10.0
     max_running: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls that run or wait; 503 above.")] = 1000
 
+    def __post_init__(self) -> None:
+        check_dotted("app", self.app, "shop:app")
+
 
 class MiddlewareSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the filter `asgi`."""
@@ -79,3 +96,8 @@ class MiddlewareSettings(Struct, frozen=True, forbid_unknown_fields=True):
     startup_timeout_seconds: _StartupSeconds = 30.0
     shutdown_timeout_seconds: _ShutdownSeconds = 10.0
     max_running: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls at once; 503 above.")] = 10_000
+    max_message_bytes: _MaxMessageBytes = 16_777_216
+    close_timeout_seconds: _CloseSeconds = 10.0
+
+    def __post_init__(self) -> None:
+        check_dotted("middleware", self.middleware, "starlette.middleware.gzip:GZipMiddleware")

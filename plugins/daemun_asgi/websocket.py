@@ -14,13 +14,14 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 
 from daemun import ExchangeError, Headers, Reason, Request, Response, Waker
 from daemun_asgi.answer import Answer
+from daemun_asgi.assembling import Assembling
 from daemun_asgi.call import App, ApplicationFault, ClientGone, cancel_later
 from daemun_asgi.fields import response_fields
 from daemun_asgi.frames import Frames
 from daemun_asgi.pipe import Pipe
-from daemun_asgi.runners import Runners
+from daemun_asgi.runners import Runners, is_cancellation
 from daemun_asgi.scope import Scope
-from daemun_asgi.settings import AsgiSettings
+from daemun_asgi.settings import AsgiSettings, MiddlewareSettings
 from daemun_websocket import accept_key
 
 __all__ = ["WebSocketCall"]
@@ -29,8 +30,6 @@ log = logging.getLogger("daemun.asgi")
 
 _MAX_WAITING = 16
 """Messages that wait for the application; then the client waits."""
-_PIECE_BYTES = 4096
-"""Small pieces are put together up to it: an object for each would weigh more than they do."""
 _LOST, _TOO_LONG, _FAILED = 1006, 1009, 1011
 _CODES = range(1000, 5000)
 
@@ -39,7 +38,14 @@ class WebSocketCall:
     """A call of an application for a WebSocket."""
 
     def __init__(
-        self, app: App, name: str, request: Request, sees: Scope, waker: Waker, settings: AsgiSettings
+        self,
+        app: App,
+        name: str,
+        request: Request,
+        sees: Scope,
+        waker: Waker,
+        settings: AsgiSettings | MiddlewareSettings,
+        grace_seconds: float,
     ) -> None:
         """`sees` is the scope that the application gets; `name` is for errors."""
         self.request = request
@@ -53,6 +59,7 @@ class WebSocketCall:
         self._app = app
         self._name = name
         self._settings = settings
+        self._grace_seconds = grace_seconds
         self._waker = waker
         self._frames = Connection(ConnectionType.SERVER)
         self._response: Response | None = None
@@ -60,8 +67,7 @@ class WebSocketCall:
         self._closed: tuple[int, str] | None = None
         """With what it ended, from whichever side; None: it has not."""
         self._waiting: deque[dict[str, Any]] = deque()
-        self._pieces: list[Any] = []
-        self._size = 0
+        self._assembling = Assembling(settings.max_message_bytes)
         self._came: anyio.Event | None = None
         self._room: anyio.Event | None = None
 
@@ -89,25 +95,23 @@ class WebSocketCall:
         if self.answer.pipe is not None:
             self.answer.pipe.drop()
         if not self.answer.complete:
-            cancel_later(self, self._settings.disconnect_grace_seconds)
+            cancel_later(self, self._grace_seconds)
 
     async def run(self) -> bool:
         try:
             if self._closed is None:  # or the client left before it began
                 await self._app(self.sees, self.receive, self.send)
-        except Exception as error:
+        except BaseException as error:
+            if is_cancellation(error):
+                self._over("was cancelled", _FAILED)
+                raise
             self._failed(error)
-        except SystemExit as error:
-            self._failed(RuntimeError(f"SystemExit: {error}"))
-        except BaseException:
-            self._over("was cancelled", _FAILED)
-            raise
         else:
             self._over("returned without an answer", 1000)
             return True
         return False
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         if self._closed is not None:
             log.debug("%s raised after its WebSocket", self._name, exc_info=error)
         elif self._response is not None:
@@ -250,21 +254,13 @@ class WebSocketCall:
         return None
 
     def _take(self, event: Message[Any]) -> None:
-        data, pieces = event.data, self._pieces
-        self._size += len(data)
-        if self._size > self._settings.max_message_bytes:
-            self._close(_TOO_LONG, "a message is too long")
+        try:
+            message = self._assembling.add(event)
+        except ValueError as error:
+            self._close(_TOO_LONG, str(error))
             return
-        if pieces and len(pieces[-1]) < _PIECE_BYTES:
-            pieces[-1] += data
-        else:
-            pieces.append(data)
-        if event.message_finished:
-            self._pieces, self._size = [], 0
-            if isinstance(event, TextMessage):
-                self._waiting.append({"type": "websocket.receive", "text": "".join(pieces)})
-            else:
-                self._waiting.append({"type": "websocket.receive", "bytes": b"".join(pieces)})
+        if message is not None:
+            self._waiting.append({"type": "websocket.receive", **message})
             self._changed()
 
     # --- how it ends ---
@@ -282,7 +278,7 @@ class WebSocketCall:
     def _end(self, code: int, reason: str) -> None:
         if self._closed is None:
             self._closed = code, reason
-            self._pieces = []
+            self._assembling.forget()
         self._changed()
         room, self._room = self._room, None
         if room is not None:

@@ -68,7 +68,13 @@ class _Thread:
         self._sent = 0
 
     def run(self) -> None:
-        """The whole call."""
+        """The whole call. Raises nothing that would close the coroutine that waits for it."""
+        try:
+            self._run()
+        except GeneratorExit as error:
+            raise RuntimeError(f"GeneratorExit: {error}") from error
+
+    def _run(self) -> None:
         result = self._app(self._environ, self._start_response)
         try:
             last = isinstance(result, (list, tuple)) and len(result) == 1

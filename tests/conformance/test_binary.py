@@ -38,7 +38,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("core", "protocols", "plugins", "contrib", "pyproject.toml")
 MAX_BYTES = 40 * 1024 * 1024
 START_SECONDS = 0.8
-C_LIBRARY = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1")
 HELLO = "helloworld-go.default.example.com"
 
 DEMO = """
@@ -90,14 +89,12 @@ def binary() -> Path:
 
 
 class Root:
-    """A folder with the binary and the C library, to be the root of processes."""
+    """A folder with the binary and what `ldd` says of it, to be the root of processes."""
 
     def __init__(self, folder: Path, binary: Path) -> None:
         self.folder = folder
         said = subprocess.run(["ldd", binary], capture_output=True, text=True, check=True).stdout
-        libc, loader = (Path(path) for path in re.findall(r"(/\S*(?:libc\.so|ld-linux)\S*)", said))
-        libraries = (libc.with_name(name) for name in C_LIBRARY)
-        for path in (loader, *(library for library in libraries if library.exists())):
+        for path in map(Path, re.findall(r"(/\S+) \(0x", said)):
             target = folder / path.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
@@ -186,6 +183,14 @@ def test_the_demo_answers_in_an_empty_root(root: Root) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.splitlines()[-2:] == ["200 true Hello Go Sample v1!", ""], (done.stdout, done.stderr)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plugin_is_measured_in_an_empty_root(root: Root) -> None:
+    done = subprocess.run(
+        root.command("bench", "websocket", "--seconds", "0.2"), env={}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "filter websocket " in done.stdout
 
 
 def test_workers_a_reload_and_kills_in_an_empty_root(root: Root) -> None:

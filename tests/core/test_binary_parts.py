@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +17,11 @@ from daemun import SettingsError
 from daemun.binary.carried import EXCLUDED, PRUNED, carried, programs, standard_library
 from daemun.binary.check import check_binary
 from daemun.binary.environment import extras_here, make_environment, own_requirement
-from daemun.binary.freeze import freeze
+from daemun.binary.freeze import freeze, libraries_of_system
 from daemun.binary.seal import compile_launcher, seal
 from daemun.cli.main import main
 from daemun.extend.loading import installed
+from daemun.testing.program import soon
 
 Build = Callable[..., Result]
 
@@ -133,6 +136,18 @@ def test_a_file_that_was_cut_says_so(sealed: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"daemun: {cut} is incomplete\n")
 
 
+def test_the_launcher_names_the_libraries_of_what_it_becomes(launcher: Path, tmp_path: Path) -> None:
+    """So that `ldd` of the one file lists all that a root for it needs."""
+    python = Path(sys.executable).resolve()
+    (tmp_path / "frozen" / "_internal").mkdir(parents=True)
+    shutil.copy(python, tmp_path / "frozen" / "daemun")
+    needs = libraries_of_system(tmp_path / "frozen")
+    assert {"libc.so.6", "libm.so.6"} <= {path.name for path in needs}
+    said = subprocess.run(["ldd", compile_launcher(tmp_path, needs)], capture_output=True, text=True, check=True).stdout
+    assert {path.name for path in needs} <= {line.split()[0] for line in said.splitlines()}
+    assert "libm.so.6" not in subprocess.run(["ldd", launcher], capture_output=True, text=True, check=True).stdout
+
+
 # --- Python for those that start `sys.executable` ---
 
 
@@ -192,10 +207,29 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
         compile_launcher(tmp_path)
 
 
+def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    compiler = program(tmp_path / "cc", f"echo >{tmp_path}/runs; exec sleep 600")
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, "-m", "daemun.cli", "build", "--output", str(tmp_path / "daemun")]
+    environment = {**os.environ, "CC": str(compiler), "TMPDIR": str(tmp_path / "work")}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        soon((tmp_path / "runs").exists)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert os.listdir(tmp_path / "work") == []
+
+
 def test_a_build_without_its_extra_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PyInstaller", None)
     with pytest.raises(SettingsError, match=r"\(pip install 'daemun\[binary\]'\)"):
         freeze(carried(), tmp_path)
+
+
+@pytest.mark.parametrize("words", [(), ("--with", "anything")])
+def test_a_file_that_cannot_be_written_is_told_at_once(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, ["build", "--output", "/proc/x/gateway", *words])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("daemun: /proc/x/gateway: cannot be written: ")
 
 
 def test_a_binary_builds_no_binary(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

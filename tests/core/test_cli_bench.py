@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+
+from daemun.cli.output import muted
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -227,6 +230,28 @@ def test_a_filter_that_refuses_is_measured_refusing(cli: Cli, here: Any, tmp_pat
     assert "filter knock: its answer is 401, without it 200: that is what was measured" in result.stdout
 
 
+def test_two_things_of_one_name_have_settings_of_their_own(cli: Cli, here: Any, tmp_path: Path) -> None:
+    backend = """
+@asynccontextmanager
+async def answer(settings, context):
+    async def handle(request):
+        return Response(200, body=Buffered(settings.word.encode()))
+    yield handle
+@hookimpl
+def daemun_backends(): return [BackendType("knock", KnockSettings, answer)]
+"""
+    here("my_twins", KNOCK + backend)
+    result = cli("bench", "my_twins", "--seconds", "0.1")
+    assert "put `backend knock: {word: …, times: …}` in a file for --settings" in result.stdout
+    settings = tmp_path / "s.yaml"
+    settings.write_text("filter knock: {word: sesame, times: 1}\nbackend knock: {word: open, times: 1}\n")
+    parts = measured(cli("bench", "my_twins", "-s", settings, "--json", "--seconds", "0.1", "-H", "x-knock: sesame"))
+    assert sorted(one["what"] for one in parts["parts"]) == ["backend knock", "filter knock"]
+    settings.write_text("knock: {word: sesame, times: 1}\n")
+    result = cli("bench", "my_twins", "-s", settings)
+    assert result.stderr.endswith("does not bring (accepted: backend knock, filter knock)\n")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -397,7 +422,7 @@ def test_a_plugin_is_found_as_file_package_module_or_installed(cli: Cli, here: A
         ("my_lonely", "plugin my_lonely: needs the module not_there, which is not installed"),
         ("my_script", "plugin my_script: its import failed: SystemExit: 3"),
         ("my_misspelt", "plugin my_misspelt: "),
-        ("my_liar", "daemun_filters returned 1; accepted: FilterType with a name"),
+        ("my_liar", "returned a list with an int; accepted: a list of FilterType"),
         ("my_nothing", "plugin my_nothing: it implements no hook"),
     ],
 )  # fmt: skip
@@ -448,3 +473,14 @@ def daemun_backends(): return [BackendType("size", NoSettings, built(size))]
     )
     report = measured(cli("bench", "my_echo", "--json", "--seconds", "0.05", "--content", "3000", "--target", "/x?y=z"))
     assert by_name(report)["backend size"]["status"] == 200
+
+
+def test_what_a_plugin_prints_goes_nowhere_where_there_are_no_devices(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "devnull", "/no/such/device")
+    with muted():
+        print("by Python")
+        os.write(1, b"by descriptor")
+    print("after it")
+    assert capfd.readouterr().out == "after it\n"

@@ -68,6 +68,11 @@ def test_check_of_what_is_good(cli: Cli, good: Path) -> None:
     assert plain(result) == f"{good}: 6 objects, all good\n"
 
 
+@pytest.mark.parametrize("command", ["check", "routes"])
+def test_the_settings_file_may_be_an_argument(cli: Cli, good: Path, command: str) -> None:
+    assert plain(cli(command, good)) == plain(cli(command, "--settings", good)) != ""
+
+
 def test_check_tells_every_fault_with_its_place(cli: Cli, bad: Path) -> None:
     result = cli("check", "-s", bad)
     assert result.exit_code == 1
@@ -295,9 +300,26 @@ def test_plugins_measures_what_each_costs(stranger: Any, tmp_path: Path) -> None
     rows = {row["name"]: row for row in json.loads(said.stdout)}
     costs = {thing["name"]: thing["cost"] for thing in rows["careful"]["things"]}
     assert all(re.fullmatch(r"[+-]\d+\.\d\d ± \d+\.\d\d µs", cost) for cost in costs.values())
-    assert rows["static"]["things"][0]["cost"] == "needs settings: root (str)"
+    (static,) = rows["static"]["things"]
+    assert (static["cost"], static["why"].partition(";")[0]) == ("", "needs settings: root (str)")
     assert rows["file"]["things"][0]["cost"] == "–"
     assert set(rows) == {"careful", "static", "file"}
+
+
+def test_plugins_measures_with_settings_what_cannot_do_without(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hello").write_text("hello")
+    file = tmp_path / "costs.yaml"
+    file.write_text("static: {root: .}\n")
+    output = plain(cli("plugins", "static", "--cost"))
+    assert output.splitlines()[0].endswith(" COST")
+    assert output.splitlines()[-1] == (
+        "static: backend static: not measured: needs settings: root (str); put `static: {root: …}` in a file for --settings"
+    )
+    assert re.search(r"[+-]\d+\.\d\d ± \d+\.\d\d µs\n$", plain(cli("plugins", "static", "--cost", "-s", file)))
+    file.write_text("statik: {root: .}\n")
+    result = cli("plugins", "static", "--cost", "-s", file)
+    assert result.exit_code == 1
+    assert result.stderr == f"daemun: {file}: settings for 'statik', which nobody brings (accepted: static)\n"
 
 
 def test_plugins_of_a_name_that_nobody_has(cli: Cli) -> None:
@@ -366,6 +388,9 @@ def test_help_lists_every_command_with_those_of_plugins(cli: Cli) -> None:
         ["file-server", "--root", "/nowhere/at/all"],
         ["--log-level", "loud", "check"],
         ["run", "a", "b"],
+        ["check", "a.yaml", "--settings", "b.yaml"],
+        ["routes", "a.yaml", "b.yaml"],
+        ["plugins", "--settings", "a.yaml"],
     ],
 )
 def test_wrong_usage_exits_2(cli: Cli, arguments: list[str]) -> None:
@@ -493,7 +518,9 @@ def test_a_broken_plugin_breaks_no_command_that_does_not_need_it(cli: Cli, stran
     assert "plugin broken: its import failed: ZeroDivisionError" in help_.stderr
     assert "check" in help_.stdout
     result = cli("plugins")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.exit_code == 1
+    assert "plugin broken: its import failed: ZeroDivisionError" in result.stderr
+    assert "daemun_http1" in result.stdout
 
 
 def test_a_plugin_may_not_take_the_name_of_a_command_of_ours(cli: Cli, stranger: Any) -> None:

@@ -157,7 +157,7 @@ def test_a_second_sigint_cuts_off_what_still_runs(tmp_path: Path) -> None:
                 program.tell(signal.SIGINT)
                 code, _, errors = program.end()
     assert code == 0
-    assert "1 connections were cut off" in errors
+    assert "1 connection was cut off" in errors
     assert "Traceback" not in errors
 
 

@@ -81,6 +81,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a length in words": lambda: Response(200, (), Odd(b"x", length="1")),
 }
 CUT: dict[str, Callable[[], Any]] = {
+    "nothing at all": lambda: Response(200, (), Odd(None)),
+    "nothing later": lambda: Response(200, (), Odd(b"abc", None)),
+    "nothing in place of the rest": lambda: Response(200, (), Odd(b"abc", None, length=5)),
     "a piece str": lambda: Response(200, (), Odd(b"abc", "def")),
     "a piece of a known length str": lambda: Response(200, (), Odd(b"abc", "def", length=6)),
     "a piece a number": lambda: Response(200, (), Odd(b"abc", 7)),
@@ -134,7 +137,9 @@ async def test_http1_refuses_an_answer_that_cannot_be_sent_and_goes_on(
             await wire.send(method % b"/odd")
             answer = await wire.answer("POST")
             assert (what, answer.status, answer.field(b"x-daemun-reason")) == (what, 500, b"plugin_fault")
-            blamed(caplog)
+            said = blamed(caplog)
+            if what == "status in words":
+                assert "a Response with the status '200'; accepted: a number from 100 to 999" in said
             await wire.send(GET % b"/fine")
             assert (what, (await wire.answer()).body) == (what, b"fine")
         await wire.aclose()

@@ -235,7 +235,7 @@ def test_a_low_port_of_its_own_needs_a_capability_and_no_socket(tmp_path: Path) 
         ([], 1, "listener l0 has no address: say --listen web=0.0.0.0:80"),
         (["--listen", "web=80", "--listen", "b=1"], 1, "no listener is bound to systemd:b (accepted: web)"),
         (["--listen", "web"], 2, "--listen 'web' is not NAME=ADDRESS"),
-        (["--listen", "web=nonsense"], 2, "--listen 'web=nonsense': it is none of them; accepted: a port, IPv4:port, "),
+        (["--listen", "web=nonsense"], 2, "--listen 'web=nonsense': it is no address; accepted: a port, IPv4:port, "),
         (["--listen", "web=0.0.0.0:99999"], 2, "it has no port from 1 to 65535; accepted: "),
         (["--listen", "web=:80"], 2, "it names no host before the port; accepted: "),
         (["--listen", "web=a.test:80"], 2, "it has no address of IP before the port; accepted: "),

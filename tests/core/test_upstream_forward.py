@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
 import pytest
 
-from daemun.testing import Answer, CutOff, Proxy, Scene, Wire, eventually, proxying, running, scripted
+from daemun import BalancerType, Endpoint, NoSettings, Request
+from daemun.testing import Answer, CutOff, Proxy, Scene, Wire, eventually, make_plugin, proxying, running, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -49,13 +51,14 @@ def refused() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def gateway_to(*urls: str, **settings: Any) -> AsyncIterator[Any]:
+async def gateway_to(*urls: str, extra: Sequence[ModuleType] = (), **settings: Any) -> AsyncIterator[Any]:
     source = {
         "type": "inline",
         "backends": {"up": {"endpoints": list(urls), "settings": settings}},
         "routes": [{"name": "all", "to": "up"}],
     }
-    async with running({"sources": [source], "drain": {"grace_seconds": 1}}, only=["http1", "file"]) as gateway:
+    raw = {"sources": [source], "drain": {"grace_seconds": 1}}
+    async with running(raw, only=["http1", "file"], extra=extra) as gateway:
         yield gateway
 
 
@@ -77,6 +80,23 @@ async def test_an_endpoint_that_refuses_is_followed_by_the_next(refused: str, re
         for _ in range(4):
             assert (await ask(gateway, request_)).status == 200
         assert len(upstream.requests) == 4
+
+
+class First:
+    """A balancer that knows one answer."""
+
+    def pick(self, endpoints: tuple[Endpoint, ...], request: Request) -> Endpoint:
+        return endpoints[0]
+
+
+async def test_who_refused_is_not_asked_again_while_there_are_others(refused: str) -> None:
+    plugin = make_plugin("first", daemun_balancers=lambda: [BalancerType("first", NoSettings, lambda _: First())])
+    async with (
+        scripted() as upstream,
+        gateway_to(refused, upstream.url, extra=[plugin], balancer="first") as gateway,
+    ):
+        for _ in range(3):
+            assert (await ask(gateway)).status == 200
 
 
 async def test_when_all_refuse_the_client_is_told(refused: str) -> None:

@@ -339,7 +339,7 @@ def test_a_second_sigterm_cuts_off(tmp_path: Path) -> None:
             soon(lambda: len(gateway.workers()) == 1)
             gateway.tell(signal.SIGTERM)
             assert gateway.end() == 0
-        assert "1 connections were cut off" in gateway.log()
+        assert "1 connection was cut off" in gateway.log()
         assert "Traceback" not in gateway.log()
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -47,7 +51,7 @@ def build(with_: tuple[str, ...], include: tuple[str, ...], output: Path) -> Non
         output.parent.mkdir(parents=True, exist_ok=True)
         _beside(output).touch()
         _beside(output).unlink()
-    with tempfile.TemporaryDirectory(prefix="daemun-build-") as work:
+    with _ending_tidily(), tempfile.TemporaryDirectory(prefix="daemun-build-") as work:
         if with_:
             _build_apart(Path(work), with_, include, output)
             return
@@ -55,6 +59,16 @@ def build(with_: tuple[str, ...], include: tuple[str, ...], output: Path) -> Non
     size = output.stat().st_size / _MIB
     click.echo(f"{output}: {size:.1f} MiB in {time.monotonic() - began:.0f} s, with {len(plugins)} plugins")
     click.echo(f"  {', '.join(plugins)}")
+
+
+@contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """SIGTERM leaves no more behind than the end does."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _build_apart(work: Path, wanted: tuple[str, ...], include: tuple[str, ...], output: Path) -> None:
@@ -67,7 +81,7 @@ def _build_apart(work: Path, wanted: tuple[str, ...], include: tuple[str, ...], 
     command = [str(python), "-m", "daemun.cli", "build", "--output", str(output)]
     for module in include:
         command += ["--include", module]
-    done = subprocess.run(command, cwd=work, check=False)
+    done = subprocess.run(command, cwd=work, env={**os.environ, "TMPDIR": str(work)}, check=False)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
 

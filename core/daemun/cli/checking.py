@@ -11,10 +11,9 @@ import click
 
 from daemun.cli.looking import statuses_of, with_parts
 from daemun.cli.output import as_json, json_option, settings_file
-from daemun.errors import PluginError
+from daemun.errors import DaemunError, PluginError
 from daemun.extend.checks import CheckType, Finding, Severity
-from daemun.extend.loading import load_plugins
-from daemun.extend.registry import Registry
+from daemun.extend.registry import usable_plugins
 from daemun.process.loop import choose_loop, run_on
 from daemun.process.parts import Parts
 from daemun.routing.spec import ObjectStatus
@@ -39,7 +38,7 @@ class _Check(click.Command):
 
 def _checks() -> list[CheckType]:
     try:
-        return list(Registry(load_plugins()).checks)
+        return list(usable_plugins()[0].checks)
     except PluginError:
         return []
 
@@ -70,7 +69,14 @@ def check(file: str, json_: bool, **wanted: bool) -> None:
 
 
 def _check_settings(file: str, json_: bool) -> int:
-    statuses = with_parts(file, lambda settings, of: _statuses(file, settings, of))
+    unusable: list[PluginError] = []
+    try:
+        statuses = with_parts(file, lambda settings, of: _statuses(file, settings, of), unusable)
+    except DaemunError:
+        for error in unusable:
+            click.secho(f"daemun: {error}", fg="red", err=True)
+        raise
+    statuses = (*map(_as_status, unusable), *statuses)
     faults = [status for status in statuses if status.error]
     if json_:
         as_json({"objects": statuses, "faults": len(faults)})
@@ -84,6 +90,10 @@ def _check_settings(file: str, json_: bool) -> int:
         )
         click.echo(f"{file}: {words}")
     return 1 if faults else 0
+
+
+def _as_status(error: PluginError) -> ObjectStatus:
+    return ObjectStatus("plugin", error.plugin, "", str(error).removeprefix(f"plugin {error.plugin}: "))
 
 
 def _statuses(file: str, settings: Settings, of: Parts) -> tuple[ObjectStatus, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -14,8 +15,8 @@ from daemun.cli.costing import folder_of, read_things, things_option
 from daemun.cli.output import as_json, bar, json_option, muted, table
 from daemun.errors import DaemunError, PluginError, SettingsError
 from daemun.extend.failure import DisableAfter
-from daemun.extend.loading import deprecated_hooks, installed, load_plugins
-from daemun.extend.registry import Registry
+from daemun.extend.loading import deprecated_hooks, installed
+from daemun.extend.registry import usable_plugins
 from daemun.extend.types import FilterType, MatcherType
 from daemun.process.loop import choose_loop, run_on
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["plugins"]
 
 _SECONDS_EACH = 0.5
-_WITH_SETTINGS = ("filter", "backend", "observer", "balancer")
 _HEAD = ("PLUGIN", "VERSION", "MODULE", "HOOKS", "BRINGS", "PHASE", "CONTENT", "FAILURE", "COST")
 
 
@@ -67,17 +67,21 @@ def plugins(names: tuple[str, ...], cost: bool, file: str | None, json_: bool) -
     """List the installed plugins, or those that are named.
 
     Each has its version, its hooks and what it brings. Of filters also their phase, what they need of the content, and
-    what their failures mean. With --cost, --settings has those of what cannot do without.
+    what their failures mean. With --cost, --settings has those of what cannot do without. Exit code 1 if one of them
+    cannot be used, with why.
     """
     if file is not None and not cost:
         raise click.UsageError("--settings is for --cost")
     settings = read_things(file)
-    manager = load_plugins()
-    registry, points = Registry(manager), installed()
+    registry, unusable = usable_plugins()
+    manager, points = registry.manager, installed()
     known = dict(manager.list_name_plugin())
-    unknown = sorted(set(names) - set(known))
+    unknown = sorted(set(names) - set(points))
     if unknown:
-        raise PluginError(f"not installed; installed are: {', '.join(sorted(known))}", plugin=unknown[0])
+        raise PluginError(f"not installed; installed are: {', '.join(sorted(points))}", plugin=unknown[0])
+    faults = [fault for fault in unusable if not names or fault.plugin in names]
+    for fault in faults:
+        click.secho(f"daemun: {fault}", fg="red", err=True)
     rows = []
     for name, plugin in sorted(known.items()):
         if names and name not in names:
@@ -93,12 +97,13 @@ def plugins(names: tuple[str, ...], cost: bool, file: str | None, json_: bool) -
                 deprecated_hooks(manager, plugin),
             )
         )
-    _check_known(settings, rows, file)
+    if settings:
+        _check_known(settings, rows, file)
     if cost:
         _measure(rows, settings, folder_of(file))
     if json_:
         as_json(rows)
-        return
+        sys.exit(1 if faults else 0)
     head = _HEAD if cost else _HEAD[:-1]
     table([line[: len(head)] for row in rows for line in _lines(row)], head)
     for row in rows:
@@ -107,6 +112,7 @@ def plugins(names: tuple[str, ...], cost: bool, file: str | None, json_: bool) -
         for thing in row.things:
             if thing.why:
                 click.secho(f"{row.name}: {thing.kind} {thing.name}: not measured: {thing.why}", fg="yellow")
+    sys.exit(1 if faults else 0)
 
 
 def _thing(word: str, one: Any) -> _Thing:
@@ -143,22 +149,27 @@ def _lines(row: _Row) -> Iterator[tuple[str, ...]]:
 
 
 def _check_known(settings: Mapping[str, Any], rows: Sequence[_Row], file: str | None) -> None:
-    known = {thing.name for row in rows for thing in row.things if thing.kind in _WITH_SETTINGS}
+    from daemun.testing.costs import settings_keys
+
+    known = {key for row in rows for key in settings_keys(map(_named, row.things)).values()}
     for key in settings:
         if key not in known:
-            raise SettingsError(
-                f"settings for {key!r}, which nobody brings (accepted: {', '.join(sorted(known))})", file=file or ""
-            )
+            accepted = ", ".join(sorted(known)) or "none, for nothing here has any"
+            raise SettingsError(f"settings for {key!r}, which nobody brings (accepted: {accepted})", file=file or "")
+
+
+def _named(thing: _Thing) -> tuple[str, str]:
+    return thing.kind, thing.name
 
 
 def _measure(rows: Sequence[_Row], settings: Mapping[str, dict[str, Any]], base_dir: Path) -> None:
     """Fills in what each thing costs. A plugin that cannot be measured says why, and the others are measured."""
-    from daemun.testing.costs import cost_of
+    from daemun.testing.costs import cost_of, settings_keys
 
     with bar("measuring") as progress, muted():
         for number, row in enumerate(rows):
-            names = {thing.name for thing in row.things if thing.kind in _WITH_SETTINGS}
-            given = {name: settings[name] for name in names & set(settings)}
+            keys = settings_keys(map(_named, row.things)).values()
+            given = {key: settings[key] for key in keys if key in settings}
 
             async def main(name: str = row.name, given: Mapping[str, Any] = given) -> Report:
                 return await cost_of(name, settings=given, seconds=_SECONDS_EACH, base_dir=base_dir)

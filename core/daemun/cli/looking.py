@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import click
 
 from daemun.cli.output import as_json, json_option, settings_file, settings_option, table
+from daemun.errors import PluginError
 from daemun.exchange import Exchange, Peer
 from daemun.extend.loading import load_plugins
+from daemun.extend.registry import usable_plugins
 from daemun.message import EMPTY, Request
 from daemun.process.gateway import open_table
 from daemun.process.loop import choose_loop, run_on
@@ -30,11 +32,20 @@ T = TypeVar("T")
 _LOSERS = 2
 
 
-def with_parts(file: str, look: Callable[[Settings, Parts], T]) -> T:
-    """What `look` says of what the settings in `file` lead to. Raises `SettingsError` or `PluginError`."""
+def with_parts(file: str, look: Callable[[Settings, Parts], T], unusable: list[PluginError] | None = None) -> T:
+    """What `look` says of what the settings in `file` lead to. Raises `SettingsError` or `PluginError`.
+
+    With `unusable` a plugin that cannot be used is left out, and why is put there.
+    """
     path = Path(file)
     settings = load_settings(path)
-    manager = load_plugins(settings.plugins.block, settings.plugins.only)
+    of = settings.plugins
+    if unusable is None:
+        manager = load_plugins(of.block, of.only)
+    else:
+        registry, faults = usable_plugins(of.block, of.only)
+        manager = registry.manager
+        unusable += faults
     base_dir = path.resolve().parent
 
     async def main() -> T:

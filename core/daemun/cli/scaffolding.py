@@ -11,8 +11,7 @@ import click
 
 from daemun.cli.output import as_json, json_option
 from daemun.errors import PluginError, SettingsError
-from daemun.extend.loading import load_plugins
-from daemun.extend.registry import Registry
+from daemun.extend.registry import usable_plugins
 from daemun.scaffold.kinds import KINDS, PluginKind, kind_named
 from daemun.scaffold.names import ProjectName, check_free, project_name
 from daemun.scaffold.project import project_files, write_project
@@ -62,7 +61,10 @@ def new(ctx: click.Context, name: ProjectName, kind: PluginKind, into: Path | No
     It is complete, typed and tested, and does something small and real; its comments say what to change. Exit code 1 if
     the folder is not empty or the name is taken, and nothing is written then.
     """
-    check_free(name, kind, Registry(load_plugins()))
+    registry, unusable = usable_plugins()
+    for fault in unusable:
+        click.secho(f"daemun: {fault}", fg="yellow", err=True)
+    check_free(name, kind, registry)
     own = ctx.find_root().command
     if kind.name == "command" and isinstance(own, click.Group) and own.get_command(ctx.find_root(), name.plugin):
         raise PluginError(f"`daemun {name.plugin}` is daemun's own: take another name", plugin=name.plugin)

@@ -17,8 +17,8 @@ _HIDDEN = {
     "/home": "ProtectHome=yes",
     "/root": "ProtectHome=yes",
     "/run/user": "ProtectHome=yes",
-    "/tmp": "PrivateTmp=yes",  # noqa: S108  (where nothing is written)
-    "/var/tmp": "PrivateTmp=yes",  # noqa: S108
+    "/tmp": "PrivateTmp=yes",
+    "/var/tmp": "PrivateTmp=yes",
 }
 """Folders that a service of ours does not see as others do, and why."""
 
@@ -31,8 +31,8 @@ def is_unit_name(name: str) -> bool:
 def stream_address(address: str) -> str:
     """`address` as `ListenStream` takes it. Raises `ValueError` that says what would be taken.
 
-    That is a port, `IPv4:port`, `[IPv6]:port`, a path, or `@name` of the abstract namespace; `unix:/path`, as `bind` has
-    it, is the path.
+    That is a port, `IPv4:port`, `[IPv6]:port`, a path, or `@name` of the abstract namespace; `unix:/path`, which a
+    `bind` would be, is the path.
     """
     path = address.removeprefix("unix:")
     if path[:1] == "/" or (path[:1] == "@" and len(path) > 1):
@@ -41,7 +41,7 @@ def stream_address(address: str) -> str:
         raise ValueError("a path holds a blank or a control")
     host, _, port = address.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
-        raise _unknown("has no port from 1 to 65535" if host else "is none of them")
+        raise _unknown("has no port from 1 to 65535" if host else "is no address")
     if not host:
         if address == port:
             return address

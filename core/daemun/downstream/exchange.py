@@ -79,7 +79,7 @@ class DownstreamConnection:
                 if not is_fault(error):
                     raise
                 exchange.reason = Reason.PLUGIN_FAULT
-                raise self.fault(exchange, error, response.body) from error
+                raise self.fault(exchange, _of_status(response) or error, response.body) from error
             body = response.body
             if type(body) is not Buffered and type(body) is not NoContent:
                 try:
@@ -243,6 +243,14 @@ class DownstreamConnection:
     def _log_observer(self, observer: Observer, error: BaseException) -> None:
         culprit = self._services.blame.of(error, (), observer)
         log.error("an observer failed: %s raised %r", culprit, error, exc_info=error)
+
+
+def _of_status(response: Response) -> ContractError | None:
+    """What is wrong with a status that is no number, which nobody can write."""
+    status: object = response.status
+    if isinstance(status, int):
+        return None
+    return ContractError(f"it returned a Response with the status {status!r}; accepted: a number from 100 to 999", None)
 
 
 def _in_words(error: BaseException) -> BaseException:

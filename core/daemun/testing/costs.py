@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -25,7 +26,7 @@ from daemun.testing.measuring import REFUSAL, UPSTREAM, Lane, Message, open_lane
 from daemun.testing.sampling import Memory
 from daemun.testing.yardsticks import OBSERVER, YARDSTICKS, yardsticks
 
-__all__ = ["Cost", "NotMeasured", "Part", "Report", "cost_of"]
+__all__ = ["Cost", "NotMeasured", "Part", "Report", "cost_of", "settings_keys"]
 
 
 class Cost(Struct, frozen=True):
@@ -112,6 +113,14 @@ _NEVER = {
 }
 
 
+def settings_keys(things: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What settings of each of one plugin's `things`, kinds and names, are given by: its name, or `filter NAME` where
+    the plugin has another thing of that name. Only those that can have any."""
+    able = [thing for thing in things if thing[0] in _WITH_SETTINGS]
+    names = Counter(name for _, name in able)
+    return {(kind, name): name if names[name] == 1 else f"{kind} {name}" for kind, name in able}
+
+
 class _Pair(Struct):
     """Two lanes that differ in one thing."""
 
@@ -137,7 +146,8 @@ class _Plugin:
             raise PluginError("it implements no hook: functions named `daemun_…` that carry @hookimpl", plugin=name)
         registry = Registry(manager)
         self.brings: dict[str, list[Any]] = {word: [] for word in registry.kinds} | registry.brings(name)
-        known = sorted({thing.name for word in _WITH_SETTINGS for thing in self.brings[word]})
+        self._keys = settings_keys((word, thing.name) for word, things in self.brings.items() for thing in things)
+        known = sorted(self._keys.values())
         for key in settings:
             if key not in known:
                 accepted = ", ".join(known) or "none, it brings nothing that has any"
@@ -145,16 +155,21 @@ class _Plugin:
 
     def settings_of(self, word: str, thing: Any) -> dict[str, Any]:
         """The settings to build `thing` with. Raises `SettingsError`: which are missing, and how to give them."""
-        given = self._settings.get(thing.name)
+        key = self._keys[word, thing.name]
+        given = self._settings.get(key)
         if given is not None:
-            convert(given, thing.settings, path=f"$.{thing.name}")
+            convert(given, thing.settings, path=f"$.{key}")
             return dict(given)
         needed = [field for field in msgspec.structs.fields(thing.settings) if field.required]
         if needed:
             names = ", ".join(f"{field.encode_name} ({_type_name(field.type)})" for field in needed)
             example = ", ".join(f"{field.encode_name}: …" for field in needed)
-            raise SettingsError(f"needs settings: {names}; put `{thing.name}: {{{example}}}` in a file for --settings")
+            raise SettingsError(f"needs settings: {names}; put `{key}: {{{example}}}` in a file for --settings")
         return {}
+
+    def has_settings(self, word: str, thing: Any) -> bool:
+        """Whether somebody gave settings for `thing`."""
+        return self._keys[word, thing.name] in self._settings
 
     async def lane(self, stack: AsyncExitStack, *, loaded: bool = True, **options: Any) -> Lane:
         """A lane, with the plugin or without."""
@@ -177,8 +192,8 @@ async def cost_of(
 ) -> Report:
     """What the plugin `name` (installed, or `module`) adds to a request.
 
-    `settings` holds those of its filters, back ends, observers and balancers by their names. Raises `SettingsError` or
-    `PluginError`; of a part that cannot be built the report says why, and the others are measured.
+    `settings` holds those of its filters, back ends, observers and balancers by their `settings_keys`. Raises
+    `SettingsError` or `PluginError`; of a part that cannot be built the report says why, and the others are measured.
     """
     begun = monotonic()
     with _heard() as faults:
@@ -245,7 +260,7 @@ async def _pairs(plugin: _Plugin, stack: AsyncExitStack, bare: Lane) -> tuple[li
         try:
             lane = await plugin.lane(stack, **options(plugin.settings_of(word, thing)))
         except DaemunError as error:
-            if thing.name in plugin._settings:
+            if plugin.has_settings(word, thing):
                 raise
             not_measured.append(NotMeasured(what, str(error), fault=True))
         else:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from daemun.errors import SettingsError
 from daemun.extend.endpoints import Activator, ActivatorContext
+from daemun.extend.fitting import managed
 from daemun.extend.registry import Registry
 from daemun.handler import Handler
 from daemun.routing.spec import BackendSpec
@@ -162,7 +163,8 @@ async def _open_activator(
     kind = registry.activator(spec.activator)
     settings = convert(spec.activation, kind.settings, path="$.activation")
     context = ActivatorContext(backend=spec.name, endpoints=endpoints, base_dir=base_dir)
-    return await stack.enter_async_context(kind.build(settings, context))
+    thing = registry.activators.thing(kind.name)
+    return await stack.enter_async_context(managed(thing, kind.build, settings, context))
 
 
 async def _sweep(pools: list[Pool | SharedPool]) -> None:

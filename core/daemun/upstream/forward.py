@@ -33,7 +33,8 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
     """A handler that sends requests to `endpoints`.
 
     A request is sent again without being asked for in two cases only: no byte of it was sent, or a connection
-    that was used before closed under a request that is idempotent and can be repeated (RFC 9112 §9.3.1).
+    that was used before closed under a request that is idempotent and can be repeated (RFC 9112 §9.3.1). An endpoint
+    to which no connection could be made is left out then, as long as there are others.
     """
 
     async def handle(request: Request, endpoint: Endpoint | None = None) -> Response:
@@ -54,9 +55,10 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
                 raise
         return await fresh(request, await place(request))
 
-    async def place(request: Request) -> Endpoint:
-        """An endpoint on which the exchange is counted."""
-        endpoint = pick(endpoints.ready, request)
+    async def place(request: Request, failed: tuple[Endpoint, ...] = ()) -> Endpoint:
+        """An endpoint on which the exchange is counted; none that `failed` unless all did."""
+        ready = endpoints.ready
+        endpoint = pick(tuple(one for one in ready if one not in failed) or ready if failed else ready, request)
         if endpoint is None:
             return await room.wait(request)
         endpoints.enter(endpoint)
@@ -65,6 +67,7 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
     async def fresh(request: Request, endpoint: Endpoint) -> Response:
         """Sends on a new connection to `endpoint`, on which the exchange is counted already."""
         tries, exchange = 0, request.exchange
+        failed: tuple[Endpoint, ...] = ()
         while True:
             exchange.endpoint = endpoint.address
             dialled = False
@@ -81,7 +84,9 @@ def forward(endpoints: Endpoints, pick: Pick, room: WaitingRoom, *, cold_start_h
                 limit = _TRIES if dialled else min(_TRIES, len(endpoints.ready))
                 if error.retry is not Retry.UNSENT or tries >= limit:
                     raise
-                endpoint = await place(request)
+                if not dialled:
+                    failed = (*failed, endpoint)
+                endpoint = await place(request, failed)
                 continue
             return marked(request, response)
 

@@ -11,6 +11,6 @@ files        `ClusterIngress` of 2019 and KIngress from files
 assembly     all of them as one snapshot: the next version once it can be served as a whole
 fronts       the Services in front of the gateway
 probe        asks every gateway whether it serves a version
-source       the source `knative`: watches, publishes, has probed, writes statuses
+source       the source `knative`: watches, publishes, has probed, writes statuses; lets go what is deleted (releasing)
 settings     what it can be told
 """

@@ -206,12 +206,18 @@ class Prober:
             async with self._client.stream("GET", url, headers=headers, extensions=extensions) as answer:
                 status, told = answer.status_code, answer.headers.get("k-network-hash", "")
         except Exception as error:  # whatever a KIngress says, it is its own trouble
-            return str(error) or type(error).__name__
+            words = str(error)
+            if question.tls and (not words or "SSL" in words):  # the handshake was broken off, or refused in words
+                return _NO_HANDSHAKE
+            return words or type(error).__name__
         if status == 200 and told and told != token:
             return "another version is served"
         if status in _NOT_YET:
             return f"status {status}"
         return ""  # an answer of something that knows no probes, which is there at any rate
+
+
+_NO_HANDSHAKE = "TLS is refused, as it is where there is no certificate for this host"
 
 
 def _words(question: Question, gateway: str, fault: str) -> str:

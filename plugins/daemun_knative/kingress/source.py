@@ -20,6 +20,7 @@ from daemun_knative.kingress.claims import Key
 from daemun_knative.kingress.conditions import TRUE, WAITING, Verdict, conflict, is_ready, next_status, not_yet
 from daemun_knative.kingress.fronts import Fronts
 from daemun_knative.kingress.probe import Prober, Question, open_prober, questions
+from daemun_knative.kingress.releasing import Releaser
 from daemun_knative.kingress.settings import KnativeSettings
 from daemun_knative.kingress.translate import Doors
 from daemun_knative.kingress.types import CLASS_ANNOTATION, KINGRESS, KIngress
@@ -78,6 +79,7 @@ class KnativeSource:
         self._since: dict[Key, float] = {}
         """When what is wanted last was not so any more, of those that are not ready."""
         self._ingresses = Reflector(cluster, KINGRESS, on_change=self._ingress_changed)
+        self._releaser = Releaser(cluster, lambda key: self._ingresses.objects.get(key))
         self._writer = StatusWriter(cluster, KINGRESS, self._ours, self._wanted)
         self._elector = Elector(cluster, settings.lease, cluster.namespace, new_identity(), self._leader_changed)
         self._leading = False
@@ -98,7 +100,8 @@ class KnativeSource:
             self._refer()
             await self._services.wait_synced()
             await self._secrets.wait_synced()
-            jobs = [self._writer.run, self._elector.run, self._remind] if self._serving else []
+            writing = [self._writer.run, self._elector.run, self._remind, self._releaser.run]
+            jobs = writing if self._serving else []
             published: Snapshot | None = None
             applied = Applied(0, ())
             while True:
@@ -141,6 +144,7 @@ class KnativeSource:
                 self._prober.forget(key)
                 self._ready.pop(key, None)
                 self._since.pop(key, None)
+                self._writer.mark([key])
         self._refer()
 
     def _refer(self) -> None:
@@ -243,11 +247,17 @@ class KnativeSource:
         return ingress if ingress is not None and self._is_ours(ingress) else None
 
     def _is_ours(self, ingress: KIngress) -> bool:
+        """What is about to go is nobody's: its hosts are free, however long somebody's finalizer keeps it."""
+        return self._is_class_ours(ingress) and not ingress.metadata.deletion_timestamp
+
+    def _is_class_ours(self, ingress: KIngress) -> bool:
         return ingress.metadata.annotations.get(CLASS_ANNOTATION) == self._settings.ingress_class
 
     def _ingress_changed(self, change: Change[KIngress]) -> None:
         new, old = change.object, change.old
         key = (new.metadata.namespace, new.metadata.name)
+        if self._is_class_ours(new):
+            self._releaser.look_at(new)
         if not self._is_ours(new) and key not in self._assembly.entries:
             return
         if change.kind == "modified" and old is not None and _asks(new) == _asks(old):
@@ -262,7 +272,7 @@ class KnativeSource:
         self._changed.set()
 
     def _leader_changed(self, leading: bool) -> None:
-        self._leading = self._writer.leading = leading
+        self._leading = self._writer.leading = self._releaser.leading = leading
         if leading:
             self._look_at(list(self._assembly.entries))
         else:
@@ -273,7 +283,8 @@ class KnativeSource:
 def _asks(ingress: KIngress) -> tuple[object, ...]:
     """All of a KIngress that what is served depends on."""
     metadata = ingress.metadata
-    return ingress.spec, metadata.uid, metadata.generation, metadata.annotations.get(CLASS_ANNOTATION)
+    annotation = metadata.annotations.get(CLASS_ANNOTATION)
+    return ingress.spec, metadata.uid, metadata.generation, metadata.deletion_timestamp, annotation
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -108,7 +109,7 @@ class Connections:
 
 
 class _Backend(httpcore.AnyIOBackend):
-    """The same on every event loop."""
+    """The same on every event loop: uvloop has no socket any more where the server reset the connection at once."""
 
     async def connect_tcp(
         self,
@@ -118,7 +119,18 @@ class _Backend(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await super().connect_tcp(host, port, timeout, local_address, socket_options))
+        stream = _Stream(await super().connect_tcp(host, port, timeout, local_address))
+        try:
+            raw = stream.get_extra_info("socket")
+            if raw is None:
+                raise ConnectionResetError(errno.ECONNRESET, "the connection was reset at once")
+            for option in socket_options or ():
+                raw.setsockopt(*option)
+        except OSError as error:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+            raise httpcore.ConnectError(str(error)) from error
+        return stream
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -157,7 +169,10 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        try:
+            return self._stream.get_extra_info(info)
+        except AttributeError:  # anyio asks a socket that uvloop has given up: there is an end to be read
+            return True if info == "is_readable" else None
 
 
 def _proxy(url: str) -> httpcore.Proxy | None:

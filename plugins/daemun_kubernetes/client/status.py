@@ -26,22 +26,50 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 60.0
 _BURST = 5
 _REFILL_SECONDS = 10.0
+"""Of writes that undo another's."""
+_OWN_BURST = 20
+_OWN_REFILL_SECONDS = 1.0
+"""Of those that say what is new: nobody else is at odds, but something may flap."""
 
 
-class _Allowance(Struct):
-    """How often the status of one generation of an object may still be written now."""
+class _Allowance:
+    """How often something may still be done now."""
 
+    __slots__ = ("_at", "_burst", "_left", "_refill_seconds")
+
+    def __init__(self, burst: int, refill_seconds: float) -> None:
+        self._burst, self._refill_seconds = burst, refill_seconds
+        self._left, self._at = float(burst), anyio.current_time()
+
+    def spend(self) -> float:
+        """Takes one; else after how many seconds there is one."""
+        now = anyio.current_time()
+        self._left = min(self._burst, self._left + (now - self._at) / self._refill_seconds)
+        self._at = now
+        if self._left < 1:
+            return (1 - self._left) * self._refill_seconds
+        self._left -= 1
+        return 0
+
+
+class _Account(Struct):
+    """What was written of one generation of an object, and what may be."""
+
+    uid: str
     generation: int
-    left: float
-    at: float
+    own: _Allowance
+    others: _Allowance
+    is_written: bool = False
+    status: object = None
+    """As it was after the last write."""
     is_said: bool = False
 
 
 class StatusWriter(Generic[T]):
     """Brings the status of objects of one kind to what it should be, those that are marked, while it leads.
 
-    One generation of an object is written five times at once, and once more each ten seconds: where that is too little
-    another writer is at odds with this one, and the API server would suffer for it.
+    What another writer changes is put right five times at once for each generation of an object, and once more each
+    ten seconds: where that is too little the two are at odds, and the API server would suffer for it.
     """
 
     def __init__(
@@ -65,16 +93,17 @@ class StatusWriter(Generic[T]):
         """Versions over which a status could not be written, until it is worth another try."""
         self._written: dict[_Key, tuple[str, T]] = {}
         """The version that was written over, and what came of it, until that is seen."""
-        self._allowances: dict[_Key, _Allowance] = {}
+        self._accounts: dict[_Key, _Account] = {}
         self._invalid: dict[_Key, tuple[str, dict[str, Any]]] = {}
         """Versions with statuses that the server will never take."""
         self._news = anyio.Event()
 
     def mark(self, keys: Iterable[_Key]) -> None:
-        """Has a look at these soon."""
-        if self.leading:
-            self._marked.update(dict.fromkeys(keys))
-            self._news.set()
+        """Has a look at these soon: those that are gone are forgotten, whoever leads."""
+        for key in keys:
+            if self.leading or self._current(key) is None:
+                self._marked[key] = None
+        self._news.set()
 
     async def run(self) -> None:
         """Writes, for ever."""
@@ -112,7 +141,8 @@ class StatusWriter(Generic[T]):
             self._pauses.pop(key, None)
             self._invalid.pop(key, None)
             if seen is None:
-                self._allowances.pop(key, None)
+                self._accounts.pop(key, None)
+                self._written.pop(key, None)
             return 0
         namespace, name = key
         version = seen.metadata.resource_version
@@ -141,24 +171,28 @@ class StatusWriter(Generic[T]):
             return pause
         self._pauses.pop(key, None)
         self._written[key] = (version, after)
+        account = self._account(key, seen)
+        account.is_written, account.status = True, _status_of(after)
         return 0
+
+    def _account(self, key: _Key, seen: T) -> _Account:
+        metadata, account = seen.metadata, self._accounts.get(key)
+        if account is None or (account.uid, account.generation) != (metadata.uid, metadata.generation):
+            allowances = _Allowance(_OWN_BURST, _OWN_REFILL_SECONDS), _Allowance(_BURST, _REFILL_SECONDS)
+            account = self._accounts[key] = _Account(metadata.uid, metadata.generation, *allowances)
+        return account
 
     def _spend(self, key: _Key, seen: T) -> float:
         """One write of what may be written; else after how many seconds there is one."""
-        now, generation = anyio.current_time(), seen.metadata.generation
-        allowance = self._allowances.get(key)
-        if allowance is None or allowance.generation != generation:
-            allowance = self._allowances[key] = _Allowance(generation, _BURST, now)
-        allowance.left = min(_BURST, allowance.left + (now - allowance.at) / _REFILL_SECONDS)
-        allowance.at = now
-        if allowance.left >= 1:
-            allowance.left -= 1
-            return 0
-        if not allowance.is_said:
-            allowance.is_said = True
+        account = self._account(key, seen)
+        if not account.is_written or account.status == _status_of(seen):
+            return account.own.spend()
+        pause = account.others.spend()
+        if pause and not account.is_said:
+            account.is_said = True
             words = "its status does not stay as it was written; does another controller write it too?"
             log.warning("%s %s/%s: %s", self._kind.kind, *key, words)
-        return (1 - allowance.left) * _REFILL_SECONDS
+        return pause
 
     def _seen(self, key: _Key) -> T | None:
         """The newest that is known of it: what was written, as long as only what it was written over is seen."""
@@ -170,3 +204,7 @@ class StatusWriter(Generic[T]):
             return written[1]
         del self._written[key]
         return current
+
+
+def _status_of(thing: object) -> object:
+    return getattr(thing, "status", None)

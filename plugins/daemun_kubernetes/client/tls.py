@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from daemun import SettingsError
 from daemun_kubernetes.client.auth import Grant
 
-__all__ = ["tls_context"]
+__all__ = ["as_file", "no_password", "tls_context"]
 
 
 def tls_context(grant: Grant, who: str, *, insecure: bool) -> ssl.SSLContext:
@@ -33,8 +33,8 @@ def tls_context(grant: Grant, who: str, *, insecure: bool) -> ssl.SSLContext:
         context.load_default_certs()
     if grant.certificate:
         try:
-            with _as_file(grant.certificate + b"\n" + grant.key) as path:
-                context.load_cert_chain(path, password=_no_password)
+            with as_file(grant.certificate + b"\n" + grant.key) as path:
+                context.load_cert_chain(path, password=no_password)
         except (ssl.SSLError, ValueError):
             raise SettingsError(
                 f"{who}: client-certificate and client-key are no pair in PEM, or the key is encrypted"
@@ -42,13 +42,13 @@ def tls_context(grant: Grant, who: str, *, insecure: bool) -> ssl.SSLContext:
     return context
 
 
-def _no_password() -> str:
+def no_password() -> str:
     """Instead of asking at the terminal for the password of an encrypted key."""
     return ""
 
 
 @contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
+def as_file(content: bytes) -> Iterator[str]:
     """A file in memory that nobody else finds: `ssl` reads keys from files only."""
     descriptor = os.memfd_create("daemun", os.MFD_CLOEXEC)
     try:

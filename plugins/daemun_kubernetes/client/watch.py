@@ -239,6 +239,8 @@ class Reflector(Generic[T]):
         """Says once what keeps the cluster from being heard, and not for what passes by itself."""
         if self.trouble:
             self.trouble = str(error)
+        elif error.gone:
+            log.debug("%s", error)  # it is listed again, and that says what is wrong if anything is
         elif self._backoff.failures >= _FAILURES_BEFORE_WORDS or error.status in _SAID_AT_ONCE:
             self.trouble = str(error)
             log.warning("%s; it is tried again", error)

@@ -150,7 +150,7 @@ class IngressSource:
         for key in dirty:
             ingress = self._ingress(key)
             ours = ingress is not None and is_ours(ingress, classes, default, self._settings.controller)
-            if ours:
+            if ours and ingress is not None and not ingress.metadata.deletion_timestamp:
                 self._assembly.put(key, ingress)
                 self._ours.add(key)
                 self._left.discard(key)
@@ -231,7 +231,7 @@ def _asks(ingress: Ingress) -> tuple[object, ...]:
     """All of an Ingress that what is served depends on."""
     metadata = ingress.metadata
     annotations = tuple(metadata.annotations.get(name) for name in _ANNOTATIONS)
-    return ingress.spec, metadata.uid, metadata.creation_timestamp, annotations
+    return ingress.spec, metadata.uid, metadata.creation_timestamp, metadata.deletion_timestamp, annotations
 
 
 def _patience(settings: IngressSettings) -> float:

@@ -1,4 +1,5 @@
-"""The address that answers: of the load balancer, else a port of a node, else words for what is missing."""
+"""The address that answers, if a Pod is there to: of the load balancer, else a port of a node, else words for what is
+missing."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ from msgspec import Struct
 
 from daemun_kubernetes.client.api import Cluster
 from daemun_kubernetes.client.errors import ApiError
-from daemun_kubernetes.client.kinds import NODE, SERVICE, Node, Service, ServicePort
+from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, NODE, SERVICE, Node, Service, ServicePort
 from daemun_kubernetes.install.objects import find, selector_of
 from daemun_kubernetes.install.plan import DEFAULT_NAMESPACE, INSTANCE_LABEL, OURS
 from daemun_kubernetes.install.step import InstallError
 
-__all__ = ["Place", "address_of", "host_of", "namespace_of"]
+__all__ = ["Place", "address_of", "host_of", "namespace_of", "ready_behind"]
 
+_SERVICE_NAME = "kubernetes.io/service-name"
 _BEST_FIRST = ("ExternalIP", "ExternalDNS", "InternalIP", "InternalDNS", "Hostname")
 
 
@@ -37,6 +39,10 @@ async def address_of(cluster: Cluster, namespace: str, name: str, listener: str)
             f"--namespace tell another"
         )
     port = _port(service, listener)
+    if not await _may_answer(cluster, namespace, name):
+        raise InstallError(
+            f"no Pod behind Service {namespace}/{name} is ready, so nothing answers; `daemun check --cluster` says why"
+        )
     through_balancer = host_of(service)
     if through_balancer:
         return _place(listener, through_balancer, port.port, "load balancer")
@@ -52,6 +58,28 @@ async def address_of(cluster: Cluster, namespace: str, name: str, listener: str)
         f"Service {namespace}/{name} {wait}: it answers inside the cluster at {inside}; from here after `kubectl "
         f"port-forward -n {namespace} service/{name} 8080:{port.port}`"
     )
+
+
+async def ready_behind(cluster: Cluster, namespace: str, name: str) -> set[str]:
+    """The addresses behind the Service that are ready. Raises `ApiError`."""
+    slices = await cluster.list(ENDPOINT_SLICE, namespace, labels=f"{_SERVICE_NAME}={name}")
+    return {
+        address
+        for piece in slices
+        for endpoint in piece.endpoints
+        if endpoint.conditions.ready is not False
+        for address in endpoint.addresses
+    }
+
+
+async def _may_answer(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether a Pod is ready, or may be: not everybody may look."""
+    try:
+        return bool(await ready_behind(cluster, namespace, name))
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return True
 
 
 async def namespace_of(cluster: Cluster, name: str) -> str:

@@ -13,6 +13,7 @@ from daemun_kubernetes.install.options import (
     name_of,
     name_options,
     plan_of,
+    settings_options,
     size_options,
     waiting_options,
 )
@@ -49,6 +50,7 @@ def install() -> None:
 @install.command("knative")
 @name_options
 @size_options
+@settings_options
 @waiting_options
 @cluster_options
 @_knative_namespace
@@ -70,6 +72,7 @@ def _install_knative(config_network: Literal["yes", "no", "only"], **options: An
 @install.command("ingress")
 @name_options
 @size_options
+@settings_options
 @waiting_options
 @cluster_options
 @click.option("--default-class", is_flag=True, help="Serve Ingresses that name no class, too.")
@@ -84,6 +87,7 @@ def _install_ingress(**options: Any) -> None:
 @install.command("gateway")
 @name_options
 @size_options
+@settings_options
 @waiting_options
 @cluster_options
 @click.option(

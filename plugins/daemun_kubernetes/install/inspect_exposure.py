@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from daemun import Finding, Severity
 from daemun_kubernetes.client.api import Cluster
-from daemun_kubernetes.client.kinds import CONFIG_MAP, ENDPOINT_SLICE, INGRESS_CLASS, SERVICE
-from daemun_kubernetes.install.address import address_of
+from daemun_kubernetes.client.kinds import CONFIG_MAP, INGRESS_CLASS, SERVICE
+from daemun_kubernetes.install.address import address_of, ready_behind
 from daemun_kubernetes.install.knative import CLASS_KEY, CONFIG_NETWORK
 from daemun_kubernetes.install.objects import find
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
@@ -32,14 +32,7 @@ async def _service(cluster: Cluster, plan: Plan, name: str) -> Finding:
     again = f"`{plan.command}` with the options from before makes it again"
     if service is None:
         return Finding(Severity.ERROR, subject, "it is not there", again)
-    slices = await cluster.list(ENDPOINT_SLICE, plan.namespace, labels=f"kubernetes.io/service-name={name}")
-    ready = {
-        address
-        for piece in slices
-        for endpoint in piece.endpoints
-        if endpoint.conditions.ready is not False
-        for address in endpoint.addresses
-    }
+    ready = await ready_behind(cluster, plan.namespace, name)
     if not ready:
         return Finding(Severity.ERROR, subject, "no Pod behind it is ready", "see the Pods of the Deployment")
     count = f"{len(ready)} Pod{'s' * (len(ready) > 1)} behind it"
@@ -66,7 +59,7 @@ async def _class(cluster: Cluster, plan: Plan) -> Finding:
     if found.spec.controller != plan.controller:
         words = f"its controller is {found.spec.controller}, so Ingresses of this class are not served here"
         return Finding(Severity.ERROR, subject, words, f"those of a class with the controller {plan.controller} are")
-    return Finding(Severity.FINE, subject, f"Ingresses with `ingressClassName: {plan.ingress_class}` are served")
+    return Finding(Severity.FINE, subject, f"`ingressClassName: {plan.ingress_class}` means this gateway")
 
 
 async def _knative(cluster: Cluster, plan: Plan) -> Finding:

@@ -28,9 +28,10 @@ from daemun_kubernetes.ingress.classes import default_class, is_ours
 from daemun_kubernetes.ingress.settings import IngressSettings
 from daemun_kubernetes.ingress.status import addresses_of, has_addresses
 from daemun_kubernetes.ingress.translate import Target
+from daemun_kubernetes.install.address import ready_behind
 from daemun_kubernetes.install.objects import find
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan
-from daemun_kubernetes.install.validity import end_of
+from daemun_kubernetes.install.validity import end_of, misfit_of
 from daemun_kubernetes.view.secrets import Pair, pair_of
 from daemun_kubernetes.view.services import Resolved, resolve
 
@@ -85,7 +86,7 @@ async def inspect_routes(cluster: Cluster, plan: Plan) -> AsyncIterator[Finding]
         return
     for finding in _few(faults):
         yield finding
-    if not faults:
+    if not faults and await ready_behind(cluster, plan.namespace, plan.name):
         yield Finding(Severity.FINE, subject, fine)
     certificates = [await _secret(cluster, key) for key in sorted(secrets)[:_MOST_SECRETS]]
     for finding in _few([one for one in certificates if one is not None]):
@@ -122,11 +123,15 @@ def _not_ready(one: ServedKIngress) -> str:
         return "nothing has been said of it yet"
     if ready.status == "True":
         return ""
-    said = next(
-        (one for one in conditions.values() if one.type != "Ready" and one.status != "True" and one.message), ready
-    )
+    parts = [one for one in conditions.values() if one.type != "Ready" and one.status != "True" and one.message]
+    said = ready if ready.message else min(parts, key=_rank, default=ready)
     words = ": ".join(part for part in (said.reason, said.message) if part)
     return words or f"its condition {said.type} is {said.status}"
+
+
+def _rank(condition: Condition) -> bool:
+    """What is wrong comes before what only waits, which may be for that."""
+    return condition.status != "False"
 
 
 async def _ingresses(cluster: Cluster, plan: Plan) -> _Looked:
@@ -182,6 +187,9 @@ async def _secret(cluster: Cluster, key: _Key) -> Finding | None:
     pair = pair_of(key, await find(cluster, SECRET, key[1], key[0]))
     if pair.error:
         return Finding(Severity.ERROR, subject, pair.error)
+    misfit = misfit_of(pair.certificate, pair.key)
+    if misfit:
+        return Finding(Severity.ERROR, subject, f"its certificate cannot be used with its key: {misfit}")
     end = end_of(pair.certificate)
     if end is None:
         return Finding(Severity.ERROR, subject, "its certificate cannot be read")
@@ -194,7 +202,10 @@ async def _secret(cluster: Cluster, key: _Key) -> Finding | None:
 
 
 def _few(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that say what no other says come first."""
     findings = list(findings)
+    firsts = list({one.words: one for one in reversed(findings)}.values())[::-1]
+    findings = [*firsts, *(one for one in findings if not any(one is first for first in firsts))]
     left = len(findings) - _MOST
     if left <= 0:
         return findings

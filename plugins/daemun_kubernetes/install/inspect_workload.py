@@ -38,7 +38,9 @@ async def inspect_workload(cluster: Cluster, plan: Plan) -> AsyncIterator[Findin
         if fault is not None:
             last = await _last_line(cluster, pod) if fault.crashed else ""
             words = fault.words + (f"; the last that it said: {last}" if last else "")
-            yield Finding(Severity.ERROR, f"Pod {plan.namespace}/{pod.metadata.name}", words, fault.hint)
+            # a Pod that was evicted stays to be looked at, long after another one took its place
+            severity = Severity.WARNING if fault.over and ready >= wanted else Severity.ERROR
+            yield Finding(severity, f"Pod {plan.namespace}/{pod.metadata.name}", words, fault.hint)
     if plan.reads_cluster and ready:
         yield await _writer(cluster, plan)
 

@@ -4,7 +4,8 @@ The ConfigMap is Knative's, so the key is written by a merge patch, which keeps 
 remembered in an annotation to be put back. No form of `kubectl apply` of a ConfigMap with one key would do: it takes
 away the keys that it had applied before, and the next apply of Knative's own manifests takes away ours.
 
-Where manifests are applied by somebody else, a Job sets it: the same patch, run inside the cluster.
+Where manifests are applied by somebody else, a Job sets it: the same patch, run inside the cluster once the gateway
+serves.
 """
 
 from __future__ import annotations
@@ -58,15 +59,16 @@ def class_words(plan: Plan) -> str:
     """What a person who reads the manifests should know of the Job."""
     patch = f'{{"data":{{"{CLASS_KEY}":"{KNATIVE_CLASS}"}}}}'
     return (
-        f"The rest tells Knative Serving to ask this gateway. It is a Job and no ConfigMap {CONFIG_NETWORK}, because "
-        f"`kubectl apply` of one\nwould take away keys that Knative's own manifests brought. It does the same as:\n"
+        f"The rest tells Knative Serving to ask this gateway, once it serves. It is a Job and no ConfigMap "
+        f"{CONFIG_NETWORK},\nbecause `kubectl apply` of one would take away keys that Knative's own manifests brought. "
+        f"It does the same as:\n"
         f"  kubectl patch configmap {CONFIG_NETWORK} -n {plan.knative_namespace} --type merge -p '{patch}'\n"
         f"Left out by --config-network no."
     )
 
 
 def class_job(plan: Plan) -> Iterator[dict[str, Any]]:
-    """An account that may change that ConfigMap and nothing else, and the Job."""
+    """An account that may change that ConfigMap, and see whether the gateway serves, and the Job."""
     name, labels = job_name(plan), job_labels(plan)
     yield {
         "apiVersion": "v1",
@@ -74,28 +76,24 @@ def class_job(plan: Plan) -> Iterator[dict[str, Any]]:
         "metadata": {"name": name, "namespace": plan.namespace, "labels": labels},
         "automountServiceAccountToken": False,
     }
-    there = {"name": plan.cluster_name, "namespace": plan.knative_namespace, "labels": labels}
-    yield {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "Role",
-        "metadata": there,
-        "rules": [
-            {
-                "apiGroups": [""],
-                "resources": ["configmaps"],
-                "resourceNames": [CONFIG_NETWORK],
-                "verbs": ["get", "patch"],
-            }
-        ],
-    }
+    config = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CONFIG_NETWORK]}
+    yield from _role(plan, plan.cluster_name, plan.knative_namespace, {**config, "verbs": ["get", "patch"]})
+    gateway = {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": [plan.name]}
+    yield from _role(plan, name, plan.namespace, {**gateway, "verbs": ["get"]})
+    yield _job(plan)
+
+
+def _role(plan: Plan, name: str, namespace: str, rule: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A right of the Job's account."""
+    metadata = {"name": name, "namespace": namespace, "labels": job_labels(plan)}
+    yield {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]}
     yield {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "RoleBinding",
-        "metadata": there,
-        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": plan.cluster_name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": plan.namespace}],
+        "metadata": metadata,
+        "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": job_name(plan), "namespace": plan.namespace}],
     }
-    yield _job(plan)
 
 
 def job_name(plan: Plan) -> str:
@@ -132,6 +130,7 @@ def _job(plan: Plan) -> dict[str, Any]:
                         "imagePullPolicy": "IfNotPresent",
                         "args": [
                             *("install", "knative", "--config-network", "only"),
+                            *("--name", plan.name, "--namespace", plan.namespace),
                             *("--knative-namespace", plan.knative_namespace),
                         ],
                         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},

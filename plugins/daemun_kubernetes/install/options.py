@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from daemun import SettingsError
+from daemun_kubernetes.install.configuration import settings_of
+from daemun_kubernetes.install.overlay import check_whole, read_overlay
 from daemun_kubernetes.install.plan import (
     DEFAULT_NAME,
     DEFAULT_NAMESPACE,
@@ -17,8 +21,17 @@ from daemun_kubernetes.install.plan import (
     default_image,
     default_namespace,
 )
+from daemun_kubernetes.install.render import render
 
-__all__ = ["cluster_options", "name_of", "name_options", "plan_of", "size_options", "waiting_options"]
+__all__ = [
+    "cluster_options",
+    "name_of",
+    "name_options",
+    "plan_of",
+    "settings_options",
+    "size_options",
+    "waiting_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,6 +122,27 @@ def size_options(command: F) -> F:
     return command
 
 
+def settings_options(command: F) -> F:
+    """What the gateway is told otherwise."""
+    for option in (
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="One setting otherwise, as listeners.http.forwarded.trusted_hops=1; may be given several times.",
+        ),
+        click.option(
+            "--settings",
+            "settings_file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Part of a settings file: what it says is said over what is installed.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def waiting_options(command: F) -> F:
     """How the command ends."""
     for option in (
@@ -136,9 +170,11 @@ def plan_of(
     min_replicas: int | None,
     max_replicas: int | None,
     service_type: str,
+    settings_file: Path | None,
+    assignments: tuple[str, ...],
     **special: Any,
 ) -> Plan:
-    """The plan of a command. Raises `click.UsageError` for numbers that contradict each other."""
+    """The plan of a command. Raises `click.UsageError` for what contradicts itself, and for settings that are none."""
     if replicas is not None:
         if min_replicas is not None or max_replicas is not None:
             raise click.UsageError("--replicas fixes the number; --min-replicas and --max-replicas let it vary")
@@ -150,7 +186,7 @@ def plan_of(
             raise click.UsageError(f"--min-replicas {least} is above --max-replicas {most}")
     if not image or any(not "!" <= character <= "~" for character in image):
         raise click.UsageError(f"--image {image!r} is no name of an image")
-    return Plan(
+    plan = Plan(
         mode,
         image,
         namespace=namespace or default_namespace(mode, special.get("knative_namespace", "")),
@@ -158,5 +194,18 @@ def plan_of(
         min_replicas=least,
         max_replicas=most,
         service=ServiceKind(service_type),
+        settings=_settings(settings_file, assignments),
         **special,
     )
+    try:
+        check_whole(render(settings_of(plan)))
+    except SettingsError as error:
+        raise click.UsageError(f"the settings of the gateway: {error}") from None
+    return plan
+
+
+def _settings(file: Path | None, assignments: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        return read_overlay(file, assignments)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 from importlib.metadata import version
+from math import ceil
+from typing import Any
 
 from msgspec import Struct
 
@@ -90,11 +92,20 @@ class Plan(Struct, frozen=True):
     """From SIGTERM on the gateway accepts for it: until nobody sends to the Pod any more."""
     grace_seconds: int = 30
     """What still runs then gets it to finish."""
+    settings: dict[str, Any] = {}
+    """What is to be otherwise in the settings file; see `overlaid`."""
 
     @property
     def termination_seconds(self) -> int:
         """From SIGTERM on, until a Pod is killed."""
-        return self.delay_seconds + self.grace_seconds + _SPARE_SECONDS
+        drain = {"delay_seconds": self.delay_seconds, "grace_seconds": self.grace_seconds, **self._drain}
+        return ceil(drain["delay_seconds"] + drain["grace_seconds"] + drain.get("close_seconds", 0)) + _SPARE_SECONDS
+
+    @property
+    def _drain(self) -> dict[str, float]:
+        """What is to be otherwise about how it stops."""
+        drain: dict[str, float | None] = self.settings.get("drain") or {}
+        return {key: seconds for key, seconds in drain.items() if seconds is not None}
 
     @property
     def autoscaled(self) -> bool:

@@ -16,6 +16,8 @@ class PodFault(Struct, frozen=True):
 
     words: str
     hint: str = ""
+    over: bool = False
+    """It never will again, and another one takes its place."""
     crashed: bool = False
     """Its container ran and ended: the last lines that it wrote say why."""
 
@@ -25,7 +27,8 @@ def fault_of_pod(pod: Pod) -> PodFault | None:
     if pod.metadata.deletion_timestamp:
         return None
     if pod.status.phase == "Failed":
-        return PodFault(f"it failed: {pod.status.message or pod.status.reason or 'no reason is given'}")
+        words = f"it failed: {pod.status.message or pod.status.reason or 'no reason is given'}"
+        return PodFault(words, f"`kubectl delete pod -n {pod.metadata.namespace} {pod.metadata.name}`", over=True)
     for condition in pod.status.conditions:
         if condition.type == "PodScheduled" and condition.status == "False":
             return PodFault(f"no node takes it: {condition.message or condition.reason}")

@@ -38,6 +38,7 @@ _BACK_ENDS = (
 )
 _KINGRESSES = (
     Right("networking.internal.knative.dev", "ingresses", _WATCH, "to read KIngresses"),
+    Right("networking.internal.knative.dev", "ingresses", ("patch",), "to let go those that are deleted"),
     Right("networking.internal.knative.dev", "ingresses/status", ("patch",), "to say what is ready"),
 )
 _INGRESSES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 
 from daemun_kubernetes.client.api import Cluster
+from daemun_kubernetes.client.errors import ApiError
 from daemun_kubernetes.client.kinds import DEPLOYMENT, POD, Deployment
 from daemun_kubernetes.install.objects import selector_of
 from daemun_kubernetes.install.plan import Plan
@@ -41,11 +42,21 @@ async def wait_for_rollout(cluster: Cluster, plan: Plan, say: Say, *, timeout_se
                 say(Step("waiting", thing, words))
                 told = words
             await anyio.sleep(_POLL_SECONDS)
-    faults = [fault_of_pod(pod) for pod in await cluster.list(POD, plan.namespace, labels=selector_of(plan.selector))]
-    why = next((fault.words for fault in faults if fault is not None), "no Pod says why")
+    why = await _why_not(cluster, plan)
     raise InstallError(
         f"{thing} is not ready after {timeout_seconds:g} s ({told}): {why}; `daemun check --cluster` tells more"
     )
+
+
+async def _why_not(cluster: Cluster, plan: Plan) -> str:
+    try:
+        pods = await cluster.list(POD, plan.namespace, labels=selector_of(plan.selector))
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        pods = []
+    faults = (fault_of_pod(pod) for pod in pods)
+    return next((fault.words for fault in faults if fault is not None), "no Pod says why")
 
 
 def _progress(deployment: Deployment) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -11,8 +13,11 @@ import click
 import msgspec
 
 from daemun_kubernetes.client.api import Cluster, open_cluster
+from daemun_kubernetes.client.errors import ApiError
+from daemun_kubernetes.client.kinds import DEPLOYMENT
 from daemun_kubernetes.install.address import address_of, namespace_of
 from daemun_kubernetes.install.apply import apply_plan, set_class
+from daemun_kubernetes.install.objects import find
 from daemun_kubernetes.install.plan import DEFAULT_NAME, Mode, Plan, default_namespace
 from daemun_kubernetes.install.remove import remove_plan
 from daemun_kubernetes.install.rollout import wait_for_rollout
@@ -34,16 +39,26 @@ def run_install(
     async def work(cluster: Cluster) -> None:
         if config_network != "only":
             await apply_plan(cluster, plan, _say)
-        if config_network != "no":
-            await set_class(cluster, plan, _say)
-        if config_network != "only" and timeout_seconds:
+        if timeout_seconds and (config_network != "only" or await _is_there(cluster, plan)):
             await wait_for_rollout(cluster, plan, _say, timeout_seconds=timeout_seconds)
+        if config_network != "no":  # last: the gateway that Knative asked until now goes on until this one serves
+            await set_class(cluster, plan, _say)
 
     _with_cluster(kubeconfig, context, work)
     if config_network != "only":
         click.echo()
         for line in _next(plan):
             click.echo(line)
+
+
+async def _is_there(cluster: Cluster, plan: Plan) -> bool:
+    """Whether there is a Deployment to be waited for, as far as one may look."""
+    try:
+        return await find(cluster, DEPLOYMENT, plan.name, plan.namespace) is not None
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return False
 
 
 def run_uninstall(plan: Plan, *, dry_run: bool, kubeconfig: str, context: str) -> None:
@@ -82,7 +97,10 @@ def _with_cluster(kubeconfig: str, context: str, work: Callable[[Cluster], Await
 
 def _say(step: Step) -> None:
     words = f"  ({step.words})" if step.words else ""
-    click.echo(f"{click.style(f'{step.did:<10}', fg=_COLOURS.get(step.did))}  {step.thing}{words}")
+    try:
+        click.echo(f"{click.style(f'{step.did:<10}', fg=_COLOURS.get(step.did))}  {step.thing}{words}")
+    except BrokenPipeError:  # `| head`: nobody reads on, and what was begun is still done
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (until the process ends)
 
 
 def _next(plan: Plan) -> list[str]:

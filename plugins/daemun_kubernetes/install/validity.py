@@ -1,13 +1,17 @@
-"""When a certificate ends. Its DER (RFC 5280 §4.1) is walked only as far as that."""
+"""Whether a certificate is of use: with its key, and until when. Its DER (RFC 5280 §4.1) is walked only as far as its
+end."""
 
 from __future__ import annotations
 
 import binascii
 import re
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-__all__ = ["end_of"]
+from daemun_kubernetes.client.tls import as_file, no_password
+
+__all__ = ["end_of", "misfit_of"]
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
@@ -28,6 +32,16 @@ def end_of(pem: str) -> datetime | None:
         return _time(tag, text.decode("ascii"))
     except (binascii.Error, ValueError, IndexError, StopIteration):
         return None
+
+
+def misfit_of(certificate: str, key: str) -> str:
+    """Why TLS cannot be spoken with the two, both PEM; "": it can."""
+    try:
+        with as_file(certificate.encode()) as chain, as_file(key.encode()) as secret:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, secret, password=no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        return str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
+    return ""
 
 
 def _first(data: bytes) -> bytes:

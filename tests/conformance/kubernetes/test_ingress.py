@@ -193,7 +193,7 @@ def rule(host: str, *paths: tuple[str, str, dict[str, Any]]) -> dict[str, Any]:
 def feature(gate: Gate, name: str, spec: dict[str, Any], *objects: dict[str, Any], replicas: int = 1) -> Iterator[str]:
     """The Ingress of a feature, with the Services that it names, in a namespace of its own, which is yielded.
 
-    Begins when the status shows where the Ingress is exposed, and all Pods are ready.
+    Begins when the status shows where the Ingress is exposed, all Pods are ready, and the gateway has heard of that.
     """
     cluster, namespace = gate.cluster, f"{OWN}-{name}-{token_hex(3)}"
     services = sorted({one["name"] for one in _services(spec)})
@@ -205,10 +205,20 @@ def feature(gate: Gate, name: str, spec: dict[str, Any], *objects: dict[str, Any
         for service in services:
             cluster.kubectl("rollout", "status", f"deployment/{service}", "-n", namespace, "--timeout=90s")
         soon(lambda: gate.published(namespace, name) == [{"ip": gate.address}], 30)
+        soon(lambda: all(answer["status"] != 503 for answer in gate.ask(*_requests(spec))), 30)
         yield namespace
     finally:
         cluster.kubectl("delete", "ingress", "-n", namespace, "--all", "--ignore-not-found")
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def _requests(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """One for each back end."""
+    if "defaultBackend" in spec:
+        yield {"host": "any.test", "path": "/"}
+    for one in spec.get("rules", ()):
+        for path in one["http"]["paths"]:
+            yield {"host": one["host"].replace("*", "any"), "path": path["path"]}
 
 
 def _services(value: Any) -> Iterator[dict[str, Any]]:

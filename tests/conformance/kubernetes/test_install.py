@@ -340,21 +340,15 @@ def test_a_gateway_gets_its_routes_from_a_configmap(
 
 def test_knative_asks_what_was_installed(cluster: Cluster, daemun: Daemun, image: str, nothing: None) -> None:
     """Installed from the stream. Its class is its own, because the cluster's gateway may run at the same time."""
-    words = ("--knative-namespace", SERVING)
+    words = ("--knative-namespace", SERVING, "--set", f"sources.knative.ingress_class={CLASS}")
     printed = daemun("install", "knative", "--dry-run", *HERE, *words, "--image", image, "--replicas", 2).stdout
-    documents = list(yaml.safe_load_all(printed))
-    for one in documents:
-        if one["kind"] == "ConfigMap":
-            settings = yaml.safe_load(one["data"]["daemun.yaml"])
-            next(source for source in settings["sources"] if source["type"] == "knative")["ingress_class"] = CLASS
-            one["data"]["daemun.yaml"] = yaml.safe_dump(settings)
     with namespaces(cluster, APPS, SERVING):
         backend(cluster)
         cluster.kubectl(
             "create", "configmap", "config-network", "-n", SERVING, "--from-literal=ingress-class=before.test"
         )
         cluster.kubectl("create", "namespace", NAMESPACE)
-        cluster.kubectl("apply", "-f", "-", given=yaml.safe_dump_all(documents))
+        cluster.kubectl("apply", "-f", "-", given=printed)
         cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=180s")
         cluster.kubectl("wait", "job", "--all", "-n", NAMESPACE, "--for=condition=Complete", "--timeout=180s")
         config = cluster.get("configmap", "config-network", "-n", SERVING)["data"]
@@ -376,3 +370,32 @@ def test_knative_asks_what_was_installed(cluster: Cluster, daemun: Daemun, image
         assert left(cluster) == []
         config = cluster.get("configmap", "config-network", "-n", SERVING)["data"]
         assert config == {"ingress-class": "before.test"}
+
+
+def test_an_image_that_cannot_be_had_leaves_knative_with_the_gateway_from_before(
+    cluster: Cluster, daemun: Daemun, nothing: None
+) -> None:
+    words = ("--knative-namespace", SERVING, "--image", "local/none-such", "--timeout", 5)
+    with namespaces(cluster, SERVING):
+        cluster.kubectl(
+            "create", "configmap", "config-network", "-n", SERVING, "--from-literal=ingress-class=before.test"
+        )
+        done = daemun("install", "knative", *HERE, *words, code=1)
+        assert f"Deployment {NAMESPACE}/{NAME} is not ready after 5 s" in done.stderr
+        config = cluster.get("configmap", "config-network", "-n", SERVING)["data"]
+        assert config == {"ingress-class": "before.test"}
+        done = daemun("proxy", "url", *HERE, code=1)
+        assert f"no Pod behind Service {NAMESPACE}/{NAME} is ready" in done.stderr
+        daemun("uninstall", "knative", *HERE, "--yes")
+
+
+def test_other_settings_are_in_use_when_the_installation_is_done(
+    ingress_gateway: str, cluster: Cluster, daemun: Daemun
+) -> None:
+    before = {pod["metadata"]["name"] for pod in gateway_pods(cluster)}
+    words = ("--image", cluster_image(cluster), "--set", f"sources.kubernetes_ingress.default_backend={APPS}/web:80")
+    daemun("install", "ingress", *HERE, *words)
+    assert not before & {
+        pod["metadata"]["name"] for pod in gateway_pods(cluster) if not pod["metadata"].get("deletionTimestamp")
+    }
+    soon(lambda: status(ingress_gateway, "other.test") == "200", 60)

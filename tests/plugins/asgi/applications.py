@@ -490,3 +490,134 @@ class Started(Passing):
 class RefusesToStart(Passing):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": "no key"})
+
+
+class Keyed(Passing):
+    """Lets nobody in who has no key, as it was written for any server."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and (b"x-key", b"k") not in scope["headers"]:
+            seen.append(("kept out", scope["type"], scope.get("method")))
+            if scope["type"] == "websocket":
+                assert (await receive())["type"] == "websocket.connect"
+                await send({"type": "websocket.close", "code": 4401})
+            else:
+                await whole(send, b"who are you", 401)
+            return
+        await self.app(scope, receive, send)
+
+
+class Denying(Passing):
+    """Says why it refuses."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.http.response.start", "status": 429, "headers": [(b"retry-after", b"7")]})
+            await send({"type": "websocket.http.response.body", "body": b"later"})
+
+
+class Marking(Passing):
+    """Wraps `send` for the sake of heads, as those do that set cookies."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def marked(message: Any) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-mark", b"1")]}
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+
+class Vetoing(Passing):
+    """Puts another answer in the place of the one that comes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def instead(message: Any) -> None:
+            if message["type"] == "websocket.accept":
+                await send({"type": "websocket.close"})
+            elif message["type"] == "http.response.start":
+                await whole(send, b"not here", 451)
+            elif not message["type"].startswith("http"):
+                await send(message)
+
+        await self.app(scope, receive, instead)
+
+
+class Censoring(Passing):
+    """Sees every message of either side."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def heard() -> Any:
+            message = await receive()
+            if message.get("text"):
+                message = {**message, "text": message["text"].replace("secret", "******")}
+            seen.append(message["type"])
+            return message
+
+        async def said(message: Any) -> None:
+            if message.get("text"):
+                message = {**message, "text": message["text"] + "!"}
+            await send(message)
+
+        await self.app(scope, heard, said)
+        seen.append("over")
+
+
+class FirstWord(Passing):
+    """Accepts a WebSocket, and wants to hear a word before the inner application learns of it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connect = await receive()
+        await send({"type": "websocket.accept"})
+        if (await receive()).get("text") != "sesame":
+            await send({"type": "websocket.close", "code": 4403, "reason": "who are you"})
+            return
+        waiting = [connect]
+
+        async def replayed() -> Any:
+            return waiting.pop() if waiting else await receive()
+
+        async def swallowed(message: Any) -> None:
+            if message["type"] != "websocket.accept":
+                await send(message)
+
+        await self.app(scope, replayed, swallowed)
+
+
+class Meddling(Passing):
+    """Hands all on as it is, and talks beside it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.app, scope, receive, send)
+            await gates["go"].wait()
+            try:
+                await send({"type": "websocket.send", "text": "beside it"})
+            except RuntimeError as error:
+                seen.append(str(error))
+
+
+class Counting(Passing):
+    """Knows how many run."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append("in")
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            seen.append("out")
+
+
+class Bounded(Passing):
+    """Ends the inner application when it has had enough."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await gates["go"].wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(stop)
+            await self.app(scope, receive, send)
+            tasks.cancel_scope.cancel()

@@ -75,3 +75,41 @@ class Swallowing:
 def leave_early() -> None:
     """A factory that ends the program."""
     sys.exit("no database")
+
+
+class Panic(BaseException):
+    """As extensions raise it that are written in Rust."""
+
+
+WORST = {"panic": Panic, "key": KeyboardInterrupt, "exit": SystemExit, "generator": GeneratorExit}
+
+
+async def worst(scope: Scope, receive: Receive, send: Send) -> None:
+    """By its path: raises what is no `Exception`."""
+    await receive()
+    if scope["path"][1:] in WORST:
+        raise WORST[scope["path"][1:]]("by itself")
+    await whole(send, b"fine")
+
+
+def worst_wsgi(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    if environ["PATH_INFO"][1:] in WORST:
+        raise WORST[environ["PATH_INFO"][1:]]("by itself")
+    start_response("200 OK", [])
+    return [b"fine"]
+
+
+async def worst_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same, after the opening."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    if scope["path"][1:] in WORST:
+        raise WORST[scope["path"][1:]]("by itself")
+    await send({"type": "websocket.send", "text": "fine"})
+
+
+class Unmade:
+    """A middleware that cannot be made."""
+
+    def __init__(self, app: Any) -> None:
+        raise KeyboardInterrupt

@@ -71,6 +71,7 @@ async def serving(
     extra: Iterable[ModuleType] = (),
     backend: dict[str, Any] | None = None,
     route: dict[str, Any] | None = None,
+    protocols: dict[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway that leads to the application `name`."""
@@ -82,7 +83,9 @@ async def serving(
         "backends": {"it": backend or {"type": kind, "settings": {"app": app(name), **settings}}},
         "routes": [{"name": "it", **(route or {"to": "it"}), "filters": list(filters)}],
     }
-    async with running({"sources": [source]}, FOLDER, only=PLUGINS, extra=extra) as gateway:
+    async with running(
+        {"sources": [source], "protocols": protocols or {}}, FOLDER, only=PLUGINS, extra=extra
+    ) as gateway:
         yield Stage(gateway)
 
 

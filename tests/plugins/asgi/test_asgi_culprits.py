@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from daemun.testing import CutOff, eventually
 
@@ -13,6 +14,7 @@ from . import culprits
 from .applications import gates, seen
 from .culprits import left
 from .stage import serving
+from .test_asgi_websocket import talk
 
 pytestmark = pytest.mark.anyio
 
@@ -84,3 +86,36 @@ async def test_a_middleware_that_swallows_a_fault_makes_no_whole_of_half_a_respo
         gates["go"].set()
         with pytest.raises(CutOff):
             await wire.until(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("how", culprits.WORST)
+@pytest.mark.parametrize(("kind", "name"), [("asgi", "worst"), ("wsgi", "worst_wsgi")])
+async def test_what_is_no_exception_ends_its_call_only(
+    kind: str, name: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving("", backend=culprit(name, kind)) as stage:
+        for _ in range(2):
+            assert (await stage.ask(f"GET /{how} HTTP/1.1")).status == 500
+        assert (await stage.ask()).body == b"fine"
+    assert f"culprits:{name} raised " in caplog.text
+    assert f"{culprits.WORST[how].__name__}: by itself" in caplog.text
+    assert "broke" not in caplog.text
+
+
+async def test_a_websocket_is_not_ended_for_others_by_it() -> None:
+    async with serving("", backend=culprit("worst_socket")) as stage:
+        for how in culprits.WORST:
+            with pytest.raises(ConnectionClosed) as caught:
+                await talk(stage, f"/{how}", lambda client: client.recv(20))
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1011
+        assert await talk(stage, "/", lambda client: client.recv(20)) == "fine"
+
+
+async def test_a_middleware_that_ends_the_program_when_it_is_made_refuses_the_route(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    filters = [{"type": "asgi", "settings": {"middleware": f"{culprits.__name__}:Unmade"}}]
+    async with serving("hello", filters=filters) as stage:
+        assert (await stage.ask()).status == 404
+    assert "culprits:Unmade raised KeyboardInterrupt" in caplog.text

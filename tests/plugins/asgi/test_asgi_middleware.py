@@ -292,22 +292,6 @@ async def test_clients_that_leave_in_the_middle_of_anything_hurt_nobody_else(cap
     assert not errors(caplog)
 
 
-async def test_a_websocket_passes_by() -> None:
-    async with serving("talk", filters=[middleware("Raising")], lifespan="off") as stage, stage.wire() as wire:
-        await wire.send(
-            stage.head(
-                "GET / HTTP/1.1",
-                Connection="Upgrade",
-                Upgrade="websocket",
-                Sec_WebSocket_Version="13",
-                Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
-            )
-        )
-        head = await wire.until(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101")
-        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-
-
 async def test_a_middleware_is_started_once_and_what_it_says_is_passed_on() -> None:
     async with serving("user", filters=[middleware("Started")], lifespan="off") as stage:
         assert [(await stage.ask()).body for _ in range(2)] == [b"somebody", b"somebody"]

@@ -76,7 +76,12 @@ async def test_a_wrong_setting_is_refused_with_what_would_do(
         ("1 / 0\n", "broken_b:app", "raised ZeroDivisionError: division by zero ("),
         ("def\n", "broken_c:app", "raised SyntaxError"),
         ("app = 1\n", "json:app", "the module 'json' is already there from"),
-        ("app = 1\n", "broken app", "$.backends.it.settings.app"),
+        (
+            "app = 1\n",
+            "broken app",
+            "$.backends.it.settings: app: 'broken app' is no `module:attribute`, for it names no",
+        ),
+        ("app = 1\n", ":app", "app: ':app' is no `module:attribute`; accepted: such as shop:app"),
     ],
 )
 async def test_a_module_that_cannot_be_had_says_which_and_where(

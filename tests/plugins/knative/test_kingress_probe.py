@@ -344,6 +344,18 @@ async def test_what_cannot_be_asked_is_trouble_of_its_own_ingress(question: Ques
         await eventually(lambda: OTHER in found.prober.trouble)
 
 
+async def test_a_host_without_a_certificate_is_said_to_have_none() -> None:
+    async def leave(scene: Scene) -> None:
+        await scene.more()
+
+    question = Question(external=True, tls=True, host="redir.test", path="/healthz")
+    async with scripted(leave) as upstream, probing(upstream) as found:
+        found.prober.probe(KEY, TOKEN, [question])
+        await eventually(lambda: KEY in found.prober.trouble)
+        words = "redir.test: TLS is refused, as it is where there is no certificate for this host"
+        assert found.prober.trouble[KEY] == f"{at(upstream)[0]}: {words}"
+
+
 async def test_with_tls_the_host_is_named_and_any_certificate_will_do(tmp_path: Path) -> None:
     if reason := certificate(tmp_path / "chain.pem", tmp_path / "key.pem"):
         pytest.skip(reason)

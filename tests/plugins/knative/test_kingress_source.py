@@ -20,7 +20,7 @@ from tests.plugins.kubernetes.store import Store
 
 from daemun import Applied, Snapshot, SourceContext
 from daemun.testing import Scene, ScriptedUpstream, eventually, read_asked, scripted
-from daemun_knative.kingress import probe
+from daemun_knative.kingress import probe, releasing
 from daemun_knative.kingress import source as source_module
 from daemun_knative.kingress.fronts import cluster_domain
 from daemun_knative.kingress.settings import INGRESS_CLASS, KnativeSettings
@@ -104,6 +104,8 @@ class Cluster(Store):
         """How many writes of statuses somebody else is faster than."""
         self.patched: list[str] = []
         """The names of KIngresses whose statuses were written, or tried to be."""
+        self.refusals = 0
+        """How many finalizers may not be taken off."""
 
     def open_doors(self) -> None:
         for name in ("daemun", "daemun-internal"):
@@ -176,7 +178,10 @@ class Cluster(Store):
 
     async def handle(self, call: Call) -> None:
         if call.method != "GET" and "/ingresses/" in call.path:
-            name = call.path.split("/")[-2]
+            name = call.path.partition("/ingresses/")[2].partition("/")[0]
+            if call.path == KINGRESS.path("default", name):
+                await self._release(call, name)
+                return
             assert (call.method, call.path) == ("PATCH", KINGRESS.path("default", name, "status"))
             self.patched.append(name)
             if self.conflicts:
@@ -185,6 +190,24 @@ class Cluster(Store):
                 metadata = {**kept["metadata"], "labels": {"conflict": str(self.conflicts)}}
                 self.put(INGRESSES, "default", name, **{**kept, "metadata": metadata})
         await super().handle(call)
+
+    async def _release(self, call: Call, name: str) -> None:
+        """Finalizers are taken off, over what was seen; the last one lets go."""
+        assert (call.method, set(call.json["metadata"])) == ("PATCH", {"finalizers", "resourceVersion"})
+        if self.refusals:
+            self.refusals -= 1
+            await call.refuse(403, "Forbidden", "not for you")
+            return
+        await super().handle(call)
+        kept = self.objects[INGRESSES]["default", name]["metadata"]
+        if "deletionTimestamp" in kept and not kept["finalizers"]:
+            self.remove(INGRESSES, "default", name)
+
+    def delete(self, name: str, *finalizers: str) -> None:
+        """Is asked to go, and kept by finalizers."""
+        kept = self.objects[INGRESSES]["default", name]
+        metadata = {**kept["metadata"], "deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": list(finalizers)}
+        self.put(INGRESSES, "default", name, **{**kept, "metadata": metadata})
 
 
 def condition(status: dict[str, Any], kind: str) -> tuple[str, str, str]:
@@ -587,3 +610,65 @@ def test_the_domain_of_the_cluster_is_what_the_resolver_of_a_pod_says(tmp_path: 
     ):
         file.write_text(text)
         assert cluster_domain(file) == domain, text
+
+
+FINALIZER = "ingresses.networking.internal.knative.dev"
+
+
+async def test_what_is_deleted_is_gone_however_long_a_finalizer_keeps_it_and_its_host_is_free() -> None:
+    cluster = Cluster()
+    cluster.service("one")
+    cluster.ingress("old", "shop.test")
+    async with gateway(cluster) as published:
+        await eventually(lambda: cluster.is_ready("old"))
+        cluster.delete("old", "example.com/x")
+        await eventually(lambda: published.routes == set())
+        before = cluster.patched.count("old")
+        cluster.ingress("new", "shop.test", created="2026-01-03T00:00:00Z")
+        await eventually(lambda: cluster.is_ready("new"))
+        assert published.routes == {"default/new:0.0"}
+        assert cluster.patched.count("old") == before
+        assert cluster.objects[INGRESSES]["default", "old"]["metadata"]["finalizers"] == ["example.com/x"]
+
+
+@pytest.mark.parametrize("others", [[], ["example.com/x"]], ids=["alone", "beside another"])
+async def test_the_finalizer_of_the_gateway_from_before_is_taken_off_what_is_deleted(
+    others: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(releasing, "_AGAIN_SECONDS", 0.01)
+    cluster = Cluster()
+    cluster.refusals = 2
+    cluster.service("one")
+    for name in ("then", "now", "alive"):
+        cluster.ingress(name)
+    cluster.ingress("theirs", ingress_class="kourier.test")
+    for name in ("then", "theirs"):
+        cluster.delete(name, FINALIZER, *others)
+    async with gateway(cluster):
+        await eventually(lambda: kept_by(cluster, "then") == others)
+        cluster.delete("now", *others, FINALIZER)
+        await eventually(lambda: kept_by(cluster, "now") == others)
+        assert kept_by(cluster, "theirs") == [FINALIZER, *others]
+        await eventually(lambda: cluster.is_ready("alive"))
+    (words,) = [record.getMessage() for record in caplog.records if "finalizer" in record.getMessage()]
+    assert words.startswith("KIngress default/then is deleted, and its finalizer stays: ")
+
+
+def kept_by(cluster: Cluster, name: str) -> list[str]:
+    """The finalizers of a KIngress; none if it is gone."""
+    found = cluster.objects[INGRESSES].get(("default", name), {"metadata": {"finalizers": []}})
+    finalizers: list[str] = found["metadata"].get("finalizers", ["alive"])
+    return finalizers
+
+
+async def test_who_does_not_lead_takes_no_finalizer_off() -> None:
+    cluster = Cluster()
+    cluster.put(LEASES, "home", "daemun-knative", spec=LEASE)
+    cluster.service("one")
+    cluster.ingress("web")
+    cluster.ingress("old")
+    cluster.delete("old", FINALIZER)
+    async with gateway(cluster) as published:
+        await eventually(lambda: published.routes == {"default/web:0.0"})
+        await anyio.wait_all_tasks_blocked()
+        assert kept_by(cluster, "old") == [FINALIZER]

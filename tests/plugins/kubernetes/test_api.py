@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -343,3 +346,40 @@ async def test_opening_a_cluster_makes_no_request(tmp_path: Path) -> None:
         async with open_cluster(ClusterSettings(kubeconfig="config"), tmp_path):
             pass
         assert server.accepted == 0
+
+
+async def test_a_server_that_accepts_and_leaves_at_once_is_one_that_cannot_be_reached() -> None:
+    """As a balancer in front of dead servers does; event loops see it at different moments."""
+    words: set[str] = set()
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        listening.settimeout(0.01)
+        ended = threading.Event()
+
+        def leave() -> None:
+            while not ended.is_set():
+                try:
+                    accepted, _ = listening.accept()
+                except TimeoutError:
+                    continue
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+
+        async def ask() -> None:
+            for _ in range(30):
+                with pytest.raises(ApiError) as caught:
+                    await cluster.get(CONFIG_MAP, "x")
+                words.add(caught.value.reason)
+
+        leaving = threading.Thread(target=leave)
+        leaving.start()
+        try:
+            async with (
+                opened(kubeconfig(f"http://127.0.0.1:{listening.getsockname()[1]}")) as cluster,
+                anyio.create_task_group() as tasks,
+            ):
+                for _ in range(10):
+                    tasks.start_soon(ask)
+        finally:
+            ended.set()
+            leaving.join()
+    assert words == {"Unreachable"}

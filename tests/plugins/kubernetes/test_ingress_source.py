@@ -485,3 +485,15 @@ async def test_endpoints_that_flip_under_load_fail_no_request() -> None:
                 await eventually(lambda upstream=upstream, seen=seen: len(upstream.requests) > seen + 5)  # type: ignore[misc]
             tasks.cancel_scope.cancel()
     assert set(statuses) == {200}
+
+
+async def test_an_ingress_that_is_deleted_is_not_served_on_however_long_a_finalizer_keeps_it() -> None:
+    cluster = Cluster()
+    cluster.service("cart", "10.0.0.1")
+    cluster.ingress("web", "a.test")
+    async with gateway(cluster) as published:
+        await eventually(lambda: published.routes == ["shop/web:a.test/"])
+        kept = cluster.objects[INGRESSES]["shop", "web"]
+        metadata = {**kept["metadata"], "deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.com/x"]}
+        cluster.put(INGRESSES, "shop", "web", **{**kept, "metadata": metadata})
+        await eventually(lambda: published.routes == [])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from daemun_kubernetes.client.kinds import NODE, SERVICE
+from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, NODE, SERVICE
 from daemun_kubernetes.install.address import Place, address_of, namespace_of
 from daemun_kubernetes.install.plan import INSTANCE_LABEL, OURS
 from daemun_kubernetes.install.step import InstallError
@@ -20,9 +20,12 @@ PORTS = [{"name": "http", "port": 80, "nodePort": 30080}, {"name": "https", "por
 NO_NODE_PORTS = [{"name": "http", "port": 80}]
 
 
-def service(store: ClusterStore, *ingress: dict[str, str], **spec: Any) -> None:
+def service(store: ClusterStore, *ingress: dict[str, str], ready: bool = True, **spec: Any) -> None:
     status = {"loadBalancer": {"ingress": list(ingress)}}
     store.put(SERVICE.path(), "edge", "front", spec={"ports": PORTS, **spec}, status=status)
+    endpoint = {"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}
+    chosen = {"labels": {"kubernetes.io/service-name": "front"}}
+    store.put(ENDPOINT_SLICE.path(), "edge", "front-1", metadata=chosen, endpoints=[endpoint])
 
 
 def node(store: ClusterStore, name: str, ready: str = "True", **addresses: str) -> None:
@@ -96,6 +99,22 @@ async def test_inside_the_cluster_only(kind: str, words: str, tmp_path: Path) ->
     assert words in said
     assert "inside the cluster at 10.0.0.1:80" in said
     assert "kubectl port-forward -n edge service/front 8080:80" in said
+
+
+async def test_nothing_answers_where_no_pod_is_ready(tmp_path: Path) -> None:
+    store = ClusterStore()
+    service(store, {"ip": "192.0.2.1"}, ready=False, type="LoadBalancer")
+    words = "no Pod behind Service edge/front is ready, so nothing answers; `daemun check --cluster` says why"
+    assert await refusal(store, tmp_path) == words
+    store.remove(ENDPOINT_SLICE.path(), "edge", "front-1")
+    assert await refusal(store, tmp_path) == words
+
+
+async def test_who_may_not_look_at_endpoints_is_told_the_address(tmp_path: Path) -> None:
+    store = ClusterStore()
+    service(store, {"ip": "192.0.2.1"}, ready=False)
+    store.closed.add("/endpointslices")
+    assert (await place(store, tmp_path)).url == "http://192.0.2.1:80"
 
 
 async def test_a_listener_that_is_no_port(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -61,9 +64,27 @@ def ending(end: datetime, *, version: bool = True, padding: int = 0) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"
 
 
-def secret(store: ClusterStore, name: str, end: datetime) -> None:
-    key = f"-----BEGIN PRIVATE KEY-----\n{base64.encodebytes(der(0x30, b'x')).decode()}-----END PRIVATE KEY-----\n"
-    data = {"tls.crt": ending(end), "tls.key": key}
+@cache
+def pair(number: int) -> tuple[str, str]:
+    """A certificate and its key; another number is another pair."""
+    with TemporaryDirectory() as folder:
+        chain, key = Path(folder, "c.pem"), Path(folder, "k.pem")
+        if why_not := certificate(chain, key):
+            pytest.skip(why_not)
+        return chain.read_text(), key.read_text()
+
+
+def until(pem: str, end: datetime) -> str:
+    """The certificate with another end. Its signature does not hold any more, which is for clients to look at."""
+    content = base64.b64decode("".join(pem.split("-----")[2].split()))
+    times = re.search(rb"\x30\x1e\x17\x0d.{13}\x17\x0d(.{13})", content, re.DOTALL)
+    assert times is not None
+    changed = content[: times.start(1)] + end.strftime("%y%m%d%H%M%SZ").encode() + content[times.end(1) :]
+    return f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(changed).decode()}-----END CERTIFICATE-----\n"
+
+
+def secret(store: ClusterStore, name: str, end: datetime, key_of: int = 0) -> None:
+    data = {"tls.crt": until(pair(0)[0], end), "tls.key": pair(key_of)[1]}
     encoded = {field: base64.b64encode(text.encode()).decode() for field, text in data.items()}
     store.put(SECRET.path(), "apps", name, type="kubernetes.io/tls", data=encoded)
 
@@ -181,9 +202,9 @@ def lease(holder: str, **ago: float) -> Spoil:
     return spoil
 
 
-def certified(**left: float) -> Spoil:
+def certified(key_of: int = 0, **left: float) -> Spoil:
     def spoil(store: ClusterStore) -> None:
-        secret(store, "web", datetime.now(UTC) + timedelta(**left))
+        secret(store, "web", datetime.now(UTC) + timedelta(**left), key_of)
         ingress(tls="web")(store)
 
     return spoil
@@ -313,6 +334,18 @@ SPOILT: dict[str, tuple[Spoil, Severity, str, str]] = {
         "no address was published in its status",
     ),
     "no Secret": (ingress(tls="gone"), ERROR, "Secret apps/gone", "secret apps/gone not found"),
+    "a key of another certificate": (
+        certified(key_of=1, days=60),
+        ERROR,
+        "Secret apps/web",
+        "its certificate cannot be used with its key: KEY_VALUES_MISMATCH",
+    ),
+    "a Pod that was evicted": (
+        lambda store: store.put_pod("daemun-1", phase="Failed", reason="Evicted", message="the node was low on memory"),
+        WARNING,
+        "Pod daemun-system/daemun-1",
+        "it failed: the node was low on memory",
+    ),
     "a certificate that ended": (certified(days=-2), ERROR, "Secret apps/web", "its certificate ended on "),
     "a certificate that ends": (certified(days=3), WARNING, "Secret apps/web", "its certificate ends on "),
 }
@@ -384,6 +417,27 @@ async def test_ingresses_of_another_class_are_not_looked_at(tmp_path: Path) -> N
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("mode", [Mode.KNATIVE, Mode.INGRESS], ids=lambda mode: mode.value)
+async def test_without_a_pod_nothing_is_said_to_be_served(mode: Mode, tmp_path: Path) -> None:
+    store = well(mode)
+    store.remove(ENDPOINT_SLICE.path(), NAMESPACE, "daemun-1")
+    found = await looked(store, tmp_path)
+    assert [one.words for one in faults(found)] == ["no Pod behind it is ready"]
+    assert not [one for one in found if "served" in one.words]
+
+
+@pytest.mark.anyio
+async def test_of_many_faults_those_that_differ_are_told(tmp_path: Path) -> None:
+    store = well(Mode.KNATIVE)
+    for number in range(30):
+        kingress(store, f"a-{number:02}", ("Ready", "Unknown", "Uninitialized", "waiting"))
+    kingress(store, "b", ("Ready", "False", "Invalid", "spec.rules: none"))
+    found = faults(await looked(store, tmp_path))
+    assert [one.words for one in found[:2]] == ["Uninitialized: waiting", "Invalid: spec.rules: none"]
+    assert (len(found), found[-1].words) == (21, "11 more like these")
+
+
+@pytest.mark.anyio
 async def test_many_faults_are_a_few_and_a_number(tmp_path: Path) -> None:
     store = well(Mode.INGRESS)
     for number in range(50):
@@ -412,6 +466,11 @@ async def test_kingresses_that_are_not_ready_say_why(tmp_path: Path) -> None:
         ("LoadBalancerReady", "False", "DomainConflict", "host a.test is of apps/fine"),
         ("Ready", "False", "DomainConflict", "host a.test is of apps/fine"),
     )
+    waiting = ("LoadBalancerReady", "Unknown", "Uninitialized", "waiting for every gateway to serve this version")
+    missing = "Unknown", "SecretNotReady", "secret apps/x not found"
+    kingress(store, "missing", waiting, ("NetworkConfigured", *missing), ("Ready", *missing))
+    wrong = "False", "Invalid", "spec.httpOption: Sometimes"
+    kingress(store, "wrong", waiting, ("NetworkConfigured", *wrong), ("Ready", "False", "", ""))
     other = {"annotations": {"networking.knative.dev/ingress.class": "kourier.test"}}
     store.put(SERVED_KINGRESS.path(), "apps", "others", metadata=other)
     found = faults(await looked(store, tmp_path))
@@ -419,6 +478,8 @@ async def test_kingresses_that_are_not_ready_say_why(tmp_path: Path) -> None:
         "KIngress apps/new": "nothing has been said of it yet",
         "KIngress apps/changed": "its newest version is not served yet",
         "KIngress apps/taken": "DomainConflict: host a.test is of apps/fine",
+        "KIngress apps/missing": "SecretNotReady: secret apps/x not found",
+        "KIngress apps/wrong": "Invalid: spec.httpOption: Sometimes",
     }
 
 

@@ -19,7 +19,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from daemun.cli.main import main
-from daemun_kubernetes.client.kinds import SERVICE
+from daemun_kubernetes.client.kinds import ENDPOINT_SLICE, SERVICE
 from daemun_kubernetes.install.knative import PREVIOUS
 from daemun_kubernetes.install.manifests import stream_of
 from daemun_kubernetes.install.plan import KNATIVE_CLASS, Mode, Plan, default_image
@@ -45,13 +45,17 @@ def cli() -> Iterator[Cli]:
 
 @asynccontextmanager
 async def ready_cluster(folder: Path, store: ClusterStore) -> AsyncIterator[Path]:
-    """The kubeconfig of a cluster whose Deployments are rolled out at once."""
+    """The kubeconfig of a cluster whose Deployments are rolled out at once, with Pods behind their Services."""
     put = store.put
 
     def rolled_out(path: str, namespace: str, name: str, **more: Any) -> dict[str, Any]:
         if path.endswith("/deployments"):
             replicas = more["spec"]["replicas"]
             more["status"] = {"replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas}
+            serving = {"labels": {"kubernetes.io/service-name": name}}
+            put(
+                ENDPOINT_SLICE.path(), namespace, f"{name}-1", metadata=serving, endpoints=[{"addresses": ["10.0.0.1"]}]
+            )
         return put(path, namespace, name, **more)
 
     store.put = rolled_out  # type: ignore[method-assign]
@@ -105,6 +109,38 @@ def test_names_are_taken_that_kubernetes_takes(cli: Cli) -> None:
     assert "secretName: wildcard.example.com" in cli("install", "gateway", "--dry-run", *words).stdout
 
 
+def test_settings_are_said_over_what_is_installed(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "workers: 2\nobservers: [{type: accesslog}]\nsources: [{type: kubernetes_ingress, share_hosts: true}]\n"
+    )
+    words = ("--settings", file, "--set", "workers=3", "--set", "listeners.http.forwarded.trusted_hops=1")
+    settings = settings_printed(cli("install", "ingress", "--dry-run", *words))
+    plain = settings_printed(cli("install", "ingress", "--dry-run"))
+    assert settings["workers"] == 3
+    assert [one["type"] for one in settings["observers"]] == ["prometheus", "accesslog"]
+    assert settings["sources"] == [plain["sources"][0], {**plain["sources"][1], "share_hosts": True}]
+    http, *others = settings["listeners"]
+    assert http == {**plain["listeners"][0], "forwarded": {"trusted_hops": 1}}
+    assert others == plain["listeners"][1:]
+
+
+def test_other_settings_make_other_pods(cli: Cli) -> None:
+    """Whoever reads the settings at start must be started anew."""
+    pods = []
+    for words in ((), ("--set", "workers=2"), ("--set", "workers=3")):
+        documents = yaml.safe_load_all(cli("install", "gateway", "--dry-run", *words).stdout)
+        pods += [one["spec"]["template"]["metadata"] for one in documents if one["kind"] == "Deployment"]
+    assert all(pods.count(one) == 1 for one in pods)
+
+
+def settings_printed(result: Result) -> Any:
+    """The settings file in the manifests."""
+    assert result.exit_code == 0, result.output
+    (found,) = [one for one in yaml.safe_load_all(result.stdout) if one["kind"] == "ConfigMap"]
+    return yaml.safe_load(found["data"]["daemun.yaml"])
+
+
 def test_config_network_can_be_left_out_of_the_manifests(cli: Cli) -> None:
     result = cli("install", "knative", "--dry-run", "--config-network", "no")
     assert "config-network" not in result.stdout
@@ -139,6 +175,38 @@ def test_the_image_can_come_from_the_environment(cli: Cli, monkeypatch: pytest.M
         (("install", "gateway", "--dry-run", "--replicas", "3", "--max-replicas", "5"), "--replicas fixes the number"),
         (("install", "knative", "--dry-run", "--config-network", "only"), "has no manifests to print"),
         (("uninstall", "istio"), "'istio' is not one of"),
+        (("install", "gateway", "--dry-run", "--set", "workers"), "--set workers: is no KEY=VALUE"),
+        (("install", "gateway", "--dry-run", "--set", "workers.=1"), "--set workers.=1: is no KEY=VALUE"),
+        (("install", "gateway", "--dry-run", "--set", "workers={"), "--set workers={: is no YAML"),
+        (
+            ("install", "gateway", "--dry-run", "--set", "wrokers=2"),
+            "$: unknown key `wrokers`; did you mean `workers`?",
+        ),
+        (("install", "gateway", "--dry-run", "--set", "workers=many"), "the settings of the gateway: $.workers"),
+        (("install", "gateway", "--dry-run", "--set", "drain=5"), "$.drain: expected `object`"),
+        (("install", "gateway", "--dry-run", "--set", "sources=5"), "$.sources: is no list of settings"),
+        (("install", "gateway", "--dry-run", "--set", "sources=[{}]"), "$.sources: each entry needs `type`"),
+        (
+            ("install", "gateway", "--dry-run", "--set", "sources=[{type: a}, {type: a}]"),
+            "$.sources: two entries have the same `type`",
+        ),
+        (("install", "gateway", "--dry-run", "--set", "sources.file=5"), "$.sources.file: is no mapping of settings"),
+        (
+            ("install", "gateway", "--dry-run", "--set", "listeners.htp.backlog=9"),
+            "$.listeners.htp: there is no such listener (accepted: http)",
+        ),
+        (
+            ("install", "gateway", "--dry-run", "--set", "listeners.http=null"),
+            "$.listeners.http: cannot be taken away, as other manifests need it",
+        ),
+        (
+            ("install", "gateway", "--dry-run", "--set", "listeners.http.bind=:1"),
+            "$.listeners.http.bind: cannot be set, as other manifests say it too",
+        ),
+        (
+            ("install", "ingress", "--dry-run", "--set", "sources.kubernetes_ingress.lease=x"),
+            "$.sources.kubernetes_ingress.lease: cannot be set, as other manifests say it too",
+        ),
     ],
 )
 def test_wrong_usage_is_told(words: tuple[str, ...], message: str, cli: Cli) -> None:
@@ -208,7 +276,42 @@ async def test_install_url_check_and_uninstall(cli: Cli, tmp_path: Path) -> None
         removed = await typed(cli, "uninstall", "knative", *here, given="y\n")
         assert removed.exit_code == 0
         assert "removed     Deployment knative-serving/daemun" in removed.stdout.splitlines()
-    assert store.all == before
+    assert store.all - before == {(ENDPOINT_SLICE.path(), "knative-serving", "daemun-1")}
+
+
+@pytest.mark.anyio
+async def test_knative_goes_on_asking_another_gateway_until_this_one_serves(cli: Cli, tmp_path: Path) -> None:
+    """The likeliest mistake is an image that cannot be pulled."""
+    store = ClusterStore()
+    store.put_kind("Namespace", "knative-serving")
+    store.put_kind("ConfigMap", "config-network", "knative-serving", data={"ingress-class": "kourier.test"})
+    async with store_server(store) as server:
+        words = ("--kubeconfig", write_kubeconfig(server, tmp_path), "--timeout", 0.2)
+        failed = await typed(cli, "install", "knative", *words)
+    assert failed.exit_code == 1
+    assert "Deployment knative-serving/daemun is not ready after 0.2 s" in failed.stderr
+    assert "config-network" not in failed.stdout
+    config = store.of("ConfigMap", "config-network", "knative-serving")
+    assert config is not None
+    assert config["data"] == {"ingress-class": "kourier.test"}
+
+
+@pytest.mark.anyio
+async def test_what_was_begun_is_done_though_nobody_reads_on(tmp_path: Path) -> None:
+    """`daemun install gateway | head -1`."""
+    store = ClusterStore()
+    async with ready_cluster(tmp_path, store) as kubeconfig:
+        command = [sys.executable, "-m", "daemun.cli", "install", "gateway", "--kubeconfig", str(kubeconfig)]
+
+        def run() -> subprocess.CompletedProcess[bytes]:
+            reading, writing = os.pipe()
+            os.close(reading)
+            with os.fdopen(writing, "wb") as nobody:
+                return subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE, check=False, timeout=60)
+
+        done = await anyio.to_thread.run_sync(run)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert store.of("PodDisruptionBudget", "daemun", "daemun-system") is not None
 
 
 @pytest.mark.anyio
@@ -234,6 +337,39 @@ async def test_the_class_alone(cli: Cli, tmp_path: Path) -> None:
     assert config is not None
     assert config["data"] == {"a": "b", "ingress-class": KNATIVE_CLASS}
     assert config["metadata"]["annotations"] == {PREVIOUS: ""}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("closed", [False, True], ids=["who may look at Pods", "who may not"])
+async def test_the_class_alone_waits_for_the_gateway_too(closed: bool, cli: Cli, tmp_path: Path) -> None:
+    """The Job of the printed manifests is begun beside the Pods, which may never serve."""
+    store = ClusterStore()
+    store.put_kind("ConfigMap", "config-network", "knative-serving", data={})
+    store.put_kind("Deployment", "daemun", "knative-serving", spec={"replicas": 2})
+    store.closed |= {"/pods"} if closed else set()
+    async with store_server(store) as server:
+        words = ("--config-network", "only", "--kubeconfig", write_kubeconfig(server, tmp_path))
+        failed = await typed(cli, "install", "knative", *words, "--timeout", 0.2)
+        assert failed.exit_code == 1
+        assert "is not ready after 0.2 s (0 of 2): no Pod says why" in failed.stderr
+        status = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+        store.put_kind("Deployment", "daemun", "knative-serving", spec={"replicas": 2}, status=status)
+        done = await typed(cli, "install", "knative", *words)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 2)
+    config = store.of("ConfigMap", "config-network", "knative-serving")
+    assert config is not None
+    assert config["data"] == {"ingress-class": KNATIVE_CLASS}
+
+
+@pytest.mark.anyio
+async def test_who_may_change_only_the_configmap_is_not_made_to_wait(cli: Cli, tmp_path: Path) -> None:
+    store = ClusterStore()
+    store.put_kind("ConfigMap", "config-network", "knative-serving", data={})
+    store.closed.add("/deployments/daemun")
+    async with store_server(store) as server:
+        words = ("--config-network", "only", "--kubeconfig", write_kubeconfig(server, tmp_path))
+        done = await typed(cli, "install", "knative", *words)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
 
 
 @pytest.mark.anyio

@@ -30,6 +30,9 @@ from daemun_kubernetes.install.rights import rights_of
 REPOSITORY = Path(__file__).parents[3]
 PLANS = {
     **{mode.value: Plan(mode, "daemun:1") for mode in Mode},
+    "ingress, told otherwise": Plan(
+        Mode.INGRESS, "daemun:1", settings={"workers": 2, "sources": {"kubernetes_ingress": {"share_hosts": True}}}
+    ),
     "gateway with https": Plan(Mode.GATEWAY, "daemun:1", tls_secret="web"),
     "ingress, 3 and default": Plan(Mode.INGRESS, "daemun:1", min_replicas=3, max_replicas=3, default_class=True),
     "knative elsewhere": Plan(
@@ -272,15 +275,39 @@ def test_the_settings_load_and_every_listener_is_a_port_of_the_container(plan: P
 def test_every_source_and_observer_takes_its_settings(plan: Plan, tmp_path: Path) -> None:
     from daemun.extend.loading import load_plugins
     from daemun.extend.registry import Registry
-    from daemun.settings import convert
+    from daemun.strict import convert
 
     settings = settings_of_stream(plan, tmp_path)
     registry = Registry(load_plugins())
+    for name, protocol in settings.protocols.items():
+        assert convert(protocol, registry.protocols.get(name).settings) is not None
     for kinds_of, items in ((registry.sources, settings.sources), (registry.observers, settings.observers)):
         for item in items:
             rest = dict(item)
             kind = kinds_of.get(rest.pop("type"))
             assert convert(rest, kind.settings) is not None
+
+
+def test_knatives_gateway_limits_no_request_and_keeps_what_another_listener_of_it_said(tmp_path: Path) -> None:
+    """How long a request may take and be quiet is for the queue-proxy to say."""
+    settings = settings_of_stream(PLANS["knative"], tmp_path)
+    limits = {(name, key): value for name, of in settings.protocols.items() for key, value in of.items()}
+    assert limits == {
+        ("http1", "body_min_bytes_per_second"): 0,
+        ("http1", "send_timeout_seconds"): 0,
+        ("http2", "body_min_bytes_per_second"): 0,
+        ("http2", "content_timeout_seconds"): 0,
+        ("http2", "send_timeout_seconds"): 0,
+    }
+    hops = {one.name: one.forwarded.trusted_hops for one in settings.listeners}
+    assert hops == {"http": 0, "https": 0, "internal": 1, "internal-tls": 1, "health": 0}
+    assert settings_of_stream(PLANS["ingress"], tmp_path).protocols == {}
+
+
+def test_whoever_drains_longer_is_not_killed_before() -> None:
+    usual = pod_of(Plan(Mode.GATEWAY, "daemun:1"))["terminationGracePeriodSeconds"]
+    longer = Plan(Mode.GATEWAY, "daemun:1", settings={"drain": {"grace_seconds": 300.5, "delay_seconds": None}})
+    assert pod_of(longer)["terminationGracePeriodSeconds"] == usual - 30 + 301
 
 
 def test_the_gateway_reads_a_folder_of_routes_that_is_the_users(tmp_path: Path) -> None:
@@ -384,11 +411,22 @@ def test_knative_is_told_by_a_job_that_may_change_this_one_configmap() -> None:
         "knative",
         "--config-network",
         "only",
+        "--name",
+        "front",
+        "--namespace",
+        "edge",
         "--knative-namespace",
         "serving",
     ]
-    bound = one(plan, "RoleBinding", "edge:front")
-    assert bound["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "edge"}]
+    looks = one(plan, "Role", account)
+    assert looks["metadata"]["namespace"] == "edge"
+    assert looks["rules"] == [
+        {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["front"], "verbs": ["get"]}
+    ]
+    for name in ("edge:front", account):
+        bound = one(plan, "RoleBinding", name)
+        assert bound["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "edge"}]
+        assert bound["roleRef"]["name"] == name
 
 
 def test_no_configmap_of_knative_is_in_a_stream_that_kubectl_applies() -> None:

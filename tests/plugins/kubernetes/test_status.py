@@ -79,6 +79,10 @@ class World(Store):
                 return
         await super().handle(call)
 
+    async def shown(self, name: str, version: str) -> None:
+        """The watch has told of this version."""
+        await eventually(lambda: self.seen.objects["shop", name].metadata.resource_version == version)
+
     def mark(self, *names: str) -> None:
         self.writer.mark(("shop", name) for name in names)
 
@@ -268,11 +272,11 @@ async def test_who_is_at_odds_with_another_writer_writes_seldom_and_says_so_once
 
         for number in range(12):
             await contest("a", f"198.51.100.{number}", 1)
-            if number < 5:
+            if number < 6:
                 await eventually(lambda: world.address("a") == "192.0.2.1")
         await contest("b", "198.51.100.1", 1)
         await eventually(lambda: world.address("b") == "192.0.2.1")
-        assert world.tried == ["a"] * 5 + ["b"]
+        assert world.tried == ["a"] * 6 + ["b"], "the first said what was new, and undid nothing"
         assert world.address("a") == "198.51.100.11"
         assert [record.getMessage() for record in caplog.records if "does another" in record.getMessage()] == [
             "Ingress shop/a: its status does not stay as it was written; does another controller write it too?"
@@ -287,11 +291,72 @@ async def test_who_is_at_odds_with_another_writer_comes_back_after_a_while(monke
     async with writing(World("a")) as world:
         world.mark("a")
         await eventually(lambda: world.address("a") == "192.0.2.1")
-        world.want("a", "192.0.2.2")
-        await eventually(lambda: world.seen.objects["shop", "a"].metadata.labels["address"] == "192.0.2.2")
-        world.mark("a")
-        await eventually(lambda: world.address("a") == "192.0.2.2")
-        assert world.tried == ["a", "a"]
+        for number in range(2):
+            status = {"loadBalancer": {"ingress": [{"ip": f"198.51.100.{number}"}]}}
+            metadata = {"labels": {"address": "192.0.2.1"}}
+            version = world.put(PATH, "shop", "a", metadata=metadata, status=status)["metadata"]["resourceVersion"]
+            await world.shown("a", version)
+            world.mark("a")
+            await eventually(lambda: world.address("a") == "192.0.2.1")
+        assert world.tried == ["a"] * 3
+
+
+async def test_what_is_new_is_written_at_once_however_often_nobody_is_at_odds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(status_module, "_REFILL_SECONDS", 3600.0)
+    async with writing(World("a")) as world:
+        for number in range(15):
+            world.want("a", f"192.0.2.{number}")
+            version = world.objects[PATH]["shop", "a"]["metadata"]["resourceVersion"]
+            await world.shown("a", version)
+            world.mark("a")
+            await eventually(lambda number=number: world.address("a") == f"192.0.2.{number}")  # type: ignore[misc]
+        assert len(world.tried) == 15
+    assert "another controller" not in caplog.text
+
+
+async def test_what_flaps_is_written_seldom_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(status_module, "_OWN_BURST", 3)
+    monkeypatch.setattr(status_module, "_OWN_REFILL_SECONDS", 3600.0)
+    async with writing(World("a", "b")) as world:
+        for number in range(6):
+            world.want("a", f"192.0.2.{number}")
+            version = world.objects[PATH]["shop", "a"]["metadata"]["resourceVersion"]
+            await world.shown("a", version)
+            world.mark("a")
+            await eventually(lambda version=version: version in world.looked)  # type: ignore[misc]
+            if number < 3:
+                await eventually(lambda number=number: world.address("a") == f"192.0.2.{number}")  # type: ignore[misc]
+        world.mark("b")
+        await eventually(lambda: world.address("b") == "192.0.2.1")
+        assert world.tried == ["a", "a", "a", "b"]
+    assert "another controller" not in caplog.text, "nobody else wrote"
+
+
+@pytest.mark.parametrize("leading", [True, False], ids=["leading", "leading no more"])
+async def test_what_is_deleted_is_forgotten_and_a_new_one_of_its_name_begins_anew(
+    leading: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(status_module, "_REFILL_SECONDS", 3600.0)
+    monkeypatch.setattr(status_module, "_OWN_REFILL_SECONDS", 3600.0)
+    monkeypatch.setattr(status_module, "_OWN_BURST", 1)
+    async with writing(World()) as world:
+        for _ in range(8):
+            world.want("a", "192.0.2.1")
+            await eventually(lambda: ("shop", "a") in world.seen.objects)
+            world.mark("a")
+            await eventually(lambda: world.address("a") == "192.0.2.1")
+            world.remove(PATH, "shop", "a")
+            await eventually(lambda: ("shop", "a") not in world.seen.objects)
+            world.writer.leading = leading
+            world.mark("a")
+            await eventually(lambda: not world.writer._accounts and not world.writer._written)
+            world.writer.leading = True
+    assert len(world.tried) == 8
+    assert "another controller" not in caplog.text
 
 
 async def test_what_is_invalid_is_not_tried_again_before_something_about_it_changes(
