@@ -79,7 +79,7 @@ class DownstreamConnection:
                 if not is_fault(error):
                     raise
                 exchange.reason = Reason.PLUGIN_FAULT
-                raise self.fault(exchange, _of_status(response) or error, response.body) from error
+                raise self.fault(exchange, error, response.body) from error
             body = response.body
             if type(body) is not Buffered and type(body) is not NoContent:
                 try:
@@ -191,6 +191,7 @@ class DownstreamConnection:
         services = self._services
         culprit = services.blame.of(error, services.table.things(exchange.route), giver)
         exchange.plugin = culprit.plugin
+        error = _of_status(exchange.status) or error
         meant, route = lone(error), exchange.route or "-"
         if isinstance(meant, (ExchangeError, ContractError)):
             cause = meant.__cause__ if services.is_news(str(culprit)) else None
@@ -245,9 +246,8 @@ class DownstreamConnection:
         log.error("an observer failed: %s raised %r", culprit, error, exc_info=error)
 
 
-def _of_status(response: Response) -> ContractError | None:
+def _of_status(status: object) -> ContractError | None:
     """What is wrong with a status that is no number, which nobody can write."""
-    status: object = response.status
     if isinstance(status, int):
         return None
     return ContractError(f"it returned a Response with the status {status!r}; accepted: a number from 100 to 999", None)
