@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 import sys
 import tomllib
@@ -50,3 +51,11 @@ def test_its_entry_points_are_those_of_the_project(wheel: ZipFile) -> None:
 
 def test_its_license_is_in_it(wheel: ZipFile) -> None:
     assert any(name.endswith("/licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_its_description_has_no_link_to_a_file(wheel: ZipFile) -> None:
+    metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("/METADATA"))).decode()
+    head, _, description = metadata.partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in head
+    assert "made of plugins" in description
+    assert re.findall(r"\]\((?!https?://)[^)]*\)", description) == []

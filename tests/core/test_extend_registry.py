@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import click
@@ -14,6 +17,7 @@ from daemun import (
     Dialect,
     FilterType,
     HealthCheckType,
+    Layer,
     NoSettings,
     ObserverType,
     PluginError,
@@ -22,6 +26,7 @@ from daemun import (
     WireProtocol,
 )
 from daemun.extend.loading import load_plugins
+from daemun.extend.places import at
 from daemun.extend.registry import Kind, Registry
 from daemun.testing import make_plugin
 
@@ -80,7 +85,9 @@ def test_a_clash_names_both_plugins(hook: str) -> None:
 def test_what_is_not_of_the_kind_is_refused(hook: str) -> None:
     wrong = click.Command("x") if hook != "daemun_commands" else THINGS["daemun_filters"][1]
     for value in (wrong, "x", None):
-        with pytest.raises(PluginError, match=f"plugin p: {hook} returned .*; accepted: .* with a name"):
+        with pytest.raises(
+            PluginError, match=f"plugin p: {hook} at .*:[0-9]+ returned a list with .*; accepted: a list"
+        ):
             registry(make_plugin("p", **{hook: lambda value=value: [value]}))
 
 
@@ -91,8 +98,45 @@ def test_a_hook_that_fails_names_its_plugin(hook: str) -> None:
 
     with pytest.raises(PluginError, match=f"plugin p: {hook} failed: LookupError: nothing here"):
         registry(make_plugin("p", **{hook: fail}))
-    with pytest.raises(PluginError, match=f"plugin p: {hook} failed: TypeError"):
-        registry(make_plugin("p", **{hook: lambda: None}))
+
+
+@every_kind
+def test_a_hook_that_returns_no_list_is_told_what_would_be_accepted(hook: str) -> None:
+    async def forgetful() -> list[Any]:
+        return []
+
+    _, thing, _ = THINGS[hook]
+    name = type(thing).__name__
+    for value, words in ((None, "None"), (thing, f"an? {name}"), ("thing", "a str"), (forgetful(), "a coroutine")):
+        plugin = make_plugin("p", **{hook: lambda value=value: value})
+        where = at(getattr(plugin, hook))
+        with pytest.raises(PluginError, match=f"plugin p: {hook}{where} returned {words}; accepted: a list of "):
+            registry(plugin)
+
+
+def test_a_hook_that_fails_is_told_with_the_line_that_raised() -> None:
+    def fail() -> Any:
+        return str.partition.nothing  # type: ignore[attr-defined]
+
+    line = fail.__code__.co_firstlineno + 1
+    with pytest.raises(PluginError, match=f"AttributeError: .* 'nothing' at {__file__}:{line}$"):
+        registry(make_plugin("p", daemun_filters=fail))
+
+
+def test_a_build_with_too_few_parameters_is_told_with_those_that_it_gets() -> None:
+    @asynccontextmanager
+    async def build(settings: NoSettings) -> AsyncIterator[Layer]:
+        yield lambda handler: handler
+
+    kind = FilterType("x", NoSettings, build)  # type: ignore[arg-type]
+    words = rf"filter x: build takes \(settings\){at(build)}; accepted: a function of \(settings, FilterContext\)"
+    with pytest.raises(PluginError, match=words):
+        registry(make_plugin("p", daemun_filters=lambda: [kind]))
+
+
+@pytest.mark.parametrize("build", [lambda *_: ANY, lambda settings, context, more=1: ANY, partial(max, 1)])
+def test_a_build_may_take_its_arguments_as_it_likes(build: Any) -> None:
+    registry(make_plugin("p", daemun_filters=lambda: [FilterType("x", NoSettings, build)]))
 
 
 @every_kind

@@ -547,7 +547,9 @@ async def test_a_gateway_that_cannot_start_says_why(settings: dict[str, Any], wo
 
 async def test_a_gateway_whose_plugin_is_at_fault_says_which() -> None:
     plugin = make_plugin("sloppy", daemun_filters=lambda: 1)
-    with pytest.raises(PluginError, match="plugin sloppy: daemun_filters failed"):
+    with pytest.raises(
+        PluginError, match=r"plugin sloppy: daemun_filters at .* returned an int; accepted: a list of FilterType"
+    ):
         async with running({}, only=["http1"], extra=[plugin]):
             raise AssertionError("it started")
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from inspect import unwrap
 from typing import Annotated, Any
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from daemun import (
     BackendSpec,
@@ -30,6 +31,8 @@ from daemun import (
     HostKind,
     HostMatch,
     Layer,
+    MatcherSpec,
+    MatcherType,
     NoSettings,
     PathKind,
     PathMatch,
@@ -64,6 +67,11 @@ def marking(name: str, **how: Any) -> FilterType:
         return handle
 
     return FilterType(name, NoSettings, built(layer), **how)
+
+
+def line_of(function: Callable[..., Any], below: int = 0) -> str:
+    """` at FILE:LINE` of a function of this file without decorators, or of a line of it."""
+    return f" at {__file__}:{function.__code__.co_firstlineno + below}"
 
 
 async def echo(request: Request) -> Response:
@@ -243,9 +251,26 @@ async def test_a_hook_that_fails_refuses_its_route_and_names_the_plugin() -> Non
     async with routed(plugin_with(), adding) as table:
         applied = await table.publish(RouteSpec("bad", Respond()), RouteSpec("good", Respond()))
         assert [(status.name, status.error) for status in applied.refused] == [
-            ("bad", "plugin adding: daemun_route_filters failed: RuntimeError: no idea")
+            (
+                "bad",
+                f"plugin adding: daemun_route_filters failed: RuntimeError: no idea{line_of(daemun_route_filters, 2)}",
+            )
         ]
         assert (await table.handle(make_request())).status == 200
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"), [(None, "None"), (FilterSpec("x"), "a FilterSpec"), (["x"], "a list with a str")]
+)
+async def test_a_hook_that_returns_no_list_refuses_its_route(returned: Any, words: str) -> None:
+    def daemun_route_filters(route: RouteSpec) -> Any:
+        return returned
+
+    adding = make_plugin("adding", daemun_route_filters=daemun_route_filters)
+    async with routed(plugin_with(), adding) as table:
+        applied = await table.publish(RouteSpec("bad", Respond()))
+    where = f"daemun_route_filters{line_of(daemun_route_filters)}"
+    assert applied.refused[0].error == f"plugin adding: {where} returned {words}; accepted: a list of FilterSpec"
 
 
 # --- buffering ---
@@ -469,6 +494,17 @@ async def test_a_filter_that_fails_often_is_left_out(caplog: pytest.LogCaptureFi
     )
 
 
+async def test_a_filter_that_is_passed_by_is_logged_with_its_route_and_its_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kind = counted([], DisableAfter())
+    async with routed(plugin_with(kind)) as table:
+        await table.publish(route("counted"), backends=BACKENDS)
+        await table.handle(make_request(url="http://a.test/fail"))
+    who = f"plugin test_plugin (filter counted){line_of(counted, 7)}"
+    assert f"route r: {who} failed and is passed by" in caplog.messages
+
+
 async def test_a_filter_that_was_left_out_is_tried_again() -> None:
     calls: list[str] = []
     kind = counted(calls, DisableAfter(faults=1, within_seconds=1, rest_seconds=0.01))
@@ -607,6 +643,69 @@ async def test_a_build_that_fails_is_told_with_the_plugin_that_brought_it(*, gro
     (status,) = applied.refused
     assert status.error.startswith("plugin test_plugin: filter locked: its build failed: RuntimeError: no key at ")
     assert __file__ in status.error
+
+
+async def generates(settings: object, context: object) -> AsyncIterator[Layer]:
+    """A `build` without its decorator."""
+    yield lambda handler: handler
+
+
+async def returns(settings: object, context: object) -> Layer:
+    """A `build` that returns, with or without its decorator."""
+    return lambda handler: handler
+
+
+def waits_not(settings: object, context: object) -> Iterator[Layer]:
+    """A `build` that is not `async`, with or without its decorator."""
+    yield lambda handler: handler
+
+
+def gives(settings: object, context: object) -> Any:
+    """A `build` that gives the thing at once."""
+    return lambda handler: handler
+
+
+MANAGER = "accepted: an async context manager"
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (generates, f"has no @asynccontextmanager; {MANAGER}"),
+        (returns, f"gave a coroutine; {MANAGER} (@asynccontextmanager above a function that yields)"),
+        (asynccontextmanager(returns), f"yields nothing; {MANAGER} (`yield` where it says `return`)"),  # type: ignore[arg-type]
+        (asynccontextmanager(gives), f"yields nothing; {MANAGER} (`yield` where it says `return`)"),
+        (waits_not, f"is no `async def`; {MANAGER} (@asynccontextmanager above `async def`)"),
+        (contextmanager(waits_not), f"is no `async def`; {MANAGER} (@asynccontextmanager above `async def`)"),
+        (asynccontextmanager(waits_not), f"is no `async def`; {MANAGER} (@asynccontextmanager above `async def`)"),  # type: ignore[arg-type]
+        (gives, f"gave a function; {MANAGER} (@asynccontextmanager above a function that yields)"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["filter", "matcher", "back end type"])
+async def test_a_build_that_gives_no_context_manager_is_told_what_would_do(build: Any, words: str, kind: str) -> None:
+    spec = route("odd") if kind == "filter" else route()
+    if kind == "matcher":
+        spec = structs.replace(spec, matchers=(MatcherSpec("odd"),))
+    plugin = make_plugin(
+        "hasty",
+        daemun_filters=lambda: [FilterType("odd", NoSettings, build)],
+        daemun_matchers=lambda: [MatcherType("odd", NoSettings, build)],
+        daemun_backends=lambda: [BackendType("odd", NoSettings, build)],
+    )
+    backends = [BackendSpec("echo", type="odd" if kind == "back end type" else "echo")]
+    async with routed(plugin_with(), plugin) as table:
+        (status,) = (await table.publish(spec, backends=backends)).refused
+    assert status.error == f"plugin hasty: {kind} odd: its build{line_of(unwrap(build))} {words}"
+
+
+async def test_a_layer_that_is_a_coroutine_is_told() -> None:
+    async def layer(handler: Handler) -> Handler:
+        return handler
+
+    kind = FilterType("odd", NoSettings, built(layer))  # type: ignore[arg-type]
+    async with routed(plugin_with(kind)) as table:
+        (status,) = (await table.publish(route("odd"), backends=BACKENDS)).refused
+    assert status.error == f"plugin test_plugin: filter odd{line_of(layer)} gave a coroutine; accepted: a handler"
 
 
 @pytest.mark.parametrize("error", [ValueError("no such key"), FileNotFoundError("no such key")])

@@ -11,7 +11,17 @@ from typing import Any
 import anyio
 import pytest
 
-from daemun import FilterContext, FilterType, Handler, Layer, NoSettings, Request, Response, SettingsError
+from daemun import (
+    FilterContext,
+    FilterType,
+    Handler,
+    Layer,
+    NoSettings,
+    PluginError,
+    Request,
+    Response,
+    SettingsError,
+)
 from daemun.testing import (
     CutOff,
     Scene,
@@ -129,6 +139,53 @@ async def test_a_client_that_resets_is_gone_for_the_gateway() -> None:
         await gateway.settled()
         with pytest.raises(CutOff):
             await wire.send(b"x")
+
+
+async def test_a_client_that_gives_up_leaves_and_its_exchange_ends() -> None:
+    asked = anyio.Event()
+
+    async def never(stream: Any) -> None:
+        asked.set()
+        await anyio.sleep_forever()
+
+    async with in_memory(forwarding(), only=ONLY, upstreams={"up:80": never}) as gateway:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(gateway.ask)
+            await asked.wait()
+            assert gateway.exchanges == 1
+            tasks.cancel_scope.cancel()
+        await gateway.settled()
+        assert (gateway.exchanges, gateway.connections) == (0, 0)
+
+
+async def test_what_is_refused_at_start_fails_the_test_unless_that_is_what_it_is_about() -> None:
+    settings = forwarding(filters=[{"type": "sean"}])
+    with pytest.raises(SettingsError, match=r"^route all refused: unknown filter 'sean'"):
+        async with in_memory(settings, only=ONLY):
+            pytest.fail("it opened")
+    async with in_memory(settings, only=ONLY, refused_ok=True) as gateway:
+        assert (await gateway.ask()).status == 404
+
+
+async def test_plugins_may_be_named_as_they_are_installed_or_imported() -> None:
+    for word in ("http1", "daemun_http1"):
+        async with in_memory(forwarding(), plugins=[word], only=["file"], upstreams={"up:80": answer_ok}) as gateway:
+            assert (await gateway.ask()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        ("knock_that_nobody_has", "neither installed nor a module that can be imported .*, http1"),
+        ("daemun_http1.bodies_that_nobody_has", "neither installed nor a module that can be imported"),
+        ("daemun_http1.bodies", "it has no hook .accepted: a module whose functions `hookimpl` marks"),
+        (ModuleType("hollow"), "plugin hollow: it has no hook"),
+    ],
+)
+async def test_a_plugin_that_is_none_is_told(plugin: Any, words: str) -> None:
+    with pytest.raises(PluginError, match=words):
+        async with in_memory(forwarding(), plugins=[plugin], only=ONLY):
+            pytest.fail("it opened")
 
 
 async def test_a_reload_closes_and_opens_what_routes_hold_and_takes_new_settings() -> None:

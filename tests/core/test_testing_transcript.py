@@ -124,6 +124,10 @@ def test_a_text_that_is_no_transcript_is_refused_with_its_line(text: str, words:
         read_transcript(text)
 
 
+def test_an_empty_line_needs_no_blank_at_its_end() -> None:
+    assert read_transcript(">\n<\r\n>  \n") == (Line(1, True, (b"",)), Line(2, False, (b"",)), Line(3, True, (b" ",)))
+
+
 def test_lines_keep_their_number_and_their_ends_of_bytes() -> None:
     text = "\n  # nothing\n  > a  \n\n  < b...c\n  <|\n"
     assert read_transcript(text) == (

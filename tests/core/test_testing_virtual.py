@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import anyio
@@ -15,13 +14,13 @@ import pytest
 from anyio import from_thread, to_thread
 
 from daemun import Exchange, Peer
-from daemun.testing import Scene, VirtualClock, answer_ok, eventually, in_memory, slow, virtual_backends
+from daemun.testing import Scene, VirtualClock, answer_ok, eventually, in_memory, make_plugin, slow, virtual_backends
 from daemun.testing.chance import seeded
 from daemun.transport import timers
 
 pytestmark = pytest.mark.anyio
 ONLY = ("http1", "file")
-TICK_SECONDS = 0.11
+TICK_SECONDS = 0.16
 """By so much a timer of the gateway may be late (two ticks)."""
 
 
@@ -205,7 +204,7 @@ async def test_chance_in_the_product_follows_the_seed(daemun_clock: VirtualClock
 
 
 async def test_a_plugin_of_the_test_reads_it_too(daemun_clock: VirtualClock) -> None:
-    plugin = ModuleType("a_plugin")
+    plugin = make_plugin("a_plugin", daemun_started=lambda: None)
     sys.modules["a_plugin"] = plugin
     try:
         exec("from time import monotonic", vars(plugin))

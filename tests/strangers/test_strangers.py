@@ -68,6 +68,21 @@ def entry_point(name: str) -> tuple[str, str]:
     return plugin, module
 
 
+BROUGHT = {"daemun", "anyio", "click", "msgspec"}
+"""What is there where daemun is."""
+
+
+@by_name
+def test_what_its_code_and_its_tests_import_is_declared(name: str) -> None:
+    project = tomllib.loads((HERE / name / "pyproject.toml").read_text())["project"]
+    needs, extras = project["dependencies"], project["optional-dependencies"]["dev"]
+    words = {re.split(r"[\[<>=]", one)[0].replace("-", "_") for one in (*needs, *extras)}
+    code = {path.stem for path in (HERE / name).rglob("*.py")} | {path.name for path in (HERE / name).glob("src/*")}
+    for path in (HERE / name).glob("tests/*.py"):
+        roots = {one.partition(".")[0] for one in imported(path)}
+        assert roots <= words | BROUGHT | code | set(sys.stdlib_module_names), path
+
+
 def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -11,7 +11,7 @@ from daemun.cli import building, checking, costing, installed, knowing, looking,
 from daemun.cli.output import fault_of
 from daemun.errors import DaemunError, PluginError
 from daemun.extend.loading import load_plugins
-from daemun.extend.registry import Registry
+from daemun.extend.registry import Registry, usable_plugins
 from daemun.process.log import set_up_log
 
 __all__ = ["main"]
@@ -62,14 +62,14 @@ class _Commands(click.Group):
             ctx.exit(1)
 
     def _brought(self) -> dict[str, click.Command]:
-        try:
-            registry = Registry(load_plugins())
-            commands = {command.name: command for command in registry.commands if command.name}
-            for name in commands.keys() & self.commands.keys():
-                raise PluginError(f"command {name!r} is daemun's own", plugin=registry.commands.items()[name])
-        except PluginError as error:
-            click.secho(f"daemun: {error}", fg="red", err=True)
-            return {}
+        registry, faults = usable_plugins()
+        for fault in faults:
+            click.secho(f"daemun: {fault}", fg="red", err=True)
+        commands = {command.name: command for command in registry.commands if command.name}
+        for name in sorted(commands.keys() & self.commands.keys()):
+            fault = PluginError(f"command {name!r} is daemun's own", plugin=registry.commands.items()[name])
+            click.secho(f"daemun: {fault}", fg="red", err=True)
+            del commands[name]
         return commands
 
 

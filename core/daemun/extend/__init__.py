@@ -9,6 +9,6 @@ observe.py   observers, and what they may look at
 wire.py      what a wire protocol registers, and what the core lends to it
 ordering.py  the order of a route's filters: phases, before, after
 registry.py  collects what the hooks return and keeps names unique; fitting.py: whether it fits
-culprit.py   who is to blame for a fault
+culprit.py   who is to blame for a fault; places.py: where in a plugin's code it is
 loading.py   entry points, block lists, failures in words
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -15,12 +14,11 @@ import pluggy
 
 from daemun import hookspecs
 from daemun.errors import PluginError
+from daemun.extend.places import at, raised_at
 
 __all__ = ["GROUP", "deprecated_hooks", "exchanged", "installed", "load_plugins"]
 
 log = logging.getLogger("daemun.plugins")
-
-_UNKNOWN = re.compile(r"unknown hook '(\w+)'")
 
 GROUP = "daemun"
 """The entry-point group; built-ins stand in it like a stranger's plugins."""
@@ -70,8 +68,7 @@ def _registered(plugins: Iterable[tuple[str, object]]) -> pluggy.PluginManager:
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        name = manager.get_name(error.plugin) or "?"
-        raise PluginError(_spelling(error), plugin=name, code=_misspelt(error.plugin)) from error
+        raise _misspelt(error, manager.get_name(error.plugin) or "?") from error
     return manager
 
 
@@ -79,13 +76,22 @@ def _import(point: EntryPoint) -> object:
     try:
         loaded: object = point.load()
         return loaded
-    except ModuleNotFoundError as error:
-        extras = f" (pip install '{point.dist.name}[{point.extras[0]}]')" if point.dist and point.extras else ""
-        raise PluginError(
-            f"needs the module {error.name}, which is not installed{extras}", plugin=point.name
-        ) from error
-    except Exception as error:
-        raise PluginError(f"its import failed: {type(error).__name__}: {error}", plugin=point.name) from error
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and not _is_in(error.name, point.module):
+            raise PluginError(_needs(error, point), plugin=point.name) from error
+        words = error.msg if isinstance(error, SyntaxError) else str(error)
+        where = raised_at(error, point.module)
+        raise PluginError(f"its import failed: {type(error).__name__}: {words}{where}", plugin=point.name) from error
+
+
+def _is_in(name: str | None, module: str) -> bool:
+    """Whether the module `name` is of the package of `module`."""
+    return name is not None and name.partition(".")[0] == module.partition(".")[0]
+
+
+def _needs(error: ModuleNotFoundError, point: EntryPoint) -> str:
+    extras = f" (pip install '{point.dist.name}[{point.extras[0]}]')" if point.dist and point.extras else ""
+    return f"needs the module {error.name}, which is not installed{extras}"
 
 
 def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
@@ -94,7 +100,7 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
             warnings.simplefilter("ignore", DeprecationWarning)  # ours, and told below with the plugin's name
             manager.register(plugin, name)
     except pluggy.PluginValidationError as error:
-        raise PluginError(_spelling(error), plugin=name, code=_misspelt(plugin)) from error
+        raise _misspelt(error, name) from error
     except ValueError as error:
         raise PluginError(str(error), plugin=name) from error
     for words in deprecated_hooks(manager, plugin):
@@ -121,23 +127,28 @@ def deprecated_hooks(manager: pluggy.PluginManager, plugin: object) -> list[str]
     return found
 
 
-def _misspelt(plugin: object) -> object:
-    """The function of `plugin` that is marked, and neither named nor called as any hook is."""
-    for name in dir(plugin):
-        function = getattr(plugin, name, None)
-        if getattr(function, "daemun_impl", None) is not None and callable(function):
-            spec = getattr(hookspecs, name, None)
-            if spec is None or signature(function).parameters.keys() - signature(spec).parameters.keys():
-                return function
-    return None
-
-
-def _spelling(error: Exception) -> str:
+def _misspelt(error: pluggy.PluginValidationError, plugin: str) -> PluginError:
+    """What to raise for a function that is marked, and neither named nor called as any hook is."""
     known = [name for name in vars(hookspecs) if name.startswith("daemun_")]
-    words = " ".join(str(error).split())
-    unknown = _UNKNOWN.match(words)
-    if unknown is None:
-        return f"{words}; hooks are: {', '.join(known)}"
-    near = difflib.get_close_matches(unknown[1], known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown hook {unknown[1]!r}{hint} (hooks are: {', '.join(known)})"
+    for attribute in dir(error.plugin):
+        function = getattr(error.plugin, attribute, None)
+        options = getattr(function, "daemun_impl", None)
+        if options is None or not callable(function):
+            continue
+        name = options.get("specname") or attribute
+        if name not in known:
+            words = f"unknown hook {name!r}{at(function)}{_near(name, known)} (hooks are: {', '.join(known)})"
+            return PluginError(words, plugin=plugin, code=function)
+        taken = list(signature(getattr(hookspecs, name)).parameters)
+        for argument in signature(function).parameters:
+            if argument not in taken:
+                accepted = ", ".join(taken) or "none"
+                hint = _near(argument, taken)
+                words = f"{name}{at(function)} has no argument {argument!r}{hint} (accepted: {accepted})"
+                return PluginError(words, plugin=plugin, code=function)
+    return PluginError(" ".join(str(error).split()), plugin=plugin)
+
+
+def _near(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

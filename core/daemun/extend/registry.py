@@ -4,7 +4,7 @@ one made for each of its versions."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
@@ -14,8 +14,10 @@ from daemun.errors import PluginError, SettingsError
 from daemun.extend.checks import CheckType
 from daemun.extend.culprit import Blame, Thing
 from daemun.extend.endpoints import ActivatorType, BalancerType, HealthCheckType
-from daemun.extend.fitting import misfit
+from daemun.extend.fitting import listed, misfit
+from daemun.extend.loading import installed, load_plugins
 from daemun.extend.observe import ObserverType
+from daemun.extend.places import at
 from daemun.extend.sources import SourceType
 from daemun.extend.types import BackendType, Dialect, FilterType, MatcherType
 from daemun.extend.wire import WireProtocol
@@ -25,7 +27,7 @@ from daemun.upstream.health_http import HEALTH_CHECKS
 if TYPE_CHECKING:
     import click
 
-__all__ = ["Kind", "Registry"]
+__all__ = ["Kind", "Registry", "usable_plugins"]
 
 T = TypeVar("T")
 
@@ -151,15 +153,14 @@ class Registry:
                 self._take_over(self._before, hook, kind, plugin)
                 continue
             try:
-                for thing in _call(implementation.function, hook.name, plugin):
-                    if not isinstance(thing, wanted) or not getattr(thing, "name", None):
-                        raise PluginError(
-                            f"{hook.name} returned {thing!r}; accepted: {wanted.__name__} with a name",
-                            plugin=plugin,
-                        )
+                for thing in listed(implementation.function, hook.name, plugin, wanted):
+                    if not thing.name:
+                        words = f"{hook.name}{at(implementation.function)} returned a {wanted.__name__} without a name"
+                        raise PluginError(f"{words}; accepted: {wanted.__name__} with a name", plugin=plugin)
                     wrong = misfit(thing) if isinstance(thing, Struct) else ""
                     if wrong:
-                        raise PluginError(f"{hook.name}: {kind.thing(thing.name).words}: {wrong}", plugin=plugin)
+                        words = f"{hook.name}{at(implementation.function)}: {kind.thing(thing.name).words}: {wrong}"
+                        raise PluginError(words, plugin=plugin)
                     kind.add(thing.name, thing, plugin)
             except PluginError as error:
                 error.code = implementation.function
@@ -237,8 +238,16 @@ class Registry:
         return self.activators.get(name)
 
 
-def _call(function: Any, hook: str, plugin: str) -> list[Any]:
-    try:
-        return list(function())
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"{hook} failed: {type(error).__name__}: {error}", plugin=plugin) from error
+def usable_plugins(
+    block: Iterable[str] = (), only: Iterable[str] | None = None
+) -> tuple[Registry, tuple[PluginError, ...]]:
+    """What the installed plugins bring that can be used, and why each of the others cannot: for who looks at them. A
+    gateway starts with all or not at all. Raises `PluginError` for a name in `block` or `only` that nobody has."""
+    faults: dict[str, PluginError] = {}
+    while True:
+        try:
+            return Registry(load_plugins({*block, *faults}, only)), tuple(faults.values())
+        except PluginError as error:
+            if error.plugin in faults or error.plugin not in installed():
+                raise
+            faults[error.plugin] = error

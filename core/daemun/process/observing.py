@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from daemun.errors import DaemunError, SettingsError
+from daemun.extend.culprit import Thing
+from daemun.extend.fitting import managed
 from daemun.extend.observe import GatewayView, Observer, ObserverContext, ObserverType, Worker
 from daemun.extend.registry import Registry
 from daemun.process.sources import typed
@@ -54,7 +56,7 @@ class Observing:
                 if not observed:
                     continue
                 code = registry.observers.code(name)
-                build = partial(self._build, name, kind, decoded)
+                build = partial(self._build, registry.observers.thing(name), kind, decoded)
                 make = partial(with_process_of, code, self._shared, build) if code else partial(build, self._process)
                 try:
                     held.append(await self._shared.lease(("observer", name, str(position), *code), make))
@@ -69,9 +71,10 @@ class Observing:
                 self._release(held)
 
     def _build(
-        self, name: str, kind: ObserverType, decoded: Any, process: Scope
+        self, thing: Thing, kind: ObserverType, decoded: Any, process: Scope
     ) -> AbstractAsyncContextManager[Observer]:
-        return kind.build(decoded, ObserverContext(name, self._base_dir, self._view, self._worker, process))
+        context = ObserverContext(kind.name, self._base_dir, self._view, self._worker, process)
+        return managed(thing, kind.build, decoded, context)
 
     def close(self) -> None:
         """Closes all."""

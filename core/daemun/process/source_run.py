@@ -11,6 +11,7 @@ import anyio
 
 from daemun.errors import DaemunError, SettingsError, is_fault, ungrouped
 from daemun.extend.culprit import Blame
+from daemun.extend.fitting import managed
 from daemun.extend.registry import Registry
 from daemun.extend.sources import Applied, Publish, Source, SourceContext
 from daemun.routing.spec import Snapshot
@@ -39,7 +40,7 @@ class Opening:
         self.code = registry.sources.code(kind)
         self.thing = registry.sources.thing(kind)
         self.patience_seconds = found.patience_seconds
-        self.build = partial(found.build, decoded, context)
+        self.build = partial(managed, self.thing, found.build, decoded, context)
         self.path = path
         self._again = partial(Opening, path=path, kind=kind, raw=raw, context=context)
 

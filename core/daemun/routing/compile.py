@@ -13,7 +13,9 @@ import msgspec
 
 from daemun.errors import DaemunError, PluginError, Reason, SettingsError
 from daemun.extend.failure import DisableAfter, FailurePolicy
+from daemun.extend.fitting import given, listed, managed
 from daemun.extend.ordering import in_order
+from daemun.extend.places import at
 from daemun.extend.registry import Registry
 from daemun.extend.types import BackendContext, FilterContext, FilterType, Matcher, MatcherContext
 from daemun.handler import Handler, Layer
@@ -137,34 +139,31 @@ class Compiler:
         conditions = [f"if {matcher.type} {_in_words(matcher.settings)}".rstrip() for matcher in spec.matchers]
         route.chain = conditions + [name for name, _ in layers] + [words]
         for name, layer in reversed(layers):
-            action = _called(layer(action), route, name, "a handler")
+            action = _called(layer(action), route, name, "a handler", layer)
         route.handler = action
 
     async def _matcher(self, route: CompiledRoute, spec: MatcherSpec) -> tuple[Matcher, int]:
         kind = self._registry.matchers.get(spec.type)
         settings = convert(spec.settings, kind.settings, path=f"$.match.matchers[{kind.name}].settings")
-        route.things.append(self._registry.matchers.thing(kind.name))
+        thing = self._registry.matchers.thing(kind.name)
+        route.things.append(thing)
         code = self._registry.matchers.code(kind.name)
 
         def build(process: Scope) -> AbstractAsyncContextManager[Matcher]:
-            return kind.build(settings, MatcherContext(name=kind.name, base_dir=self._base_dir, process=process))
+            context = MatcherContext(name=kind.name, base_dir=self._base_dir, process=process)
+            return managed(thing, kind.build, settings, context)
 
         key = ("matcher", kind.name, _digest(spec.settings), *code)
         matcher = await self._lease(route, key, partial(self._opened, code, build))
-        return _called(matcher, route, f"matcher {kind.name}", "a matcher"), kind.peek_bytes
+        return _called(matcher, route, thing.words, "a matcher", kind.build), kind.peek_bytes
 
     async def _filters(self, route: CompiledRoute, source: str) -> list[tuple[str, Layer | None]]:
         specs = list(route.spec.filters)
         for implementation in self._registry.manager.hook.daemun_route_filters.get_hookimpls():
             wanted = {"route": route.spec}
-            try:
-                added: Any = implementation.function(*(wanted[name] for name in implementation.argnames))
-                specs += added
-            except Exception as error:
-                raise PluginError(
-                    f"daemun_route_filters failed: {type(error).__name__}: {error}",
-                    plugin=implementation.plugin_name,
-                ) from error
+            arguments = [wanted[name] for name in implementation.argnames]
+            plugin = implementation.plugin_name
+            specs += listed(implementation.function, "daemun_route_filters", plugin, FilterSpec, *arguments)
         kinds = [self._registry.filters.get(spec.type) for spec in specs]
         layers: list[tuple[str, Layer | None]] = []
         for position in in_order(kinds):
@@ -180,13 +179,15 @@ class Compiler:
         route.things.append(thing)
         code = self._registry.filters.code(kind.name)
         policy = self._failures.get(kind.name, kind.failure)
+        blame = partial(self.blame.of, things=[thing])
 
         @asynccontextmanager
         async def build(process: Scope) -> AsyncIterator[Layer]:
             context = FilterContext(name=kind.name, base_dir=self._base_dir, process=process, route=name)
-            async with kind.build(settings, context) as layer:
-                called = _called(layer, route, f"filter {kind.name}", "a layer")
-                yield with_policy(f"{kind.name} ({plugin})", called, policy, partial(buffered, kind.buffer_bytes))
+            async with managed(thing, kind.build, settings, context) as layer:
+                called = _called(layer, route, thing.words, "a layer", kind.build)
+                around = partial(buffered, kind.buffer_bytes)
+                yield with_policy(f"{kind.name} ({plugin})", called, policy, around, blame=blame)
 
         key = ("filter", kind.name, _digest(spec.settings), *code)
         if kind.per_route:
@@ -219,15 +220,17 @@ class Compiler:
         if spec.type != "endpoints":
             kind = self._registry.backends.get(spec.type)
             settings = convert(spec.settings, kind.settings, path=f"$.backends.{spec.name}.settings")
-            route.things.append(self._registry.backends.thing(spec.type))
+            thing = self._registry.backends.thing(spec.type)
+            route.things.append(thing)
             code = self._registry.backends.code(spec.type)
 
             def build(process: Scope) -> AbstractAsyncContextManager[Handler]:
-                return kind.build(settings, BackendContext(name=spec.name, base_dir=self._base_dir, process=process))
+                context = BackendContext(name=spec.name, base_dir=self._base_dir, process=process)
+                return managed(thing, kind.build, settings, context)
 
             key = ("back end", spec.type, _digest(spec.settings), *code)
             handler = await self._lease(route, key, partial(self._opened, code, build))
-            return cast("Handler", _called(handler, route, f"back end type {kind.name}", "a handler"))
+            return cast("Handler", _called(handler, route, thing.words, "a handler", kind.build))
         backend: Backend = await self._lease(route, self._key(source, spec), lambda: self._open(spec))
         if backend.endpoints is not None and not spec.activator:
             backend.endpoints.update(spec.endpoints)
@@ -286,11 +289,12 @@ class Compiler:
         return resource.value
 
 
-def _called(made: Any, route: CompiledRoute, words: str, accepted: str) -> Any:
-    """`made`, by the thing of a plugin that `words` are for. Raises `PluginError` if it is nothing to be called."""
+def _called(made: Any, route: CompiledRoute, words: str, accepted: str, giver: object) -> Any:
+    """`made`, by `giver` of the thing of a plugin that `words` are for. Raises `PluginError` if it is nothing to be
+    called."""
     if not callable(made):
         plugin = next((thing.plugin for thing in route.things if thing.words == words), "?")
-        raise PluginError(f"{words} gave {made!r}; accepted: {accepted}", plugin=plugin)
+        raise PluginError(f"{words}{at(giver)} gave {given(made)}; accepted: {accepted}", plugin=plugin, code=giver)
     return made
 
 

@@ -24,10 +24,13 @@ def with_policy(
     layer: Layer,
     policy: FailurePolicy | DisableAfter,
     around: Callable[[Layer], Layer] = lambda layer: layer,
+    *,
+    blame: Callable[[BaseException], object] = repr,
 ) -> Layer:
     """`layer` of the filter `name` under `policy`; as it is where its exceptions are the client's 500.
 
-    `around` is what the gateway itself puts around the filter: it is left out with it.
+    `around` is what the gateway itself puts around the filter: it is left out with it. `blame` says for the log whose
+    fault an exception is.
 
     Passing by means: the exchange goes on as if the filter were not there. What the handler inside raised is not the
     filter's fault, an `ExchangeError` is its decision, and neither a content that it has begun to read, of the request
@@ -36,7 +39,7 @@ def with_policy(
     if policy is FailurePolicy.CLOSED:
         return around(layer)
     rest = _Rest(name, policy) if isinstance(policy, DisableAfter) else None
-    passed = around(_passed_by(name, layer, rest))
+    passed = around(_passed_by(layer, rest, blame))
     if rest is None:
         return passed
 
@@ -51,7 +54,7 @@ def with_policy(
     return wrapped
 
 
-def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
+def _passed_by(layer: Layer, rest: _Rest | None, blame: Callable[[BaseException], object]) -> Layer:
     def wrapped(handler: Handler) -> Handler:
         async def inner(request: Request) -> Response:
             inside = _RUNNING.get()
@@ -97,7 +100,7 @@ def _passed_by(name: str, layer: Layer, rest: _Rest | None) -> Layer:
                 begun = inside.content if answer is not None else inside.asked
                 if inside.cancelled or (begun is not None and begun.begun):
                     raise
-                log.exception("filter %s failed and is passed by", name)
+                log.exception("route %s: %s failed and is passed by", request.exchange.route, blame(error))
                 if rest is not None:
                     rest.count()
             finally:

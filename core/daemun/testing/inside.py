@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import anyio
 import pluggy
 
-from daemun.errors import ungrouped
+from daemun.errors import PluginError, SettingsError, ungrouped
 from daemun.extend.loading import installed, load_plugins
 from daemun.process.gateway import Gateway, open_gateway
 from daemun.routing.spec import ObjectStatus
@@ -30,6 +31,7 @@ from daemun.testing.wire2 import Http2Wire
 __all__ = ["MemoryGateway", "in_memory"]
 
 _GRACE_SECONDS = 5.0
+_ACCEPTED = "a module whose functions `hookimpl` marks"
 
 
 class MemoryGateway:
@@ -140,16 +142,19 @@ async def in_memory(
     only: Iterable[str] | None = None,
     base_dir: Path | None = None,
     upstreams: Mapping[str, Script] | None = None,
+    refused_ok: bool = False,
 ) -> AsyncIterator[MemoryGateway]:
     """A gateway with `settings`, written as in a settings file, that has no socket and no descriptor.
 
     Listeners are not bound (one is added if there is none), and endpoints `http://NAME:PORT` are the scripts of
     `upstreams` by `NAME:PORT`; others refuse. Everything between is real: protocols, table, filters, pools. TLS is left
-    out. `plugins` are modules, or names of modules, that need no entry point; `only` names the installed plugins to
-    load (None: all).
+    out. `plugins` are modules that need no entry point, or names of modules or of installed plugins; `only` names the
+    installed plugins to load (None: all).
 
     Leaving the context closes the clients' ends and stops the gateway. Raises `AssertionError` if an exchange, a
-    connection, or anything that a plugin holds open stays; and what `open_gateway` raises.
+    connection, or anything that a plugin holds open stays; `SettingsError` if a route or another object is refused at
+    start, unless `refused_ok`; `PluginError` for a plugin that has no hook, or is not there; and what `open_gateway`
+    raises.
     """
     manager = _load(plugins, only)
     drain = {"grace_seconds": _GRACE_SECONDS, **settings.get("drain", {})}
@@ -161,6 +166,8 @@ async def in_memory(
             network = MemoryNetwork(upstreams or {}, ends)
             opened = open_gateway(decoded, manager, base_dir or Path.cwd(), listen=network.listen, dial=network.dial)
             async with opened as gateway:
+                if not refused_ok:
+                    _check(network.parts.table.statuses)
                 memory = MemoryGateway(gateway, manager, network, settings)
                 try:
                     yield memory
@@ -175,15 +182,38 @@ async def in_memory(
 
 def _load(plugins: Iterable[ModuleType | str], only: Iterable[str] | None) -> pluggy.PluginManager:
     """The manager of all plugins; those that are given and installed too are loaded once."""
-    modules = [import_module(one) if isinstance(one, str) else one for one in plugins]
-    points = {point.value: name for name, point in installed().items()}
+    known = installed()
+    modules = [_module(one, known) if isinstance(one, str) else one for one in plugins]
+    points = {point.value: name for name, point in known.items()}
     wanted = None if only is None else {*only, *(points[one.__name__] for one in modules if one.__name__ in points)}
     manager = load_plugins(only=wanted, extra=[one for one in modules if one.__name__ not in points])
+    for module in modules:
+        if not manager.get_hookcallers(manager.get_plugin(points.get(module.__name__, module.__name__))):
+            raise PluginError(f"it has no hook (accepted: {_ACCEPTED})", plugin=module.__name__)
     record(manager)
     time = virtual()
     if time is not None:
         time.tell_modules(one.__name__.partition(".")[0] for one in modules)
     return manager
+
+
+def _module(word: str, known: Mapping[str, EntryPoint]) -> ModuleType:
+    """Of the installed plugin `word`, or of this name."""
+    name = known[word].module if word in known else word
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        words = f"neither installed nor a module that can be imported (accepted: {_ACCEPTED}, or one of"
+        raise PluginError(f"{words} {', '.join(sorted(known))})", plugin=word) from None
+
+
+def _check(statuses: Iterable[ObjectStatus]) -> None:
+    """Raises `SettingsError` with all that is refused."""
+    refused = [f"{one.kind} {one.name} refused: {one.error}" for one in statuses if one.error]
+    if refused:
+        raise SettingsError("; ".join(refused))
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -44,7 +44,7 @@ class Timer:
                 self._timers.move(self, bucket)
 
     def start(self, seconds: float) -> None:
-        """Fires `seconds` from now, up to two ticks later. Cheaper than `set`: it asks no clock."""
+        """Fires `seconds` from now, up to three ticks later. Cheaper than `set`: it asks no clock."""
         timers = self._timers
         self.at = at = (timers.now if timers.ticking else timers.look()) + seconds + _TICK_SECONDS
         if at < self._looked_at:

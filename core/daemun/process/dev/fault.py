@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from msgspec import Struct
 
 from daemun.errors import PluginError, SettingsError, lone
+from daemun.extend.places import definition
 
 __all__ = ["Fault", "fault_of"]
 
@@ -86,9 +85,7 @@ def _definition(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, PluginError):
         if isinstance(error.code, Path):
             return str(error.code), 0
-        code: Any = getattr(inspect.unwrap(error.code), "__code__", None) if callable(error.code) else None
-        if code is not None:
-            return code.co_filename, code.co_firstlineno + _decorators(error.code)
+        return definition(error.code)
     return None
 
 
@@ -103,12 +100,3 @@ def _of_class(wanted: type) -> tuple[str, int] | None:
         return None
     lines = (node.lineno for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == wanted.__name__)
     return file, next(lines, 0)
-
-
-def _decorators(function: Any) -> int:
-    """Lines between the first decorator of a function and its `def`."""
-    try:
-        lines, _ = inspect.getsourcelines(function)
-    except (OSError, TypeError):
-        return 0
-    return next((number for number, line in enumerate(lines) if line.lstrip().startswith(("def ", "async def "))), 0)

@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from daemun.errors import ExchangeError, Reason
 from daemun.extend.culprit import Blame
 from daemun.extend.endpoints import Activator, ActivatorContext
+from daemun.extend.fitting import managed
 from daemun.extend.registry import Registry
 from daemun.process.workers.frames import Activate, Activated, Failed, Hold, Holding, Let, Usage, encode
 from daemun.process.workers.pooled import Asker, Place, PooledEndpoints
@@ -139,6 +140,7 @@ class Activations:
         settings = msgspec.msgpack.decode(hold.settings, type=kind.settings)
         endpoints = PooledEndpoints(hold.backend)
         context = ActivatorContext(backend=hold.backend, endpoints=endpoints, base_dir=self._base_dir)
-        async with kind.build(settings, context) as activator, anyio.create_task_group() as activations:
+        opened = managed(self._registry.activators.thing(kind.name), kind.build, settings, context)
+        async with opened as activator, anyio.create_task_group() as activations:
             yield _Running(activator, endpoints, activations, self._registry.blame)
             activations.cancel_scope.cancel()

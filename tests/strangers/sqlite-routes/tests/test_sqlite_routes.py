@@ -50,8 +50,8 @@ async def test_one_bad_row_hurts_no_other(tmp_path: Path, execute: Execute) -> N
     execute("INSERT INTO routes VALUES ('c.test', NULL, NULL)")
     execute("INSERT INTO routes VALUES ('d.test', 'no-slash', 'one.test:80')")
     settings = {"sources": [{"type": "sqlite", "file": "r.db"}]}
-    opened = in_memory(settings, plugins=[daemun_sqlite_routes], only=["http1"], base_dir=tmp_path, upstreams=UPSTREAMS)
-    async with opened as gateway:
+    options = {"only": ["http1"], "base_dir": tmp_path, "upstreams": UPSTREAMS, "refused_ok": True}
+    async with in_memory(settings, plugins=[daemun_sqlite_routes], **options) as gateway:
         assert (await gateway.ask(host="a.test")).body == b"one"
         assert (await gateway.ask(host="c.test")).status == 404
         assert (await gateway.ask(host="d.test")).status == 404
