@@ -409,10 +409,8 @@ def test_a_command_that_raises_is_one_line_that_names_its_plugin(
     def stumble() -> None:
         raise LookupError("no such street")
 
-    def load(**_: Any) -> Any:
-        return load_plugins(only=["http1"], extra=[make_plugin("lame", daemun_commands=lambda: [stumble])])
-
-    monkeypatch.setattr("daemun.cli.main.load_plugins", load)
+    manager = load_plugins(only=["http1"], extra=[make_plugin("lame", daemun_commands=lambda: [stumble])])
+    monkeypatch.setattr("daemun.cli.main.usable_plugins", lambda: (Registry(manager), ()))
     done = cli("stumble")
     assert done.exit_code == 1
     line = f"{__file__}:{stumble.callback.__code__.co_firstlineno + 2}"  # type: ignore[union-attr]

@@ -10,8 +10,7 @@ import click
 from daemun.cli import building, checking, costing, installed, knowing, looking, scaffolding, serving, units
 from daemun.cli.output import fault_of
 from daemun.errors import DaemunError, PluginError
-from daemun.extend.loading import load_plugins
-from daemun.extend.registry import Registry, usable_plugins
+from daemun.extend.registry import usable_plugins
 from daemun.process.log import set_up_log
 
 __all__ = ["main"]
@@ -55,7 +54,7 @@ class _Commands(click.Group):
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
         except Exception as error:
-            culprit = Registry(load_plugins()).blame.of(error)
+            culprit = usable_plugins()[0].blame.of(error)
             if not culprit.plugin:
                 raise
             click.secho(f"daemun: the command failed: {culprit} raised {error!r}", fg="red", err=True)
