@@ -36,7 +36,18 @@ from daemun import (
 )
 from daemun.process import source_run
 from daemun.process.loop import choose_loop, current_loop, run_on
-from daemun.testing import CutOff, HandSource, RunningGateway, Wire, built, eventually, make_plugin, running
+from daemun.testing import (
+    CutOff,
+    HandSource,
+    RunningGateway,
+    Wire,
+    built,
+    eventually,
+    in_memory,
+    make_plugin,
+    running,
+    virtual_backends,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -407,33 +418,22 @@ class Late:
         raise AssertionError("nobody asked for it")
 
 
+@pytest.mark.parametrize("anyio_backend", virtual_backends)
 async def test_what_is_being_applied_is_waited_for_though_patience_is_over() -> None:
     """It takes its time to compile many routes."""
-    begun, go_on, opened = anyio.Event(), anyio.Event(), anyio.Event()
 
     @asynccontextmanager
     async def build(settings: NoSettings, context: FilterContext) -> AsyncIterator[Layer]:
-        begun.set()
-        await go_on.wait()
+        await anyio.sleep(3600)
         yield lambda handler: handler
 
-    source = Late(0.0)
+    source = Late(1.0)
     source.cue.set()
     source.filters = (FilterSpec("slow"),)
     slow = make_plugin("slow", daemun_filters=lambda: [FilterType("slow", NoSettings, build)])
-
-    async def serve() -> None:
-        async with running({"sources": [{"type": "late"}]}, only=["http1"], extra=[source.plugin, slow]) as gateway:
-            assert gateway.gateway.info.routes == 1
-            opened.set()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(serve)
-        await begun.wait()
-        await anyio.wait_all_tasks_blocked()
-        assert not opened.is_set()
-        go_on.set()
-    assert opened.is_set()
+    settings = {"sources": [{"type": "late"}]}
+    async with in_memory(settings, only=["http1"], plugins=[source.plugin, slow]) as gateway:
+        assert gateway.gateway.info.routes == 1
 
 
 @pytest.mark.parametrize("patience_seconds", [0.0, math.inf])
