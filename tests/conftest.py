@@ -41,6 +41,7 @@ def on_another_loop(item: pytest.Item) -> bool:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The two passes share nothing. What a file of the conformance suites raises, it raises in one process; those of a
     cluster share it."""
