@@ -1,6 +1,5 @@
 """Every test of asynchronous code runs on uvloop, and with `--other-loops` on trio and on asyncio's own loop. No property
-has a time limit of its own, and a machine that stands still for a second decides nothing. Foreign suites are shared out to
-processes by the file."""
+has a time limit of its own, and a machine that stands still for a second decides nothing."""
 
 from __future__ import annotations
 
@@ -41,18 +40,13 @@ def on_another_loop(item: pytest.Item) -> bool:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The two passes share nothing. What a file of the conformance suites raises, it raises in one process; those of a
-    cluster share it."""
+    """The two passes share nothing."""
     others = config.getoption("--other-loops")
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
         (kept if on_another_loop(item) == others else left).append(item)
-        if item.get_closest_marker("conformance") is not None:
-            owner = item.path.parent if item.path.parent.name == "kubernetes" else item.path
-            item.add_marker(pytest.mark.xdist_group(owner.stem))
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = kept
