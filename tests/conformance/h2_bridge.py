@@ -152,8 +152,10 @@ class Session:
             await tunnel.reset()  # and no other
 
     async def flush(self) -> None:
+        """Sends what is to be sent, whole: it is of all tunnels, whichever is cancelled meanwhile."""
         async with self._lock:
-            await self._stream.send(self.h2.data_to_send())
+            with anyio.move_on_after(20, shield=True):
+                await self._stream.send(self.h2.data_to_send())
 
     def _came(self, event: Event, group: TaskGroup) -> None:
         match event:

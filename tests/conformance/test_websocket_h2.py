@@ -255,7 +255,7 @@ NO_OPENINGS: dict[str, tuple[dict[str, str | None], int]] = {
     "a short key": ({"sec_websocket_key": "c2hvcnQ="}, 400),
     "a key that is no base64": ({"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZ?=="}, 400),
     "an extension that is none": ({"sec_websocket_extensions": "a;;b"}, 400),
-    "subprotocols that are none": ({"sec_websocket_protocol": "a,,b"}, 400),
+    "subprotocols that are none": ({"sec_websocket_protocol": "a;b"}, 400),
 }
 
 
