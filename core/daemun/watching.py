@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from anyio import from_thread
-from watchfiles import Change, awatch
 
 if TYPE_CHECKING:
+    from watchfiles import Change
     from watchfiles.main import AnyEvent
 
 __all__ = ["watch_folders"]
@@ -52,6 +52,8 @@ async def watch_folders(
     `changed`. Changes that come close together are one. A folder that is gone or may not be read is left out.
     Raises `OSError` if the system cannot watch.
     """
+    from watchfiles import awatch  # for those who watch: a worker, or a gateway without files, has no use for it
+
     if _OF_THE_LIBRARY.level == logging.NOTSET:
         _OF_THE_LIBRARY.setLevel(logging.WARNING)  # it reports every change of every file as news
 
