@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from daemun import (
     ExchangeError,
@@ -26,7 +25,6 @@ from daemun_websocket.settings import Rules
 __all__ = ["RULES_FILTER"]
 
 _PROTOCOLS, _EXTENSIONS = b"sec-websocket-protocol", b"sec-websocket-extensions"
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 
 @asynccontextmanager
@@ -67,22 +65,17 @@ def _check_origin(rules: Rules, allowed: frozenset[bytes], request: Request) -> 
 
 def _is_allowed(allowed: frozenset[bytes], origin: bytes, request: Request) -> bool:
     sent = normal_origin(origin)
-    return sent in allowed or b"*" in allowed or (b"same" in allowed and _is_same(sent.decode("latin-1"), request))
+    return sent in allowed or b"*" in allowed or (b"same" in allowed and _is_same(sent, request))
 
 
-def _is_same(origin: str, request: Request) -> bool:
+def _is_same(origin: bytes, request: Request) -> bool:
     """Whether a page of `origin` is of the host that it asks; a port that is the scheme's own need not be said, and a
     page that came without TLS is no page of a host that is asked with it."""
     scheme = request.header(b"x-forwarded-proto") or request.exchange.peer.scheme.encode()
-    try:
-        parts = urlsplit(origin)
-        if parts.scheme == "http" and scheme == b"https":
-            return False
-        asked = urlsplit(f"{parts.scheme}://{request.authority.decode('latin-1')}")
-        usual = _PORTS.get(parts.scheme)
-        return bool(parts.hostname) and (parts.hostname, parts.port or usual) == (asked.hostname, asked.port or usual)
-    except ValueError:
+    claimed, _, host = origin.partition(b"://")
+    if claimed == b"http" and scheme == b"https":
         return False
+    return bool(host) and origin == normal_origin(b"%b://%b" % (claimed, request.authority))
 
 
 def _narrowed(rules: Rules, request: Request) -> Request:
